@@ -1,0 +1,14 @@
+"""Settings of all tests: the same examples in every run, no deadlines, and never the user's own cache."""
+
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
+torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("WAVENET_CACHE", str(tmp_path / "cache"))

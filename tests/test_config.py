@@ -1,0 +1,85 @@
+"""Configurations: derived figures against papers and arithmetic by hand, and errors that name the field."""
+
+import json
+import math
+
+import pytest
+
+from wavenet.config import ConfigError, DataConfig, ModelConfig, TrainingConfig, from_dict
+
+
+def test_dilations_double_along_a_cycle_and_start_again():
+    assert ModelConfig(cycles=2, layers_per_cycle=4).dilations == (1, 2, 4, 8, 1, 2, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("shape", "receptive_field"),
+    [
+        # van den Oord et al. 2016, section 2.1: "1, 2, 4, ..., 512 has a receptive field of size 1024"
+        ({"cycles": 1, "layers_per_cycle": 10, "kernel_size": 2}, 1024),
+        # Parallel WaveNet (van den Oord et al. 2017), appendix A: the teacher has 24 layers in four stacks of six with
+        # filter size 3: 1 + 2 * 4 * 63; its student's flows have 10, 10, 10 and 30 layers with filter size 3
+        ({"cycles": 4, "layers_per_cycle": 6, "kernel_size": 3}, 505),
+        ({"cycles": 1, "layers_per_cycle": 10, "kernel_size": 3}, 2047),
+        ({"cycles": 3, "layers_per_cycle": 10, "kernel_size": 3}, 6139),
+        # Tacotron 2 (Shen et al. 2017), section 2.3: 30 layers in 3 cycles; with filter size 3
+        ({"cycles": 3, "layers_per_cycle": 10, "kernel_size": 2}, 3070),
+        # Deep Voice (Arik et al. 2017): 20 and 40 layers in cycles of 10, filter size 2
+        ({"cycles": 2, "layers_per_cycle": 10, "kernel_size": 2}, 2047),
+        ({"cycles": 4, "layers_per_cycle": 10, "kernel_size": 2}, 4093),
+    ],
+)
+def test_receptive_field_of_published_shapes(shape, receptive_field):
+    assert ModelConfig(**shape).receptive_field == receptive_field
+
+
+def test_receptive_field_is_given_in_milliseconds_at_the_models_rate():
+    config = ModelConfig(cycles=1, layers_per_cycle=9, sample_rate=16_000)
+    assert (config.receptive_field, config.receptive_field_ms) == (512, 32.0)
+
+
+def test_defaults_follow_other_fields():
+    config = ModelConfig(residual_channels=24, skip_channels=40)
+    assert (config.gate, config.head) == (24, 40)
+
+
+def test_parameters_and_macs_by_hand():
+    config = ModelConfig(
+        cycles=1, layers_per_cycle=2, residual_channels=2, gate_channels=3, skip_channels=5, head_channels=7
+    )
+    layer = 2 * 6 * 2  # K x 2G x R
+    weights = 2 * layer + 2 * 3 + 5 * (2 * 3) + 7 * 5 + 256 * 7  # one residual product: the last layer has none
+    biases = 2 * 6 + 2 + 5 + 7 + 256
+    assert config.macs_per_sample == weights
+    assert config.parameters == weights + biases + 256 * 2
+
+
+def test_survives_json():
+    config = ModelConfig(cycles=3, residual_channels=48, sample_rate=22_050)
+    assert from_dict(ModelConfig, json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "named"),
+    [
+        (ModelConfig, {"cycles": 0}, "cycles"),
+        (ModelConfig, {"kernel_size": 1}, "kernel_size"),
+        (ModelConfig, {"residual_channels": 2.5}, "residual_channels"),
+        (ModelConfig, {"residual_channels": True}, "residual_channels"),
+        (ModelConfig, {"skip_channels": "many"}, "skip_channels"),
+        (ModelConfig, {"output": "cubist"}, "output"),
+        (ModelConfig, {"residual_channels": 60_000, "skip_channels": 60_000}, "parameters"),
+        (ModelConfig, {"residual_chanels": 2}, "did you mean 'residual_channels'"),
+        (ModelConfig, {"speakers": ["ann"]}, "speakers"),
+        (DataConfig, {"validation": math.nan}, "validation"),
+        (DataConfig, {"join": "yes"}, "join"),
+        (TrainingConfig, {"rate": 0}, "rate"),
+        (TrainingConfig, {"minutes": 0}, "minutes"),
+        (TrainingConfig, {"batch": 0}, "batch"),
+    ],
+)
+def test_wrong_values_are_named(kind, values, named):
+    with pytest.raises(ConfigError, match=named) as error:
+        from_dict(kind, values, "section")
+    assert str(error.value).startswith("section.")
+    assert "\n" not in str(error.value)

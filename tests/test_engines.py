@@ -1,0 +1,275 @@
+"""Every engine against the oracle, `WaveNet.forward`, over random small shapes."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from wavenet.config import ModelConfig
+from wavenet.engine import Engine, EngineUnavailable, create
+from wavenet.engine import queues as queues_module
+from wavenet.model import WaveNet
+from wavenet.mulaw import SILENCE
+from wavenet.sampling import Sampling, coins, draw_coins
+
+NAMES = ("torch", "naive")
+PLAIN = Sampling()
+TOLERANCE = 1e-4  # of logits whose spread is a few tenths to several units
+FOLDING = {"folded": 2**30, "unfolded": 0}
+properties = settings(derandomize=True, deadline=None, max_examples=25)
+
+configs = st.builds(
+    ModelConfig,
+    cycles=st.integers(1, 3),
+    layers_per_cycle=st.integers(1, 4),
+    kernel_size=st.integers(2, 4),
+    residual_channels=st.sampled_from([1, 5, 8]),
+    gate_channels=st.sampled_from([1, 4, 7]),
+    skip_channels=st.sampled_from([6, 11]),
+    head_channels=st.sampled_from([5, 12]),
+)
+seeds = st.integers(0, 1_000)
+stream_counts = st.integers(1, 3)
+
+
+def peaked_model(config: ModelConfig, seed: int = 0) -> WaveNet:
+    """A model with biases, and logits far from flat: a fresh one's are nearly zero, which would hide errors."""
+    torch.manual_seed(seed)
+    model = WaveNet(config)
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            if name.endswith("bias"):
+                tensor.normal_(std=0.3)
+        model.head.output.weight.mul_(200)
+    return model
+
+
+def engine_of(name: str, model: WaveNet) -> Engine[Any]:
+    # one thread: products this small only wait for a second one, long on a busy machine
+    return create(name, model.config, model.state_dict(), threads=1)
+
+
+def random_codes(streams: int, samples: int, seed: int = 0) -> NDArray[np.int64]:
+    return np.random.default_rng(seed).integers(0, 256, (streams, samples))
+
+
+def oracle(model: WaveNet, codes: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Logits [B, T, A] of every code given those before it, after a start from silence."""
+    inputs = np.concatenate([np.full((len(codes), 1), SILENCE), codes[:, :-1]], axis=1)
+    with torch.no_grad():
+        return model(torch.from_numpy(inputs)).numpy()
+
+
+def make(engine: Engine[Any], state: Any, samples: int, seed: int = 7, sampling: Sampling = PLAIN) -> NDArray[np.int64]:
+    streams = [coins(seed + stream) for stream in range(state.streams)]
+    return engine.generate(state, draw_coins(streams, samples), sampling)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@properties
+@given(config=configs, seed=seeds, streams=stream_counts)
+def test_teacher_forced_logits_equal_the_model(name: str, config: ModelConfig, seed: int, streams: int) -> None:
+    model = peaked_model(config, seed)
+    codes = random_codes(streams, min(70, config.receptive_field + 20), seed)
+    engine = engine_of(name, model)
+    state = engine.new_state(streams)
+    expected = oracle(model, codes)
+    assert expected.std() > 0.1  # otherwise an engine that returns zeros would pass
+    halves = [engine.logits(state, codes[:, :9]), engine.logits(state, codes[:, 9:])]
+    np.testing.assert_allclose(np.concatenate(halves, axis=1), expected, atol=TOLERANCE, rtol=0)
+    assert state.position == codes.shape[1]
+
+
+@pytest.mark.parametrize("limit", FOLDING.values(), ids=FOLDING.keys())
+@properties
+@given(config=configs, streams=stream_counts)
+def test_folded_and_unfolded_weights_are_the_same_network(limit: int, config: ModelConfig, streams: int) -> None:
+    model = peaked_model(config)
+    codes = random_codes(streams, 30)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queues_module, "FOLD_UP_TO", limit)
+        engine = engine_of("torch", model)
+    logits = engine.logits(engine.new_state(streams), codes)
+    np.testing.assert_allclose(logits, oracle(model, codes), atol=TOLERANCE, rtol=0)
+
+
+@properties
+@given(config=configs, streams=stream_counts, split=st.integers(1, 39))
+def test_same_coins_same_codes_in_every_engine_and_block_size(config: ModelConfig, streams: int, split: int) -> None:
+    model = peaked_model(config)
+    drawn = []
+    for name in NAMES:
+        engine = engine_of(name, model)
+        drawn.append(make(engine, engine.new_state(streams), 40))
+        state, generators = engine.new_state(streams), [coins(7 + stream) for stream in range(streams)]
+        blocks = [engine.generate(state, draw_coins(generators, n), Sampling()) for n in (split, 40 - split)]
+        np.testing.assert_array_equal(np.concatenate(blocks, axis=1), drawn[-1])
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert len(np.unique(drawn[0])) > 5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stream_i_of_a_batch_is_the_single_stream_of_seed_plus_i(name: str) -> None:
+    engine = engine_of(name, peaked_model(ModelConfig(2, 3, 2, 8, skip_channels=16)))
+    batch = make(engine, engine.new_state(3), 50, seed=20)
+    for stream in range(3):
+        np.testing.assert_array_equal(batch[stream], make(engine, engine.new_state(1), 50, seed=20 + stream)[0])
+    assert not np.array_equal(batch[0], batch[1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@properties
+@given(config=configs, streams=stream_counts, lengths=st.lists(st.integers(0, 60), min_size=1, max_size=3))
+def test_prime_equals_feeding_sample_by_sample(
+    name: str, config: ModelConfig, streams: int, lengths: list[int]
+) -> None:
+    """Clips shorter and longer than the receptive field, from a fresh state and from running ones."""
+    model = peaked_model(config)
+    engine = engine_of(name, model)
+    primed, fed = engine.new_state(streams), engine.new_state(streams)
+    for index, length in enumerate(lengths):
+        clip = random_codes(streams, length, seed=index)
+        engine.prime(primed, clip)
+        engine.logits(fed, clip)
+        np.testing.assert_array_equal(make(engine, primed, 3), make(engine, fed, 3))
+        assert primed.position == fed.position
+    codes = random_codes(streams, 20, seed=99)
+    np.testing.assert_allclose(engine.logits(primed, codes), engine.logits(fed, codes), atol=TOLERANCE, rtol=0)
+
+
+def test_prime_of_a_long_clip_agrees_with_the_oracle() -> None:
+    model = peaked_model(ModelConfig(2, 4, 3, 6, skip_channels=12))  # receptive field 61
+    codes = random_codes(2, 500)
+    expected = oracle(model, codes)[:, 480:]
+    for name in NAMES:
+        engine = engine_of(name, model)
+        state = engine.new_state(2)
+        engine.prime(state, codes[:, :17])
+        engine.prime(state, codes[:, 17:480])
+        np.testing.assert_allclose(engine.logits(state, codes[:, 480:]), expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_copied_state_branches(name: str) -> None:
+    engine = engine_of(name, peaked_model(ModelConfig(2, 3, 3, 5, skip_channels=12)))
+    state = engine.new_state(2)
+    make(engine, state, 30)
+    branch, later = state.copy(), state.copy()
+    expected = make(engine, state, 25, seed=1)
+    diverged = make(engine, branch, 25, seed=900)
+    np.testing.assert_array_equal(make(engine, later, 25, seed=1), expected)
+    assert not np.array_equal(diverged, expected)
+    assert (state.position, branch.position, later.position) == (55, 55, 55)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_top_k_1_is_argmax_of_the_logits(name: str) -> None:
+    engine = engine_of(name, peaked_model(ModelConfig(1, 4, 2, 8, skip_channels=12)))
+    codes = make(engine, engine.new_state(2), 30, sampling=Sampling(top_k=1))
+    np.testing.assert_array_equal(engine.logits(engine.new_state(2), codes).argmax(axis=2), codes)
+
+
+def test_nothing_grows_with_the_samples() -> None:
+    engine = engine_of("torch", peaked_model(ModelConfig(1, 3, 2, 4, skip_channels=8)))
+    state = engine.new_state(2)
+    buffers = {name: value for name, value in vars(state).items() if isinstance(value, torch.Tensor)}
+    before = {name: (id(value), value.data_ptr(), value.shape) for name, value in buffers.items()}
+    codes, calls = state.codes, len(state.calls)
+    assert before["ring"][2] == (1 + 2 + 4, 2, 4)  # K - 1 = 1 slot per sample of dilation
+    make(engine, state, 300)
+    engine.prime(state, random_codes(2, 50))
+    engine.logits(state, random_codes(2, 5))
+    after = {
+        name: (id(getattr(state, name)), getattr(state, name).data_ptr(), getattr(state, name).shape) for name in before
+    }
+    assert after == before
+    assert state.codes is codes and len(state.calls) == calls
+
+
+def test_a_step_writes_one_slot_per_layer() -> None:
+    engine = engine_of("torch", peaked_model(ModelConfig(2, 3, 3, 4, skip_channels=8)))
+    state = engine.new_state(1)
+    make(engine, state, 40)
+    before = state.ring.clone()
+    make(engine, state, 1)
+    assert int((state.ring != before).any(dim=2).sum()) == engine.config.layers
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_later_changes_of_the_model_do_not_reach_the_engine(name: str) -> None:
+    model = peaked_model(ModelConfig(1, 3, 2, 4, skip_channels=8))
+    engine = engine_of(name, model)
+    codes = random_codes(1, 12)
+    before = engine.logits(engine.new_state(), codes)
+    with torch.no_grad():
+        for tensor in model.parameters():
+            tensor.zero_()
+    np.testing.assert_array_equal(engine.logits(engine.new_state(), codes), before)
+
+
+def test_weights_may_be_arrays_and_must_be_complete() -> None:
+    model = peaked_model(ModelConfig(1, 2, 2, 4, skip_channels=8))
+    arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    engine = create("torch", model.config, arrays)
+    codes = random_codes(1, 10)
+    np.testing.assert_allclose(engine.logits(engine.new_state(), codes), oracle(model, codes), atol=TOLERANCE, rtol=0)
+    del arrays["layers.1.dilated.bias"]
+    with pytest.raises(RuntimeError, match=r"layers\.1\.dilated\.bias"):
+        create("torch", model.config, arrays)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_threads_apply_inside_calls_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = peaked_model(ModelConfig(1, 2, 2, 4, skip_channels=8))
+    before = torch.get_num_threads()
+    engine = create(name, model.config, model.state_dict(), threads=before + 1)
+    inside = []
+    step = type(engine).step  # type: ignore[attr-defined]
+
+    def noting(self: Any, state: Any) -> Any:
+        inside.append(torch.get_num_threads())
+        return step(self, state)
+
+    monkeypatch.setattr(type(engine), "step", noting)
+    make(engine, engine.new_state(), 3)
+    assert inside == [before + 1] * 3
+    make(create(name, model.config, model.state_dict()), engine.new_state(), 1)
+    assert inside[3] == (1 if name == "torch" else before)
+    assert torch.get_num_threads() == before
+    with pytest.raises(ValueError, match="threads = 0"):
+        create(name, model.config, model.state_dict(), threads=0)
+
+
+def test_engine_names_and_precisions() -> None:
+    model = peaked_model(ModelConfig(1, 2, 2, 4, skip_channels=8))
+    weights = model.state_dict()
+    assert create("auto", model.config, weights).name == "torch"
+    assert create("naive", model.config, weights, precision="f32").precision == "f32"
+    with pytest.raises(EngineUnavailable, match="engine='torch'"):
+        create("native", model.config, weights)
+    with pytest.raises(EngineUnavailable, match="int8"):
+        create("torch", model.config, weights, precision="int8")
+    with pytest.raises(ValueError, match="'torhc'.*did you mean 'torch'.*auto, native, torch, naive"):
+        create("torhc", model.config, weights)
+    with pytest.raises(ValueError, match="precision = 'f64'.*auto, f32, int8"):
+        create("torch", model.config, weights, precision="f64")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_wrong_input_is_refused(name: str) -> None:
+    engine = engine_of(name, peaked_model(ModelConfig(1, 2, 2, 4, skip_channels=8)))
+    state = engine.new_state(2)
+    with pytest.raises(ValueError, match="streams = 0"):
+        engine.new_state(0)
+    for coin in (np.zeros((1, 4)), np.zeros(4), np.ones((2, 4)), np.full((2, 4), np.nan)):
+        with pytest.raises(ValueError, match="coins must"):
+            engine.generate(state, coin, Sampling())
+    for codes in (np.zeros((1, 4), int), np.zeros((2, 4)), np.full((2, 4), 256), np.full((2, 4), -1)):
+        for feed in (engine.logits, engine.prime):
+            with pytest.raises(ValueError, match="codes must"):
+                feed(state, codes)
+    assert state.position == 0

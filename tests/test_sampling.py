@@ -1,0 +1,158 @@
+"""Drawing codes: temperature, top-k, top-p and the inverse of the cumulative distribution, by hand and by counting."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from wavenet.sampling import Sampling, coins, draw_coins, sample
+
+PLAIN = Sampling()
+LAST_COIN = np.nextafter(1.0, 0.0)
+HAND = np.log([[0.1, 0.4, 0.2, 0.3]])  # cumulative in code order: 0.1, 0.5, 0.7, 1.0
+
+
+def draw(logits: NDArray[np.float64], coin: float, sampling: Sampling = PLAIN) -> int:
+    return int(sample(logits, np.array([coin]), sampling)[0])
+
+
+@pytest.mark.parametrize(
+    ("coin", "code"), [(0.0, 0), (0.09, 0), (0.11, 1), (0.49, 1), (0.51, 2), (0.71, 3), (LAST_COIN, 3)]
+)
+def test_inverse_of_the_cumulative_distribution_in_code_order(coin: float, code: int) -> None:
+    assert draw(HAND, coin) == code
+
+
+def test_temperature_two_takes_the_square_root_of_the_weights() -> None:
+    roots = np.sqrt([0.1, 0.4, 0.2, 0.3])
+    edge = roots[0] / roots.sum()  # 0.16 instead of 0.1
+    assert draw(HAND, edge - 1e-6, Sampling(temperature=2)) == 0
+    assert draw(HAND, edge + 1e-6, Sampling(temperature=2)) == 1
+
+
+def test_top_k_keeps_the_most_probable_and_renormalises() -> None:
+    sampling = Sampling(top_k=2)  # codes 1 (4/7) and 3 (3/7) are left
+    assert [draw(HAND, coin, sampling) for coin in (0.0, 4 / 7 - 1e-6, 4 / 7 + 1e-6, LAST_COIN)] == [1, 1, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("top_p", "kept"),
+    # most probable first: 0.4, 0.7, 0.9, 1.0; a set that reaches p exactly is enough
+    [(0.01, {1}), (0.4, {1}), (0.41, {1, 3}), (0.7, {1, 3}), (0.71, {1, 2, 3}), (0.9, {1, 2, 3}), (0.91, {0, 1, 2, 3})],
+)
+def test_top_p_keeps_the_smallest_set_that_reaches_the_mass(top_p: float, kept: set[int]) -> None:
+    grid = np.linspace(0, LAST_COIN, 201)
+    assert {draw(HAND, coin, Sampling(top_p=top_p)) for coin in grid} == kept
+
+
+def test_top_p_counts_shares_of_what_top_k_left() -> None:
+    # top-k 2 leaves 4/7 and 3/7; 4/7 = 0.571 alone reaches 0.55, though it is only 0.4 of the whole
+    assert {draw(HAND, coin, Sampling(top_k=2, top_p=0.55)) for coin in (0.0, 0.5, LAST_COIN)} == {1}
+
+
+def test_equally_probable_codes_rank_by_code() -> None:
+    flat = np.zeros((1, 8))
+    grid = np.linspace(0, LAST_COIN, 101)
+    assert {draw(flat, coin, Sampling(top_k=3)) for coin in grid} == {0, 1, 2}
+    assert {draw(flat, coin, Sampling(top_p=0.5)) for coin in grid} == {0, 1, 2, 3}
+    assert draw(flat, LAST_COIN, Sampling(temperature=0)) == 0
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(st.integers(0, 10_000), st.integers(1, 4))
+def test_top_k_1_and_temperature_0_are_argmax(seed: int, streams: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(streams, 256)).astype(np.float32)
+    flips = rng.random(streams)
+    for sampling in (Sampling(top_k=1), Sampling(temperature=0), Sampling(temperature=1e-6), Sampling(top_p=1e-9)):
+        np.testing.assert_array_equal(sample(logits, flips, sampling), logits.argmax(axis=1))
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.7), Sampling(top_k=3), Sampling(top_p=0.9)])
+def test_a_code_of_probability_zero_is_never_drawn(sampling: Sampling) -> None:
+    logits = np.full((1, 256), -np.inf)
+    logits[0, [7, 100, 200]] = [0.0, 1.0, -1.0]
+    for coin in (0.0, 5e-324, 1e-17, 0.5, 1 - 1e-16, LAST_COIN):
+        assert draw(logits, coin, sampling) in {7, 100, 200}
+    assert draw(logits, 0.0) == 7
+    assert draw(logits, LAST_COIN) == 200
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(st.integers(0, 10_000), st.floats(0.01, 3.0))
+def test_the_last_coin_stays_below_the_total(seed: int, temperature: float) -> None:
+    logits = np.random.default_rng(seed).normal(size=(1, 256)) * 20
+    logits[0, 200:] = -1e30
+    assert draw(logits, LAST_COIN, Sampling(temperature)) < 200
+
+
+def test_frequencies_match_the_distribution() -> None:
+    shares = np.array([0.5, 0.25, 0.15, 0.06, 0.04])
+    draws = 20_000
+    logits = np.broadcast_to(np.log(shares), (draws, 5))
+    counts = np.bincount(sample(logits, coins(11).random(draws), Sampling()), minlength=5)
+    chi_square = float(((counts - draws * shares) ** 2 / (draws * shares)).sum())
+    assert chi_square < 18.47  # 0.1 % point of chi-square with 4 degrees of freedom
+
+
+def test_a_batch_draws_what_its_streams_draw() -> None:
+    rng = np.random.default_rng(5)
+    logits, flips = rng.normal(size=(6, 256)) * 3, rng.random(6)
+    for sampling in (Sampling(), Sampling(0.8, top_k=20), Sampling(1.2, top_p=0.8), Sampling(0.9, 50, 0.5)):
+        single = [sample(logits[i : i + 1], flips[i : i + 1], sampling)[0] for i in range(6)]
+        np.testing.assert_array_equal(sample(logits, flips, sampling), single)
+
+
+def test_the_logits_are_left_alone() -> None:
+    logits = np.random.default_rng(0).normal(size=(2, 256))
+    before = logits.copy()
+    sample(logits, np.array([0.2, 0.9]), Sampling(0.5, 10, 0.9))
+    np.testing.assert_array_equal(logits, before)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(0), Sampling(top_k=4), Sampling(top_p=0.5)])
+def test_broken_logits_are_an_error(bad: float, sampling: Sampling) -> None:
+    logits = np.zeros((1, 256))
+    logits[0, 3] = bad
+    with pytest.raises(ValueError, match="not finite"):
+        draw(logits, 0.5, sampling)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"temperature": -0.1}, "temperature = -0.1"),
+        ({"temperature": math.nan}, "temperature = nan"),
+        ({"temperature": math.inf}, "temperature = inf"),
+        ({"temperature": "warm"}, "temperature = 'warm'"),
+        ({"top_k": 0}, "top_k = 0"),
+        ({"top_k": 2.5}, "top_k = 2.5"),
+        ({"top_p": 0.0}, "top_p = 0.0"),
+        ({"top_p": 1.1}, "top_p = 1.1"),
+        ({"top_p": math.nan}, "top_p = nan"),
+    ],
+)
+def test_wrong_values_are_named_in_one_line(options: dict[str, float], named: str) -> None:
+    with pytest.raises(ValueError, match=named) as error:
+        Sampling(**options)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+
+
+def test_coins_are_numpys_pcg64_one_per_sample_in_order() -> None:
+    expected = np.random.Generator(np.random.PCG64(42)).random(10)
+    one_by_one = coins(42)
+    np.testing.assert_array_equal([one_by_one.random() for _ in range(10)], expected)
+    batch = [coins(42), coins(43)]
+    pieces = np.concatenate([draw_coins(batch, 4), draw_coins(batch, 6)], axis=1)
+    np.testing.assert_array_equal(pieces[0], expected)
+    np.testing.assert_array_equal(pieces[1], coins(43).random(10))
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "seed", True])
+def test_wrong_seeds_are_named(seed: int) -> None:
+    with pytest.raises(ValueError, match=f"seed = {seed!r}"):
+        coins(seed)

@@ -1,0 +1,7 @@
+"""python -m wavenet"""
+
+import sys
+
+from wavenet.cli import main
+
+sys.exit(main())

@@ -1,0 +1,93 @@
+"""The `wavenet` command: parse, check, call, print. The work is in functions that Python users call too."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from wavenet.cli.console import say
+
+COMMANDS = ("train", "generate", "evaluate", "info", "bench")  # modules of this folder
+DEBUG = "--debug"
+
+
+class Wavenet(click.Group):
+    """Loads a command's module when it is called, so that `--help` is quick; errors are one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"wavenet.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            raise click.UsageError(f"no such command {args[0]!r}; known: {', '.join(COMMANDS)}") from None
+
+
+def _version() -> str:
+    try:
+        return version("wavenet-toolkit")
+    except PackageNotFoundError:  # run from a checkout
+        return "unknown"
+
+
+@click.group(cls=Wavenet, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(_version(), prog_name="wavenet")
+def cli() -> None:
+    """Train a WaveNet on a folder of recordings, and hear it.
+
+    \b
+    wavenet train recordings --out runs/mine
+    wavenet generate runs/mine -o new.wav --seconds 5
+
+    Every command takes --help, and --debug to show where an error arose.
+    """
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code: 2 for what the user gave, 1 for what failed, 130 for Ctrl-C."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = DEBUG in arguments
+    try:
+        result = cli.main([word for word in arguments if word != DEBUG], prog_name="wavenet", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:  # the reader of our standard output has gone: that is its right
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        say(f"wavenet: {_line(error)}")
+        return _exit_code(error)
+
+
+def _exit_code(error: Exception) -> int:
+    from wavenet.engine.base import EngineUnavailable
+
+    return 2 if isinstance(error, (click.ClickException, ValueError, EngineUnavailable)) else 1
+
+
+def _line(error: Exception) -> str:
+    """The error on one line; an unforeseen one names its kind."""
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        hint = f" (see: {context.command_path} --help)" if context else ""
+        return " ".join(error.format_message().split()) + hint
+    text = " ".join(str(error).split())
+    foreseen = isinstance(error, (ValueError, RuntimeError)) and text
+    return text if foreseen else f"{type(error).__name__}: {text} (--debug shows where)"

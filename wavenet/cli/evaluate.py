@@ -1,0 +1,35 @@
+"""wavenet evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from wavenet.cli.console import Bar, say
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+def command(model: Path, folder: Path) -> None:
+    """Bits per sample of MODEL on a FOLDER of recordings that it has not seen.
+
+    Lower is better; 8 is guessing. Beside it stand two reference levels of the same recordings: the entropy of a
+    histogram of codes, and that of a table of code pairs.
+
+    \b
+    wavenet evaluate runs/speech recordings/test
+    """
+    from wavenet.checkpoint import load_model
+    from wavenet.evaluate import evaluate
+
+    network = load_model(model)
+    bar = Bar("listening", "samples")
+    result = evaluate(network, folder, bar)
+    bar.clear()
+    for line in result.summary.lines():
+        say(line)
+    click.echo(f"model                {result.bits:.4f} bits per sample")
+    click.echo(f"histogram of codes   {result.references.histogram:.4f}")
+    click.echo(f"table of code pairs  {result.references.pairs:.4f}")

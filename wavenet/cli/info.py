@@ -1,0 +1,86 @@
+"""wavenet info."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from wavenet.cli.console import duration
+from wavenet.cli.network import network_of
+
+if TYPE_CHECKING:
+    from wavenet.config import ModelConfig
+    from wavenet.recipe import Recipe
+
+
+@click.command()
+@click.argument("what", metavar="MODEL|RECIPE")
+def command(what: str) -> None:
+    """What MODEL or RECIPE is: layers, dilations, receptive field, parameters, cost per sample, speed here.
+
+    For a recipe also what training it needs on this machine, measured over a few steps.
+
+    \b
+    wavenet info runs/speech
+    wavenet info large
+    """
+    from wavenet.bench import generation_speeds
+
+    model, recipe = network_of(what)
+    for name, value in _facts(model.config):
+        _line(name, value)
+    speed = max(generation_speeds(model, ("native", "torch")), key=lambda row: row.samples_per_second)
+    _line(
+        "speed here",
+        f"{speed.samples_per_second:,.0f} samples/s, {speed.times_real_time:.2f} x real time ({speed.engine} engine, "
+        f"{speed.precision}, {speed.threads} thread{'s' if speed.threads > 1 else ''})",
+    )
+    if recipe is not None:
+        for name, value in _training_facts(recipe):
+            _line(name, value)
+
+
+def _facts(config: ModelConfig) -> list[tuple[str, str]]:
+    cycle = config.dilations[: config.layers_per_cycle]
+    dilations = ", ".join(f"{dilation:,}" for dilation in cycle)
+    return [
+        (
+            "network",
+            f"{config.layers} layers: {config.cycles} cycles of {config.layers_per_cycle}, kernel size {config.kernel_size}",
+        ),
+        ("dilations", f"{dilations} in each cycle"),
+        (
+            "receptive field",
+            f"{config.receptive_field:,} samples, {config.receptive_field_ms:.1f} ms at {config.sample_rate:,} Hz",
+        ),
+        (
+            "channels",
+            f"residual {config.residual_channels}, gate {config.gate}, skip {config.skip_channels}, head {config.head}, "
+            f"output {config.output_channels} ({config.output})",
+        ),
+        ("parameters", f"{config.parameters:,} ({config.parameters * 4 / 1e6:.1f} MB in float32)"),
+        ("cost", f"{config.macs_per_sample:,} multiply-adds per sample"),
+    ]
+
+
+def _training_facts(recipe: Recipe) -> list[tuple[str, str]]:
+    from wavenet.bench import training_cost
+
+    training = recipe.training
+    cost = training_cost(recipe)
+    if training.steps:
+        budget = f"{training.steps:,} steps, about {duration(training.steps * cost.seconds_per_step)} here"
+    else:
+        budget = f"{training.minutes:g} minutes, about {60 * training.minutes / cost.seconds_per_step:,.0f} steps here"
+    return [
+        ("training", f"{budget}; {training.batch} x {training.crop:,} samples a step"),
+        (
+            "training here",
+            f"{cost.samples_per_second:,.0f} samples/s, about {cost.megabytes:,.0f} MB of memory, on the CPU",
+        ),
+    ]
+
+
+def _line(name: str, value: str) -> None:
+    click.echo(f"{name:16} {value}")

@@ -1,0 +1,115 @@
+"""wavenet train."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wavenet.checkpoint import RunDirectory
+from wavenet.cli.console import Bar, duration, say
+
+if TYPE_CHECKING:
+    from wavenet.train import Progress, Trainer, Validation
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--recipe", "name", metavar="NAME|FILE.toml", help="What to train and how; without it, the defaults.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/FOLDER]")
+@click.option("--minutes", type=float, help="Budget in minutes of training.")
+@click.option("--steps", type=int, help="Budget in steps instead.")
+@click.option("--set", "overrides", multiple=True, metavar="a.b=value", help="Override a key of the recipe.")
+@click.option("--seed", type=int, help="Of the first weights and of the crops.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--fresh", is_flag=True, help="Start an existing run again from nothing.")
+def command(
+    folder: Path,
+    name: str | None,
+    out: Path | None,
+    minutes: float | None,
+    steps: int | None,
+    overrides: tuple[str, ...],
+    seed: int | None,
+    device: str,
+    fresh: bool,
+) -> None:
+    """Train on a FOLDER of recordings: wav, flac, ogg, opus, mp3, aiff, nested as you like.
+
+    The run directory holds the best model, a clip made at every validation, and all that is needed to go on: the same
+    command continues a run that exists, and Ctrl-C saves it.
+
+    \b
+    wavenet train recordings
+    wavenet train recordings --recipe speech --out runs/speech --minutes 60
+    wavenet train recordings --out runs/speech --minutes 120     (goes on)
+    """
+    from wavenet import dataset, train
+
+    run = RunDirectory(out or Path("runs") / (folder.resolve().name or "all"))
+    values = {"minutes": minutes, "steps": steps, "seed": seed}
+    if steps is None and minutes is not None:
+        values["steps"] = 0
+    settings = [f"training.{key}={value}" for key, value in values.items() if value is not None]
+    train.pick_device(device)
+    recipe = train.recipe_for(run, name, [*overrides, *settings], fresh)
+
+    bar = Bar("reading", "files")
+    recordings = dataset.open_folder(folder, recipe.model.sample_rate, recipe.data, bar)
+    bar.clear()
+    for line in recordings.summary.lines():
+        say(line)
+    if fresh:
+        run.clear()
+    trainer = train.Trainer(run, recipe, recordings, device)
+    _announce(trainer)
+    try:
+        trainer.train(_Reporter())
+    except KeyboardInterrupt:
+        say(f"\nstopped at step {trainer.step:,} and saved; the same command goes on from there")
+        raise
+    say(f"the best model: {run.model}; hear it: wavenet generate {run.path} -o new.wav")
+
+
+def _announce(trainer: Trainer) -> None:
+    model, training, levels = trainer.recipe.model, trainer.recipe.training, trainer.references
+    say(
+        f"network: {model.layers} layers, {model.parameters:,} parameters, receptive field {model.receptive_field:,} "
+        f"samples ({model.receptive_field_ms:.0f} ms)"
+    )
+    budget = f"{training.steps:,} steps" if training.steps else f"{training.minutes:g} minutes"
+    begun = f"going on at step {trainer.step:,} of" if trainer.step else "budget:"
+    say(
+        f"run {trainer.run.path}: {begun} {budget}, {training.batch} x {training.crop:,} samples a step, {trainer.device}"
+    )
+    if not math.isnan(levels.pairs):
+        say(
+            f"held-out reference levels, bits per sample: a histogram of codes {levels.histogram:.2f}, "
+            f"a table of code pairs {levels.pairs:.2f}"
+        )
+
+
+class _Reporter:
+    """Prints what the trainer tells: a line that moves, and a line that stays for every validation."""
+
+    def __init__(self) -> None:
+        self.bar = Bar("training")
+
+    def __call__(self, event: Progress | Validation) -> None:
+        from wavenet.train import Progress
+
+        if isinstance(event, Progress):
+            skipped = f"  {event.skipped} steps skipped" if event.skipped else ""
+            self.bar.draw(
+                min(event.fraction, 0.9999),
+                f"step {event.step:,}  {event.bits:.3f} bits  {event.samples_per_second:,.0f} samples/s  "
+                f"{duration(event.seconds_left)} left{skipped}",
+            )
+        else:
+            self.bar.clear()
+            skipped = f", {event.skipped} steps skipped" if event.skipped else ""
+            held_out = "nothing held out" if math.isnan(event.bits) else f"{event.bits:.3f} bits per sample held out"
+            best = " (best)" if event.is_best else f" (best {event.best:.3f})"
+            say(f"step {event.step:,}, {duration(event.seconds)}: {held_out}{best}{skipped}")

@@ -1,0 +1,235 @@
+"""Frozen, validated configurations; every derived figure is a property.
+
+Three of them make a recipe: `ModelConfig` (the network; it travels inside the model file), `DataConfig` (how
+recordings become crops) and `TrainingConfig` (the budget and the optimizer). Wrong values raise `ConfigError`, whose
+message names the field, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+MU_LAW_CODES = 256  # output classes and rows of the embedding table: 8-bit mu-law
+MAX_PARAMETERS = 2**31  # more is a typing error or a hostile file, not a WaveNet
+
+C = TypeVar("C", bound="ModelConfig | DataConfig | TrainingConfig")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be: the message names the field and what it may hold."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a WaveNet (van den Oord et al. 2016, sections 2.1 to 2.4). All widths count channels.
+
+    `gate_channels` defaults to `residual_channels`, `head_channels` to `skip_channels`. Layer l has the dilation
+    2^(l mod layers_per_cycle), so the dilation doubles along a cycle and starts again at 1 with the next one.
+    """
+
+    cycles: int = 2
+    layers_per_cycle: int = 10
+    kernel_size: int = 2
+    residual_channels: int = 32
+    gate_channels: int | None = None
+    skip_channels: int = 128
+    head_channels: int | None = None
+    output: str = "mulaw"
+    mixtures: int = 10  # used by the logistic output only
+    sample_rate: int = 16_000  # Hz
+    speakers: tuple[str, ...] = ()
+    features: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.gate_channels is None:
+            object.__setattr__(self, "gate_channels", self.residual_channels)
+        if self.head_channels is None:
+            object.__setattr__(self, "head_channels", self.skip_channels)
+        object.__setattr__(self, "speakers", tuple(self.speakers))
+        _check_types(self)
+        _check_range(self, "cycles", 1, 64)
+        _check_range(self, "layers_per_cycle", 1, 24)
+        _check_range(self, "kernel_size", 2, 64)
+        for name in ("residual_channels", "gate_channels", "skip_channels", "head_channels"):
+            _check_range(self, name, 1, 65_536)
+        _check_range(self, "mixtures", 1, 256)
+        _check_range(self, "sample_rate", 1_000, 384_000)
+        if self.output != "mulaw":
+            raise ConfigError(f"output = {self.output!r}: this version knows 'mulaw' only")
+        if self.speakers:
+            raise ConfigError("speakers: this version has no speaker conditioning; leave it empty")
+        if self.features is not None:
+            raise ConfigError("features: this version has no mel conditioning; leave it out")
+        if self.parameters > MAX_PARAMETERS:
+            raise ConfigError(f"this shape has {self.parameters:,} parameters; at most {MAX_PARAMETERS:,} are accepted")
+
+    @property
+    def gate(self) -> int:
+        """Gate channels G, never None."""
+        return typing.cast(int, self.gate_channels)
+
+    @property
+    def head(self) -> int:
+        """Head channels H, never None."""
+        return typing.cast(int, self.head_channels)
+
+    @property
+    def layers(self) -> int:
+        """Residual layers L = cycles x layers_per_cycle."""
+        return self.cycles * self.layers_per_cycle
+
+    @cached_property
+    def dilations(self) -> tuple[int, ...]:
+        """Dilation of each layer in samples: 1, 2, 4, ... doubling along a cycle."""
+        return tuple(2 ** (layer % self.layers_per_cycle) for layer in range(self.layers))
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples that one prediction sees: 1 + (K - 1) x the sum of the dilations."""
+        return 1 + (self.kernel_size - 1) * sum(self.dilations)
+
+    @property
+    def receptive_field_ms(self) -> float:
+        """The same in milliseconds at the model's rate."""
+        return 1000 * self.receptive_field / self.sample_rate
+
+    @property
+    def output_channels(self) -> int:
+        """Channels A that the head makes for every sample."""
+        return MU_LAW_CODES
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every tensor of the network: its name in `WaveNet.state_dict()` and in the model file, and its shape."""
+        residual, gate, skip = self.residual_channels, self.gate, self.skip_channels
+        shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (MU_LAW_CODES, residual)}
+        for layer in range(self.layers):
+            shapes[f"layers.{layer}.dilated.weight"] = (self.kernel_size, 2 * gate, residual)
+            shapes[f"layers.{layer}.dilated.bias"] = (2 * gate,)
+            if layer < self.layers - 1:  # nothing reads the residual path after the last layer
+                shapes[f"layers.{layer}.residual.weight"] = (residual, gate)
+                shapes[f"layers.{layer}.residual.bias"] = (residual,)
+        shapes["skip.weight"] = (skip, self.layers * gate)
+        shapes["skip.bias"] = (skip,)
+        shapes["head.hidden.weight"] = (self.head, skip)
+        shapes["head.hidden.bias"] = (self.head,)
+        shapes["head.output.weight"] = (self.output_channels, self.head)
+        shapes["head.output.bias"] = (self.output_channels,)
+        return shapes
+
+    @property
+    def parameters(self) -> int:
+        """Trainable numbers in the network."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    @property
+    def macs_per_sample(self) -> int:
+        """Multiply-adds per sample with cached queues: every weight once, but the embedding, which is a look-up."""
+        weights = (name for name in self.shapes if name.endswith(".weight") and name != "embedding.weight")
+        return sum(math.prod(self.shapes[name]) for name in weights)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON or TOML."""
+        return {**dataclasses.asdict(self), "speakers": list(self.speakers)}
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How a folder of recordings becomes training crops."""
+
+    validation: float = 0.05  # share of the files held out
+    trim_db: float = 0.0  # cut ends that lie this far below the clip's peak; 0 keeps every sample
+    join: bool = False  # go on with another clip where one ends, instead of padding
+    edge_silence: float = -1.0  # seconds of silence kept at clip ends in training crops; negative keeps all
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        _check_range(self, "validation", 0.0, 0.5)
+        _check_range(self, "trim_db", 0.0, 200.0)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The budget and the optimizer. The cosine ends with the budget: `steps` if given, otherwise `minutes`."""
+
+    minutes: float = 30.0
+    steps: int = 0  # 0: the budget is in minutes
+    batch: int = 2  # crops per step
+    crop: int = 3_072  # samples per crop that the loss counts
+    rate: float = 4e-3  # peak learning rate
+    warmup: int = 100  # steps to the peak
+    final_rate: float = 0.01  # share of the peak at the end of the cosine
+    clip_norm: float = 1.0  # gradients longer than this are scaled down to it
+    ema: float = 0.999  # decay per step of the averaged weights
+    validate_minutes: float = 5.0  # between validations, saves and clips
+    validate_steps: int = 0  # the same in steps; 0: in minutes
+    validation_seconds: float = 30.0  # held-out sound heard at each validation
+    clip_seconds: float = 1.0  # sound generated at each validation; 0: none
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        _check_range(self, "minutes", 0.0, 1e6)
+        _check_range(self, "steps", 0, 10**9)
+        if not self.steps and not self.minutes:
+            raise ConfigError("training.minutes and training.steps are both 0: one of them is the budget")
+        _check_range(self, "batch", 1, 65_536)
+        _check_range(self, "crop", 1, 2**24)
+        _check_range(self, "rate", 1e-8, 1.0)
+        _check_range(self, "warmup", 0, 10**6)
+        _check_range(self, "final_rate", 0.0, 1.0)
+        _check_range(self, "clip_norm", 1e-6, 1e6)
+        _check_range(self, "ema", 0.0, 0.999999)
+        _check_range(self, "validate_minutes", 0.01, 1e6)
+        _check_range(self, "validate_steps", 0, 10**9)
+        _check_range(self, "validation_seconds", 0.01, 1e6)
+        _check_range(self, "clip_seconds", 0.0, 3600.0)
+        _check_range(self, "seed", 0, 2**63 - 1)
+
+
+def from_dict(kind: type[C], values: Mapping[str, Any], section: str = "") -> C:
+    """Build a configuration from plain values. Raises `ConfigError` naming the key that is unknown or wrong."""
+    prefix = f"{section}." if section else ""
+    known = [field.name for field in dataclasses.fields(kind)]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{prefix}{key}: unknown key{suggest(key, known)}; known: {', '.join(known)}")
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        message = str(error)
+        raise ConfigError(message if message.startswith(prefix) else prefix + message) from None
+
+
+def suggest(word: str, known: typing.Iterable[str]) -> str:
+    """', did you mean X?' for the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def _check_types(config: Any) -> None:
+    hints = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value, hint = getattr(config, field.name), hints[field.name]
+        if hint is float and type(value) is int:  # a whole number is a float written shortly
+            object.__setattr__(config, field.name, float(value))
+            continue
+        allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        plain = tuple(typing.get_origin(kind) or kind for kind in allowed)
+        if not isinstance(value, plain) or (isinstance(value, bool) and bool not in plain):
+            names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in plain if kind is not types.NoneType)
+            raise ConfigError(f"{field.name} = {value!r}: expected {names}")
+
+
+def _check_range(config: Any, name: str, low: float, high: float) -> None:
+    value = getattr(config, name)
+    if not low <= value <= high:  # also refuses NaN
+        raise ConfigError(f"{name} = {value!r}: must be between {low:,} and {high:,}")

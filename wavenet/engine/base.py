@@ -1,0 +1,97 @@
+"""What every engine is: a fixed network, and states that it advances.
+
+Blueprint (`config`), weights (inside the engine) and running state (`State`) are three things: one engine serves any
+number of states, and a state is a value that can be copied at any time. This module and the engine interface need
+NumPy only, so that an engine without PyTorch can be used without loading PyTorch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Generic, Self, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wavenet.config import MU_LAW_CODES, ModelConfig
+from wavenet.mulaw import SILENCE
+from wavenet.sampling import Sampling
+
+
+class EngineUnavailable(RuntimeError):
+    """The engine or precision asked for is not part of this installation; the message says what to use instead."""
+
+
+class State(ABC):
+    """Where B streams stand: the last code of each, which is the network's next input, and the engine's queues.
+
+    codes: int64 [B], the last sample of every stream; silence before the first. Always the same array, written in
+        place, so that an engine may keep its address.
+    position: samples made or primed so far, the same for all streams.
+    """
+
+    def __init__(self, streams: int) -> None:
+        if streams < 1:
+            raise ValueError(f"streams = {streams}: at least one is needed")
+        self.codes: NDArray[np.int64] = np.full(streams, SILENCE, dtype=np.int64)
+        self.position = 0
+
+    @property
+    def streams(self) -> int:
+        """B, fixed for the life of the state."""
+        return len(self.codes)
+
+    @abstractmethod
+    def copy(self) -> Self:
+        """An independent state that continues from the same sample."""
+
+
+S = TypeVar("S", bound=State)
+
+
+class Engine(ABC, Generic[S]):
+    """A network that makes sound: same state, coins and sampling in, same codes out, in every engine."""
+
+    name: str
+    precision = "f32"
+    config: ModelConfig
+
+    @abstractmethod
+    def new_state(self, streams: int = 1) -> S:
+        """The state before the first sample: queues of zeros, and silence as the first input."""
+
+    @abstractmethod
+    def generate(self, state: S, coins: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
+        """Draw the next codes [B, n] with the coins [B, n] and advance the state by n samples."""
+
+    @abstractmethod
+    def logits(self, state: S, codes: ArrayLike) -> NDArray[np.float32]:
+        """Feed the given codes [B, T] and return the logits [B, T, A] that each was predicted with.
+
+        Position t is the prediction of codes[:, t] from all that came before it, the first one from the state. The
+        state advances by T samples.
+        """
+
+    @abstractmethod
+    def prime(self, state: S, codes: ArrayLike) -> None:
+        """Feed the given codes [B, T]: the state that `logits` leaves, without the cost of the logits."""
+
+    def checked_coins(self, state: State, coins: ArrayLike) -> NDArray[np.float64]:
+        """Coins as float64 [B, n]. Raises `ValueError` for another shape or a coin outside [0, 1)."""
+        array = np.asarray(coins, dtype=np.float64)
+        if array.ndim != 2 or len(array) != state.streams:
+            raise ValueError(f"coins must be [{state.streams}, n], one row per stream, not {list(array.shape)}")
+        if array.size and not (array.min() >= 0 and array.max() < 1):
+            raise ValueError("coins must lie in [0, 1)")
+        return array
+
+    def checked_codes(self, state: State, codes: ArrayLike) -> NDArray[np.int64]:
+        """Codes as int64 [B, T]. Raises `ValueError` for another shape, fractions, or codes that do not exist."""
+        array = np.asarray(codes)
+        if array.ndim != 2 or len(array) != state.streams:
+            raise ValueError(f"codes must be [{state.streams}, T], one row per stream, not {list(array.shape)}")
+        if not np.issubdtype(array.dtype, np.integer):
+            raise ValueError(f"codes must be whole numbers, not {array.dtype}")
+        if array.size and (array.min() < 0 or array.max() >= MU_LAW_CODES):
+            raise ValueError(f"codes must lie between 0 and {MU_LAW_CODES - 1}")
+        return array.astype(np.int64)

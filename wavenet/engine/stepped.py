@@ -1,0 +1,81 @@
+"""What the PyTorch engines share: their own copy of the network, the thread count, and the loop over samples."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from wavenet.config import ModelConfig
+from wavenet.engine.base import Engine, S
+from wavenet.model import WaveNet
+from wavenet.sampling import Sampling, sample
+
+
+class SteppedEngine(Engine[S]):
+    """An engine that is one function: `step` feeds the last code of every stream and predicts the next one."""
+
+    default_threads: int | None = None  # with threads=None; None again leaves PyTorch's setting
+
+    def __init__(self, config: ModelConfig, weights: Mapping[str, Any], threads: int | None = None) -> None:
+        """Weights: tensors or arrays under the names of `config.shapes`; copied, and kept on their device.
+
+        Raises `ValueError` for a thread count below 1, `RuntimeError` if a weight is missing, extra or misshapen.
+        """
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads = {threads}: must be at least 1, or None for the engine's own choice")
+        self.config = config
+        self.threads = self.default_threads if threads is None else threads
+        with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+            self.model = WaveNet(config)
+        copies = {name: torch.as_tensor(value).detach().to(torch.float32, copy=True) for name, value in weights.items()}
+        self.model.load_state_dict(copies, assign=True)
+        self.model.eval().requires_grad_(False)
+        self.device = self.model.embedding.weight.device
+
+    @abstractmethod
+    def step(self, state: S) -> NDArray[np.float32]:
+        """Feed `state.codes`, advance the queues, and return the logits [B, A] of the next code.
+
+        The caller puts that code into `state.codes`. The array may be overwritten by the next step.
+        """
+
+    def generate(self, state: S, coins: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
+        coins = self.checked_coins(state, coins)
+        codes = np.empty(coins.shape, dtype=np.int64)
+        with self.running():
+            for t in range(coins.shape[1]):
+                state.codes[:] = codes[:, t] = sample(self.step(state), coins[:, t], sampling)
+        return codes
+
+    def logits(self, state: S, codes: ArrayLike) -> NDArray[np.float32]:
+        codes = self.checked_codes(state, codes)
+        logits = np.empty((*codes.shape, self.config.output_channels), dtype=np.float32)
+        with self.running():
+            for t in range(codes.shape[1]):
+                logits[:, t] = self.step(state)
+                state.codes[:] = codes[:, t]
+        return logits
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Inside, nothing is recorded for gradients and PyTorch has this engine's thread count."""
+        before = torch.get_num_threads()
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            if self.threads is not None:
+                torch.set_num_threads(before)
+
+
+def fed_codes(last: NDArray[np.int64], codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The network's inputs [B, T] while codes [B, T] are fed: each sample's input is the sample before it."""
+    return np.concatenate([last[:, None], codes], axis=1)[:, :-1]

@@ -1,0 +1,33 @@
+"""Held-out figures: how well a model predicts recordings that it has not seen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wavenet import dataset, likelihood
+from wavenet.config import DataConfig
+from wavenet.likelihood import ReferenceLevels
+from wavenet.model import WaveNet
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Bits per sample of a model on a folder, beside what the same data costs without a network."""
+
+    bits: float
+    references: ReferenceLevels  # tables counted on the same recordings
+    summary: dataset.Summary
+
+
+def evaluate(
+    model: WaveNet, folder: str | os.PathLike[str], progress: Callable[[int, int], None] | None = None
+) -> Evaluation:
+    """Bits per sample over every recording of a folder, each predicted from its own start (teacher forcing).
+
+    progress: called as progress(samples done, samples in all). Raises `DatasetError` when nothing can be read.
+    """
+    recordings = dataset.open_folder(folder, model.config.sample_rate, DataConfig(validation=0.0))
+    bits = likelihood.bits_per_sample(model, recordings.train, progress=progress)
+    return Evaluation(bits, likelihood.reference_levels(recordings.train), recordings.summary)

@@ -1,0 +1,253 @@
+"""Sound from a model: `Generator` renders and streams, `Session` is a living stream. Knows nothing of sound files.
+
+The same seed makes the same sound whatever the block size and the engine, and stream i of a batch with seed s is the
+single stream with seed s + i.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wavenet import engine as engines
+from wavenet import mulaw
+from wavenet.config import ModelConfig
+from wavenet.sampling import Sampling, coins, draw_coins
+
+if TYPE_CHECKING:
+    from wavenet.model import WaveNet
+
+BLOCK = 1_600  # samples per block of a stream: 100 ms at 16 kHz
+SILENT_DBFS = -50.0  # a frame whose RMS lies below this is silent, in dB relative to an RMS of 1
+SILENT_FRAME_SECONDS = 0.02
+
+
+class SessionOptions(TypedDict, total=False):
+    """What `session`, `stream` and `render` all take; `Generator.session` explains each."""
+
+    seed: int
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    count: int | None
+    prime: ArrayLike | None
+
+
+class Session:
+    """A living stream, or `count` of them side by side: `next` makes the next samples.
+
+    `temperature`, `top_k` and `top_p` may be assigned between calls; wrong values raise `ValueError` and change
+    nothing.
+    """
+
+    def __init__(self, engine: engines.Engine[Any], sampling: Sampling, seed: int, count: int | None) -> None:
+        if count is not None and count < 1:
+            raise ValueError(f"count = {count}: must be at least 1, or None for a single stream without that axis")
+        self._engine = engine
+        self._sampling = sampling
+        self._count = count
+        self._coins = _coins_of(seed, count)
+        self._state = engine.new_state(count or 1)
+
+    def next(self, samples: int) -> NDArray[np.float32]:
+        """The next `samples` samples in [-1, 1]: float32 [samples], or [count, samples]."""
+        return mulaw.decode(self.next_codes(samples))
+
+    def next_codes(self, samples: int) -> NDArray[np.int64]:
+        """The same as mu-law codes, int64 [samples] or [count, samples]."""
+        if samples < 1:
+            raise ValueError(f"samples = {samples}: at least 1 must be asked for")
+        codes = self._engine.generate(self._state, draw_coins(self._coins, samples), self._sampling)
+        return codes[0] if self._count is None else codes
+
+    def prime(self, audio: ArrayLike) -> None:
+        """Go on as if `audio` had been made: float [n] for every stream, or [count, n], at the model's rate.
+
+        No coin is used. Raises `ValueError` for sound that is empty, not floating point, NaN, or of another shape.
+        """
+        sound = np.asarray(audio)
+        if not np.issubdtype(sound.dtype, np.floating):
+            raise ValueError(f"prime: must be floating-point sound in [-1, 1], not {sound.dtype}")
+        streams = self._state.streams
+        if sound.ndim == 1:
+            sound = np.broadcast_to(sound, (streams, len(sound)))
+        if sound.ndim != 2 or len(sound) != streams:
+            raise ValueError(f"prime: must be [n] or [{streams}, n] samples, not {list(sound.shape)}")
+        if sound.shape[1] == 0:
+            raise ValueError("prime: the sound is empty; leave prime out to start from silence")
+        self._engine.prime(self._state, mulaw.encode(sound))
+
+    def copy(self, seed: int | None = None) -> Session:
+        """An independent session that goes on from here: with the same coins, or with new ones from `seed`."""
+        branch = copy.copy(self)
+        branch._state = self._state.copy()
+        branch._coins = copy.deepcopy(self._coins) if seed is None else _coins_of(seed, self._count)
+        return branch
+
+    @property
+    def position(self) -> int:
+        """Samples made or primed so far."""
+        return self._state.position
+
+    @property
+    def temperature(self) -> float:
+        """Divides the logits: below 1 more likely sound, above 1 more surprising, 0 the most probable code."""
+        return self._sampling.temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self._sampling = dataclasses.replace(self._sampling, temperature=value)
+
+    @property
+    def top_k(self) -> int | None:
+        """Draw among the k most probable codes; None: among all."""
+        return self._sampling.top_k
+
+    @top_k.setter
+    def top_k(self, value: int | None) -> None:
+        self._sampling = dataclasses.replace(self._sampling, top_k=value)
+
+    @property
+    def top_p(self) -> float | None:
+        """Draw among the fewest most probable codes with this share; None: among all."""
+        return self._sampling.top_p
+
+    @top_p.setter
+    def top_p(self, value: float | None) -> None:
+        self._sampling = dataclasses.replace(self._sampling, top_p=value)
+
+
+class Generator:
+    """A model ready to make sound. Sessions of one generator are independent of each other."""
+
+    def __init__(self, engine: engines.Engine[Any]) -> None:
+        self._engine = engine
+
+    @classmethod
+    def load(
+        cls, path: str | PathLike[str], engine: str = "auto", precision: str = "auto", threads: int | None = None
+    ) -> Self:
+        """A generator from a model file. Options and errors as of `wavenet.engine.create`, and those of loading."""
+        from wavenet.checkpoint import load_model
+
+        return cls.from_model(load_model(path), engine, precision, threads)
+
+    @classmethod
+    def from_model(
+        cls, model: WaveNet, engine: str = "auto", precision: str = "auto", threads: int | None = None
+    ) -> Self:
+        """A generator from a model in memory. Its weights are copied: training it on changes nothing here."""
+        return cls(engines.create(engine, model.config, model.state_dict(), precision, threads))
+
+    @property
+    def config(self) -> ModelConfig:
+        """The shape of the model."""
+        return self._engine.config
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second."""
+        return self.config.sample_rate
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine in use, never "auto"."""
+        return self._engine.name
+
+    @property
+    def precision(self) -> str:
+        """Precision in use, never "auto"."""
+        return self._engine.precision
+
+    def session(
+        self,
+        seed: int = 0,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        count: int | None = None,
+        prime: ArrayLike | None = None,
+    ) -> Session:
+        """A new stream from silence, or from the end of `prime`.
+
+        seed: of the coins; stream i of a batch has the coins of seed + i. temperature, top_k, top_p: see `Sampling`.
+        count: streams made side by side, the first axis of what they return; None: one, without that axis.
+        prime: sound to continue, float [n] in [-1, 1] at the model's rate for all streams, or [count, n].
+        Raises `ValueError`, in one line, for whatever of this cannot be.
+        """
+        session = Session(self._engine, Sampling(temperature, top_k, top_p), seed, count)
+        if prime is not None:
+            session.prime(prime)
+        return session
+
+    def stream(
+        self, seconds: float | None = None, block: int = BLOCK, **options: Unpack[SessionOptions]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Blocks of float32 [block] or [count, block], for ever, or for `seconds`; the last may be shorter.
+
+        Options as of `session`. Wrong ones raise `ValueError` here, not at the first block.
+        """
+        if block < 1:
+            raise ValueError(f"block = {block}: must be at least 1 sample")
+        total = None if seconds is None else self.samples(seconds)
+        return _blocks(self.session(**options), block, total)
+
+    def render(
+        self,
+        seconds: float,
+        progress: Callable[[int, int], None] | None = None,
+        **options: Unpack[SessionOptions],
+    ) -> NDArray[np.float32]:
+        """`seconds` of sound: float32 [samples] in [-1, 1], or [count, samples] if `count` is given.
+
+        progress: called as progress(samples done, samples in all) several times a second of sound.
+        Options and errors as of `session`.
+        """
+        total = self.samples(seconds)
+        blocks = []
+        done = 0
+        for block in self.stream(seconds, max(1, self.sample_rate // 20), **options):
+            blocks.append(block)
+            done += block.shape[-1]
+            if progress is not None:
+                progress(done, total)
+        return np.concatenate(blocks, axis=-1)
+
+    def samples(self, seconds: float) -> int:
+        """Whole samples in `seconds`. Raises `ValueError` if that is not at least one."""
+        if not math.isfinite(seconds) or round(seconds * self.sample_rate) < 1:
+            raise ValueError(f"seconds = {seconds}: must be at least one sample (1/{self.sample_rate} s) and finite")
+        return round(seconds * self.sample_rate)
+
+
+def silent_share(audio: ArrayLike, rate: int) -> float:
+    """Share, 0 to 1, of 20 ms frames whose RMS lies below -50 dBFS; for sound [n] or [count, n] in [-1, 1].
+
+    A last frame that is not full does not count, unless it is the only one. Raises `ValueError` for empty sound.
+    """
+    sound = np.atleast_2d(np.asarray(audio, dtype=np.float64))  # [count, n]
+    if sound.size == 0:
+        raise ValueError("the sound is empty: it has no silent share")
+    frame = min(max(1, round(SILENT_FRAME_SECONDS * rate)), sound.shape[1])
+    whole = sound[:, : sound.shape[1] // frame * frame]
+    power = np.square(whole.reshape(len(sound), -1, frame)).mean(axis=2)  # [count, frames]
+    return float((power < 10 ** (SILENT_DBFS / 10)).mean())
+
+
+def _coins_of(seed: int, count: int | None) -> list[np.random.Generator]:
+    return [coins(seed), *(coins(seed + stream) for stream in range(1, count or 1))]
+
+
+def _blocks(session: Session, block: int, total: int | None) -> Iterator[NDArray[np.float32]]:
+    made = 0
+    while total is None or made < total:
+        samples = block if total is None else min(block, total - made)
+        yield session.next(samples)
+        made += samples

@@ -1,0 +1,91 @@
+"""How well a network predicts sound: bits per sample, and two reference levels of the same data beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from wavenet.dataset import Clips
+from wavenet.model import WaveNet
+from wavenet.mulaw import CODES, SILENCE
+
+PIECE = 16_384  # samples predicted at once: bounds the memory for clips of any length
+
+
+@dataclass(frozen=True)
+class ReferenceLevels:
+    """What predicts without a network, in bits per sample."""
+
+    histogram: float  # every sample alone: the entropy of a histogram of codes
+    pairs: float  # every sample from the one before it: the entropy of a table of code pairs
+
+
+def bits_of(model: WaveNet, codes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Bits that each sample of one clip costs, float64 [T], given all that came before it (teacher forcing).
+
+    The clip begins as every clip does: empty queues, and silence as the first input. Long clips are taken in pieces,
+    each with the receptive field before it, which gives the same numbers in bounded memory.
+    """
+    device = next(model.parameters()).device
+    past = model.config.receptive_field - 1
+    inputs = np.concatenate(([SILENCE], codes[:-1]))
+    bits = []
+    with torch.inference_mode():
+        for start in range(0, len(codes), PIECE):
+            stop = min(start + PIECE, len(codes))
+            window = torch.from_numpy(inputs[max(0, start - past) : stop]).to(device)
+            logits = model(window[None])[0, -(stop - start) :]  # [T, A]
+            target = torch.from_numpy(codes[start:stop]).to(device)
+            bits.append(F.cross_entropy(logits, target, reduction="none").double().cpu().numpy() / math.log(2))
+    return np.concatenate(bits) if bits else np.empty(0)
+
+
+def bits_per_sample(
+    model: WaveNet, clips: Clips, seconds: float = math.inf, progress: Callable[[int, int], None] | None = None
+) -> float:
+    """Mean bits per sample over whole clips, the first `seconds` of them; NaN when there are none."""
+    total = min(int(clips.lengths.sum()), int(min(seconds * clips.rate, 2**62)))
+    bits, samples = 0.0, 0
+    for clip in range(len(clips)):
+        if samples >= total:
+            break
+        costs = bits_of(model, clips.codes(clip)[: total - samples])
+        bits, samples = bits + float(costs.sum()), samples + len(costs)
+        if progress:
+            progress(samples, total)
+    return bits / samples if samples else math.nan
+
+
+def reference_levels(clips: Clips, counted_on: Clips | None = None) -> ReferenceLevels:
+    """The reference levels of clips, in tables counted on the clips themselves or on others (then slightly smoothed).
+
+    Tables counted on the same data are what an ideal coder of it would know: a lower bound for such tables. Counted on
+    training clips they are what a network of that memory could have learnt.
+    """
+    seen = _pair_counts(clips)
+    if not seen.sum():
+        return ReferenceLevels(math.nan, math.nan)
+    known = seen if counted_on is None else _pair_counts(counted_on) + 0.1
+    return ReferenceLevels(_cross_entropy(seen.sum(0), known.sum(0)), _cross_entropy(seen, known))
+
+
+def _pair_counts(clips: Clips) -> NDArray[np.float64]:
+    counts = np.zeros(CODES * CODES, dtype=np.int64)
+    for clip in range(len(clips)):
+        codes = clips.codes(clip)
+        before = np.concatenate(([SILENCE], codes[:-1]))
+        counts += np.bincount(before * CODES + codes, minlength=CODES * CODES)
+    return counts.reshape(CODES, CODES).astype(np.float64)  # [code before, code]
+
+
+def _cross_entropy(seen: NDArray[np.float64], known: NDArray[np.float64]) -> float:
+    """Bits per event of `seen` counts under the probabilities of `known` ones, normalised over the last axis."""
+    probability = known / np.maximum(known.sum(-1, keepdims=True), 1e-300)
+    events = seen > 0
+    return float(-(seen[events] * np.log2(probability[events])).sum() / seen.sum())

@@ -1,0 +1,45 @@
+"""Mu-law companding (ITU-T G.711; van den Oord et al. 2016, section 2.2): sound in [-1, 1] <-> 256 codes.
+
+Small amplitudes get finer steps, as hearing does. `encode(decode(q)) == q` for every code; silence is code 128.
+Agrees with `torchaudio.functional.mu_law_encoding` and `mu_law_decoding`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+CODES = 256
+MU = CODES - 1
+SILENCE = 128  # encode(0.0), and the first input of every clip
+
+
+def encode(audio: ArrayLike) -> NDArray[np.int64]:
+    """Codes 0..255 (int64) of samples in [-1, 1], any shape; louder samples are clipped.
+
+    Computed in the precision of the input (float64 stays float64, all else is float32).
+    Raises `ValueError` on NaN, which has no code.
+    """
+    x = np.asarray(audio)
+    x = np.clip(x if x.dtype == np.float64 else x.astype(np.float32), -1.0, 1.0)
+    if np.isnan(x).any():
+        raise ValueError("the sound holds NaN, which has no mu-law code; replace those samples first")
+    one, mu = x.dtype.type(1), x.dtype.type(MU)
+    companded = np.sign(x) * np.log1p(mu * np.abs(x)) / np.log1p(mu)  # [-1, 1]
+    return np.floor((companded + one) / 2 * mu + x.dtype.type(0.5)).astype(np.int64)
+
+
+def decode(codes: ArrayLike) -> NDArray[np.float32]:
+    """Samples (float32 in [-1, 1]) of codes 0..255, any shape. Raises `ValueError` for any other code."""
+    q = np.asarray(codes)
+    if q.size and (q.min() < 0 or q.max() > MU):
+        raise ValueError(f"mu-law codes lie between 0 and {MU}; these reach from {q.min()} to {q.max()}")
+    return _DECODED[q]
+
+
+def _decode_table() -> NDArray[np.float32]:
+    companded = np.arange(CODES) / MU * 2 - 1
+    return (np.sign(companded) * np.expm1(np.abs(companded) * np.log1p(MU)) / MU).astype(np.float32)
+
+
+_DECODED = _decode_table()

@@ -1,0 +1,107 @@
+"""Recipes: what to train and how, as TOML files of three tables: [model], [data] and [training].
+
+Every key has a default, so a recipe states only what it changes, and no recipe at all is one too. Errors name the key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wavenet.config import ConfigError, DataConfig, ModelConfig, TrainingConfig, from_dict, suggest
+
+SECTIONS = {"model": ModelConfig, "data": DataConfig, "training": TrainingConfig}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole training run on paper."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def to_toml(self) -> str:
+        """The recipe with every key resolved, as TOML that `load` reads back to an equal one."""
+        lines: list[str] = []
+        for section in SECTIONS:
+            config = getattr(self, section)
+            values = config.to_dict() if isinstance(config, ModelConfig) else dataclasses.asdict(config)
+            lines += [f"[{section}]"]
+            # JSON and TOML write numbers, strings, booleans and flat lists alike
+            lines += [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None] + [""]
+        return "\n".join(lines)
+
+
+def names() -> list[str]:
+    """The recipes that come with the package, known by bare name."""
+    return sorted(path.stem for path in _folder().glob("*.toml"))
+
+
+def load(name: str | os.PathLike[str] | None, overrides: Iterable[str] = ()) -> Recipe:
+    """A recipe by bare name or by path, with `section.key=value` overrides; None is the defaults.
+
+    Raises `ConfigError`, one line that names the file and the key.
+    """
+    tables = {} if name is None else _read(_find(os.fspath(name)))
+    for override in overrides:
+        section, key, value = _parse_override(override)
+        tables.setdefault(section, {})[key] = value
+    return _build(tables)
+
+
+def _build(tables: Mapping[str, Mapping[str, Any]]) -> Recipe:
+    for section, table in tables.items():
+        if section not in SECTIONS:
+            raise ConfigError(f"[{section}]: unknown table{suggest(section, SECTIONS)}; known: {', '.join(SECTIONS)}")
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"{section} = {table!r}: a key outside of the tables [{'], ['.join(SECTIONS)}]")
+    return Recipe(**{section: from_dict(SECTIONS[section], table, section) for section, table in tables.items()})
+
+
+def _find(name: str) -> Path:
+    path = Path(name)
+    if path.suffix == ".toml" or os.sep in name:
+        if not path.is_file():
+            raise ConfigError(f"{name}: no such recipe file")
+        return path
+    if name not in names():
+        raise ConfigError(
+            f"{name!r}: no such recipe{suggest(name, names())}; known: {', '.join(names())}, or FILE.toml"
+        )
+    return _folder() / f"{name}.toml"
+
+
+def _folder() -> Path:
+    """Inside the package when installed; beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "recipes"
+    return installed if installed.is_dir() else package.parent / "recipes"
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        with open(path, "rb") as file:
+            tables = tomllib.load(file)
+        _build(tables)  # here, so that the message names the file
+        return tables
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _parse_override(text: str) -> tuple[str, str, Any]:
+    key, equals, value = text.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not equals or not dot or not name:
+        raise ConfigError(f"--set {text}: expected section.key=value, such as training.batch=4")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()  # a bare word is a string
+    return section, name, parsed

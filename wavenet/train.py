@@ -1,0 +1,359 @@
+"""The training loop: crops in, averaged weights out, every figure in bits per sample.
+
+A run lives in its directory (`checkpoint.RunDirectory`) and goes on from there, exactly where it was: the crops of a
+step follow from the seed and the step alone, and weights, averages, optimizer moments and clock are all saved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from wavenet import audio, checkpoint, dataset, engine, likelihood, mulaw, sampling
+from wavenet import recipe as recipes
+from wavenet.checkpoint import RunDirectory
+from wavenet.config import ConfigError, TrainingConfig
+from wavenet.dataset import Recordings
+from wavenet.likelihood import ReferenceLevels
+from wavenet.model import WaveNet
+from wavenet.recipe import Recipe
+
+MAX_SKIPPED_IN_A_ROW = 100
+LOG_SECONDS = 10.0  # between lines of training loss in the log
+SMOOTHING = 0.98  # of the loss that is shown
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says why and what to change."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, after every step."""
+
+    step: int
+    fraction: float  # of the budget
+    bits: float  # training loss, bits per sample, smoothed
+    rate: float  # learning rate of the step
+    samples_per_second: float
+    seconds: float  # trained so far, earlier sessions included
+    seconds_left: float
+    skipped: int  # steps left out because a number was not finite
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What the averaged weights reached on held-out recordings."""
+
+    step: int
+    bits: float  # per sample; NaN when nothing is held out
+    best: float
+    is_best: bool
+    seconds: float
+    skipped: int
+    references: ReferenceLevels
+
+
+Report = Callable[[Progress | Validation], None]
+
+
+class Trainer:
+    """One run: `train()` until the budget is spent, or Ctrl-C, which saves first."""
+
+    def __init__(self, run: RunDirectory, recipe: Recipe, recordings: Recordings, device: str = "auto") -> None:
+        self.run, self.recipe, self.recordings = run, recipe, recordings
+        self.device = torch.device(pick_device(device))
+        torch.manual_seed(recipe.training.seed)
+        self.model = WaveNet(recipe.model).to(self.device)
+        self.average = copy.deepcopy(self.model).requires_grad_(False)  # validated, heard and kept
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=recipe.training.rate, fused=True)
+        self.step = 0
+        self.seconds = 0.0
+        self.skipped = 0
+        self.skipped_in_a_row = 0
+        self.best = math.inf
+        self.bits = math.nan
+        self.validated: tuple[int, float] = (0, 0.0)  # step and seconds of the last validation
+        self.references = likelihood.reference_levels(recordings.validation, counted_on=recordings.train)
+        if run.state.exists():
+            self._load()
+
+    def train(self, report: Report = lambda event: None) -> Validation:
+        """Run to the end of the budget. Raises `TrainingError`, or `KeyboardInterrupt` once everything is saved."""
+        self.run.create()
+        checkpoint.write_bytes(self.run.recipe, self.recipe.to_toml().encode())
+        speed, logged = _Speed(), self.seconds
+        with _interruption() as interrupted:
+            while self.fraction < 1 and not interrupted.is_set():
+                started = time.perf_counter()
+                progress = self._advance(speed)
+                self.seconds += time.perf_counter() - started
+                report(progress)
+                if self.seconds - logged >= LOG_SECONDS:
+                    self.run.append_log({"event": "train", **_finite(dataclasses.asdict(progress))})
+                    logged = self.seconds
+                if self._validation_is_due() and self.fraction < 1:
+                    self._validate_and_save(report)
+            if interrupted.is_set():
+                self.save()
+                raise KeyboardInterrupt
+            return self._validate_and_save(report)
+
+    @property
+    def fraction(self) -> float:
+        """Share of the budget spent."""
+        return budget_spent(self.recipe.training, self.step, self.seconds)
+
+    def save(self) -> None:
+        """Write everything needed to go on."""
+        tensors: dict[str, Tensor] = {}
+        for prefix, model in (("model", self.model), ("average", self.average)):
+            tensors |= {f"{prefix}.{name}": tensor for name, tensor in model.state_dict().items()}
+        for name, weight in self.model.named_parameters():
+            tensors |= {f"optimizer.{name}.{key}": value for key, value in self.optimizer.state[weight].items()}
+        progress = {name: getattr(self, name) for name in ("step", "seconds", "skipped", "best", "bits", "validated")}
+        metadata = {"wavenet.state": json.dumps(progress)}
+        checkpoint.write_tensors(self.run.state, {n: t.detach().cpu().numpy() for n, t in tensors.items()}, metadata)
+
+    def _load(self) -> None:
+        tensors, metadata = checkpoint.read_tensors(self.run.state)
+        try:
+            progress = json.loads(metadata["wavenet.state"])
+            for prefix, model in (("model", self.model), ("average", self.average)):
+                start = f"{prefix}."
+                state = {n.removeprefix(start): torch.from_numpy(t) for n, t in tensors.items() if n.startswith(start)}
+                model.load_state_dict(state)
+            for name, weight in self.model.named_parameters():
+                start = f"optimizer.{name}."
+                self.optimizer.state[weight] = {
+                    n.removeprefix(start): torch.from_numpy(t.copy()).to(weight.device)
+                    for n, t in tensors.items()
+                    if n.startswith(start)
+                }
+            for name, value in progress.items():
+                setattr(self, name, value)
+        except (KeyError, ValueError, RuntimeError) as error:
+            problem = str(error).splitlines()[0]
+            raise checkpoint.CheckpointError(
+                f"{self.run.state}: not the state of this run ({problem}); --fresh starts the run again"
+            ) from None
+        self._drop_log_after(self.step)
+
+    def _drop_log_after(self, step: int) -> None:
+        """After a crash the log may be ahead of the saved state."""
+        if self.run.log.exists():
+            lines = self.run.log.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+            checkpoint.write_bytes(self.run.log, "".join(kept).encode())
+
+    def _advance(self, speed: _Speed) -> Progress:
+        """One step: crops, gradients, an update of the weights and of their average."""
+        config = self.recipe.training
+        rate = learning_rate(config, self.step, self.fraction)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        rng = np.random.default_rng((config.seed, self.step))
+        crops = dataset.crops(self.recordings.train, config.batch, config.crop, rng, self.recipe.data.join)
+        try:
+            bits = self._update(*(torch.from_numpy(part).to(self.device) for part in crops))
+        except (MemoryError, RuntimeError) as error:
+            raise _explained(error, config) from error
+        self.step += 1
+        if bits is None:
+            self._skip()
+        else:
+            self.skipped_in_a_row = 0
+            self.bits = bits if math.isnan(self.bits) else SMOOTHING * self.bits + (1 - SMOOTHING) * bits
+        samples_per_second = speed.after(int(crops[2].sum()))
+        return Progress(
+            step=self.step,
+            fraction=self.fraction,
+            bits=self.bits,
+            rate=rate,
+            samples_per_second=samples_per_second,
+            seconds=self.seconds,
+            seconds_left=self._seconds_left(),
+            skipped=self.skipped,
+        )
+
+    def _update(self, inputs: Tensor, targets: Tensor, mask: Tensor) -> float | None:
+        """Learn from one batch [B, T]; returns its bits per sample, or None where a number was not finite."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = masked_loss(self.model(inputs), targets, mask)  # nats per sample
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.training.clip_norm)
+        if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
+            return None
+        self.optimizer.step()
+        decay = min(self.recipe.training.ema, (1 + self.step) / (10 + self.step))  # a young average forgets faster
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+        return loss.item() / math.log(2)
+
+    def _skip(self) -> None:
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        if self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise TrainingError(
+                f"the loss was not finite for {MAX_SKIPPED_IN_A_ROW} steps in a row: lower training.rate "
+                f"(now {self.recipe.training.rate:g}) or training.clip_norm (now {self.recipe.training.clip_norm:g})"
+            )
+
+    def _seconds_left(self) -> float:
+        config = self.recipe.training
+        if not config.steps:
+            return max(0.0, 60 * config.minutes - self.seconds)
+        return (config.steps - self.step) * self.seconds / max(1, self.step)
+
+    def _validation_is_due(self) -> bool:
+        config = self.recipe.training
+        step, seconds = self.validated
+        if config.validate_steps:
+            return self.step - step >= config.validate_steps
+        return self.seconds - seconds >= 60 * config.validate_minutes
+
+    def _validate_and_save(self, report: Report) -> Validation:
+        started = time.perf_counter()
+        config = self.recipe.training
+        bits = likelihood.bits_per_sample(self.average, self.recordings.validation, config.validation_seconds)
+        is_best = math.isnan(bits) or bits < self.best
+        if is_best:
+            self.best = bits
+            checkpoint.save_model(self.run.model, self.average)
+        if config.clip_seconds:
+            audio.write(self.run.sample(self.step), self._clip(config), self.recipe.model.sample_rate)
+        self.seconds += time.perf_counter() - started
+        self.validated = (self.step, self.seconds)
+        self.save()
+        result = Validation(self.step, bits, self.best, is_best, self.seconds, self.skipped, self.references)
+        self.run.append_log({"event": "validation", **_finite(dataclasses.asdict(result))})
+        report(result)
+        return result
+
+    def _clip(self, config: TrainingConfig) -> Any:
+        """What the averaged weights sound like now: always the same seed, so that clips can be compared."""
+        player = engine.create("torch", self.recipe.model, self.average.state_dict())
+        samples = round(config.clip_seconds * self.recipe.model.sample_rate)
+        coins = sampling.coins(config.seed).random((1, samples))
+        return mulaw.decode(player.generate(player.new_state(1), coins, sampling.Sampling()))[0]
+
+
+def recipe_for(run: RunDirectory, name: str | None, overrides: list[str], fresh: bool = False) -> Recipe:
+    """The recipe of a run: the one asked for, or, when a run is continued without naming one, its own.
+
+    Raises `ConfigError` when a run that exists was made with another network or other data.
+    """
+    if fresh or not run.exists():
+        return recipes.load(name, overrides)
+    begun = recipes.load(run.recipe)
+    recipe = recipes.load(name or run.recipe, overrides)
+    for section in ("model", "data"):
+        before, now = getattr(begun, section), getattr(recipe, section)
+        for field in dataclasses.fields(before):
+            old, new = getattr(before, field.name), getattr(now, field.name)
+            if old != new:
+                raise ConfigError(
+                    f"{run.path} was begun with {section}.{field.name} = {old!r}, not {new!r}: "
+                    "name another --out, or start again with --fresh"
+                )
+    return recipe
+
+
+def masked_loss(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+    """Mean cross-entropy in nats of logits [B, T, A] for codes [B, T], over the samples where the mask [B, T] is set."""
+    flat = logits.transpose(0, 1).reshape(-1, logits.shape[-1])  # time first, as the network made them: no copy
+    losses = F.cross_entropy(flat, targets.t().reshape(-1), reduction="none")  # [T*B]
+    return (losses * mask.t().reshape(-1)).sum() / mask.sum()
+
+
+def budget_spent(config: TrainingConfig, step: int, seconds: float) -> float:
+    """Share of the budget spent, from 0 to 1 and beyond."""
+    return step / config.steps if config.steps else seconds / (60 * config.minutes)
+
+
+def learning_rate(config: TrainingConfig, step: int, fraction: float) -> float:
+    """A linear warm-up, then a cosine from the peak to its `final_rate` share at the end of the budget."""
+    warm = min(1.0, (step + 1) / (config.warmup + 1))
+    cosine = (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
+    return config.rate * warm * (config.final_rate + (1 - config.final_rate) * cosine)
+
+
+def pick_device(name: str) -> str:
+    """'cuda' or 'cpu' for 'auto', 'cuda' or 'cpu'. Raises `ConfigError` for a device that is not there."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device = {name!r}: must be auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device = 'cuda': PyTorch finds no CUDA device here; use --device cpu")
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+class _Speed:
+    """Samples per second over the last steps."""
+
+    def __init__(self) -> None:
+        self.at = time.perf_counter()
+        self.rate = 0.0
+
+    def after(self, samples: int) -> float:
+        now = time.perf_counter()
+        rate, self.at = samples / max(now - self.at, 1e-9), now
+        self.rate = 0.9 * self.rate + 0.1 * rate if self.rate else rate
+        return self.rate
+
+
+@contextlib.contextmanager
+def _interruption() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or a polite kill sets, so that a step is never cut in half; the second one acts at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def interrupt(number: int, frame: object) -> None:
+        event.set()
+        restore()
+
+    try:
+        for number in before:
+            signal.signal(number, interrupt)
+        yield event
+    finally:
+        restore()
+
+
+def _explained(error: Exception, config: TrainingConfig) -> Exception:
+    """Out of memory says what to lower; anything else is left as it is."""
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
+        return TrainingError(
+            f"out of memory: lower training.batch (now {config.batch}) or training.crop (now {config.crop}), for "
+            "example with --set training.batch=1, or the model's channels; wavenet info RECIPE estimates the need"
+        )
+    return error
+
+
+def _finite(record: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: None instead."""
+    return {
+        key: _finite(value) if isinstance(value, dict) else None if value != value or value == math.inf else value
+        for key, value in record.items()
+    }
