@@ -61,7 +61,8 @@ def test_every_encoding_of_wav_is_read(tmp_path: Path, encoding: str, error: flo
     path, sound = tmp_path / "a.wav", sine()
     soundfile.write(path, sound, RATE, subtype=encoding)
     read = audio.read(path, RATE)
-    assert read.dtype == np.float32 and read.ndim == 1
+    assert read.dtype == np.float32
+    assert read.ndim == 1
     assert len(sound) <= len(read) < len(sound) + 1_100  # ADPCM comes in blocks of about a thousand samples
     settled = slice(2_000, 14_000)
     assert np.abs(read[settled] - sound[settled]).max() <= error
@@ -124,7 +125,8 @@ def test_resampling_removes_what_would_alias(tmp_path: Path) -> None:
 def test_blocks_are_the_whole(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.flac", sine(seconds=10, rate=44_100), 44_100)
     pieces = list(audio.blocks(tmp_path / "a.flac", RATE))
-    assert len(pieces) > 5 and max(map(len, pieces)) <= audio.BLOCK  # 441,000 frames in blocks of 65,536
+    assert len(pieces) > 5
+    assert max(map(len, pieces)) <= audio.BLOCK
     np.testing.assert_array_equal(np.concatenate(pieces), audio.read(tmp_path / "a.flac", RATE))
 
 
@@ -322,7 +324,8 @@ def test_write_ogg(tmp_path: Path) -> None:
 def test_write_replaces_the_target_of_a_link(tmp_path: Path) -> None:
     (tmp_path / "link.wav").symlink_to(tmp_path / "a.wav")
     audio.write(tmp_path / "link.wav", sine(), RATE)
-    assert (tmp_path / "link.wav").is_symlink() and len(audio.read(tmp_path / "a.wav", RATE)) == RATE
+    assert (tmp_path / "link.wav").is_symlink()
+    assert len(audio.read(tmp_path / "a.wav", RATE)) == RATE
 
 
 @pytest.mark.parametrize(
@@ -354,7 +357,8 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(AudioError, match="No space left"):
         audio.write(tmp_path / "a.wav", sine(seconds=2), RATE)
-    assert os.listdir(tmp_path) == ["a.wav"] and len(audio.read(tmp_path / "a.wav", RATE)) == RATE
+    assert os.listdir(tmp_path) == ["a.wav"]
+    assert len(audio.read(tmp_path / "a.wav", RATE)) == RATE
 
 
 def test_nothing_of_torch_is_imported() -> None:

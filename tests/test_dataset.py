@@ -77,12 +77,14 @@ def test_clips_are_the_files_in_the_order_of_their_paths(folder: Path) -> None:
     put(folder / ".git" / "c.wav")
     (folder / "notes.txt").write_text("not a recording")
     recordings = open_folder(folder, RATE, ALL)
-    assert len(recordings.train) == 2 and len(recordings.validation) == 0
+    assert len(recordings.train) == 2
+    assert len(recordings.validation) == 0
     np.testing.assert_array_equal(recordings.train.clip(0), first)
     np.testing.assert_array_equal(recordings.train.clip(1), second)
     assert recordings.train.clip(0).dtype == np.int16
     assert recordings.train.seconds == 800 / RATE
-    assert recordings.summary.found == recordings.summary.kept == 2 and recordings.summary.skipped == []
+    assert recordings.summary.found == recordings.summary.kept == 2
+    assert recordings.summary.skipped == []
 
 
 def test_codes_are_those_of_mu_law(folder: Path) -> None:
@@ -140,8 +142,10 @@ def test_what_looks_like_a_recording_is_skipped_with_the_reason(folder: Path) ->
         "pipe.wav": "not a regular file",
         "cut.wav": "truncated: holds 356 of the 800 bytes announced",
     }
-    assert summary.kept == 2 and summary.found == 9
-    assert summary.reasons["unreadable"] == 1 and sum(summary.reasons.values()) == 7
+    assert summary.kept == 2
+    assert summary.found == 9
+    assert summary.reasons["unreadable"] == 1
+    assert sum(summary.reasons.values()) == 7
 
 
 def test_an_unreadable_folder_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +178,7 @@ def test_a_folder_without_a_usable_file_lists_the_reasons(folder: Path) -> None:
     for i in range(3):
         (folder / f"{i}.wav").write_text(f"text {i} " * 50)
     (folder / "bad\nname.wav").touch()
-    with pytest.raises(DatasetError, match="no usable recording.*3 unreadable, 1 empty file") as caught:
+    with pytest.raises(DatasetError, match=r"no usable recording.*3 unreadable, 1 empty file") as caught:
         open_folder(folder, RATE, ALL)
     assert len(str(caught.value).splitlines()) == 1
 
@@ -204,7 +208,8 @@ def test_an_unchanged_folder_is_not_decoded_again(
     monkeypatch.setattr("hashlib.file_digest", None)  # nor is any file opened
     second = open_folder(folder, RATE, ALL)
     assert len(decoded) == 2
-    assert sounds(first.train) == sounds(second.train) and first.summary == second.summary
+    assert sounds(first.train) == sounds(second.train)
+    assert first.summary == second.summary
 
 
 def test_new_times_new_names_and_copies_are_not_decoded(folder: Path, decoded: list[str]) -> None:
@@ -217,7 +222,8 @@ def test_new_times_new_names_and_copies_are_not_decoded(folder: Path, decoded: l
     recordings = open_folder(folder, RATE, ALL)
     assert decoded == ["a.wav"]
     assert list(recordings.train.offsets) == [0, 0]
-    assert recordings.summary.copies == 1 and recordings.summary.kept == 2
+    assert recordings.summary.copies == 1
+    assert recordings.summary.kept == 2
 
 
 def test_copies_in_a_new_folder_are_decoded_once(folder: Path, decoded: list[str]) -> None:
@@ -266,7 +272,8 @@ def test_rates_and_trims_do_not_share_a_cache(folder: Path, tmp_path: Path) -> N
     for rate, trim_db in ((RATE, 0.0), (RATE, 40.0), (4_000, 0.0)):
         open_folder(folder, rate, DataConfig(validation=0.0, trim_db=trim_db))
     names = sorted(path.name for path in (tmp_path / "cache").iterdir())
-    assert len(names) == 3 and all(name.startswith("my_söunds-") for name in names)
+    assert len(names) == 3
+    assert all(name.startswith("my_söunds-") for name in names)
     assert sorted(name.split("-", 2)[2] for name in names) == ["4000", "8000", "8000-trim40"]
 
 
@@ -363,7 +370,8 @@ def test_two_processes_on_one_new_cache(folder: Path) -> None:
     jobs = [subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE) for _ in range(3)]
     for job in jobs:
         output, _ = job.communicate(timeout=60)
-        assert job.returncode == 0 and output == b"".join(sorted(expected))
+        assert job.returncode == 0
+        assert output == b"".join(sorted(expected))
     assert sounds(open_folder(folder, RATE, ALL).train) == expected
 
 
@@ -403,7 +411,7 @@ def test_a_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", full)
-        with pytest.raises(DatasetError, match="No space left.*WAVENET_CACHE"):
+        with pytest.raises(DatasetError, match=r"No space left.*WAVENET_CACHE"):
             open_folder(folder, RATE, ALL)
     assert len(open_folder(folder, RATE, ALL).train) == 1
 
@@ -432,14 +440,16 @@ def test_the_split_stays_when_files_are_added_renamed_and_copied(folder: Path) -
     config = DataConfig(validation=0.25)
     fill(folder, range(60))
     first = open_folder(folder, RATE, config)
-    assert 5 <= len(first.validation) <= 25 and len(first.train) + len(first.validation) == 60
+    assert 5 <= len(first.validation) <= 25
+    assert len(first.train) + len(first.validation) == 60
     assert not sounds(first.train) & sounds(first.validation)
     fill(folder, range(60, 90))
     for i in range(0, 60, 2):
         (folder / f"{i:03}.wav").rename(folder / f"renamed {i}.wav")
         shutil.copy(folder / f"{i + 1:03}.wav", folder / f"copy of {i + 1}.wav")
     second = open_folder(folder, RATE, config)
-    assert sounds(first.train) <= sounds(second.train) and sounds(first.validation) <= sounds(second.validation)
+    assert sounds(first.train) <= sounds(second.train)
+    assert sounds(first.validation) <= sounds(second.validation)
     assert not sounds(second.train) & sounds(second.validation)
 
 
@@ -455,10 +465,12 @@ def test_two_files_are_one_for_each_side_and_stay_there(folder: Path) -> None:
     config = DataConfig(validation=0.001)
     fill(folder, range(2))
     first = open_folder(folder, RATE, config)
-    assert len(first.train) == len(first.validation) == 1 and not first.summary.tail
+    assert len(first.train) == len(first.validation) == 1
+    assert not first.summary.tail
     fill(folder, range(2, 30))
     second = open_folder(folder, RATE, config)
-    assert sounds(first.validation) == sounds(second.validation) and len(second.train) == 29
+    assert sounds(first.validation) == sounds(second.validation)
+    assert len(second.train) == 29
 
 
 def test_training_is_never_left_empty(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -468,7 +480,8 @@ def test_training_is_never_left_empty(folder: Path, monkeypatch: pytest.MonkeyPa
         if audio.to_int16(audio.read(path, RATE)).tobytes() not in held:
             path.unlink()
     recordings = open_folder(folder, RATE, DataConfig(validation=0.5))
-    assert len(recordings.train) == 1 and len(recordings.validation) == len(held) - 1 >= 1
+    assert len(recordings.train) == 1
+    assert len(recordings.validation) == len(held) - 1 >= 1
     again = open_folder(folder, RATE, DataConfig(validation=0.5))
     assert sounds(recordings.train) == sounds(again.train)
 
@@ -477,7 +490,8 @@ def test_of_a_single_file_the_end_is_held_out(folder: Path) -> None:
     sound = put(folder / "a.wav", 4_009)
     shutil.copy(folder / "a.wav", folder / "copy.wav")  # the same sound must not be on both sides
     recordings = open_folder(folder, RATE, DataConfig(validation=0.05))
-    assert len(recordings.validation) == 1 and len(recordings.train) == 2
+    assert len(recordings.validation) == 1
+    assert len(recordings.train) == 2
     np.testing.assert_array_equal(recordings.validation.clip(0), sound[-400:])
     for clip in recordings.train:
         np.testing.assert_array_equal(clip, sound[:-400])
@@ -494,8 +508,10 @@ def test_a_single_tiny_file_and_no_validation(folder: Path) -> None:
     put(folder / "a.wav", 3)
     for config in (DataConfig(), ALL):
         recordings = open_folder(folder, RATE, config)
-        assert len(recordings.train.clip(0)) == 3 and len(recordings.validation) == 0
-        assert recordings.validation.seconds == 0 and not recordings.summary.tail
+        assert len(recordings.train.clip(0)) == 3
+        assert len(recordings.validation) == 0
+        assert recordings.validation.seconds == 0
+        assert not recordings.summary.tail
 
 
 # ---- silence --------------------------------------------------------------------------------------------------------
@@ -514,10 +530,12 @@ def with_edges(folder: Path, **config: float) -> Recordings:
 
 def test_edge_silence_shortens_training_clips(folder: Path) -> None:
     whole = with_edges(folder)
-    assert list(whole.train.lengths) == [140 * 80, 5 * RATE] and whole.summary.edge_seconds == 0
+    assert list(whole.train.lengths) == [140 * 80, 5 * RATE]
+    assert whole.summary.edge_seconds == 0
     short = with_edges(folder, edge_silence=0.05)  # 5 of 10 and 25 of 30 frames go: 0.3 seconds
     assert list(short.train.lengths) == [110 * 80, 5 * RATE]
-    assert short.train.clip(0)[399] == 0 and short.train.clip(0)[400] == 2**14
+    assert short.train.clip(0)[399] == 0
+    assert short.train.clip(0)[400] == 2**14
     assert short.summary.edge_seconds == pytest.approx(0.3)
     assert short.summary.seconds == pytest.approx(1.4 + 5)
     assert any("set aside 0.3 seconds" in line for line in short.summary.lines())
@@ -530,14 +548,17 @@ def test_edge_silence_leaves_validation_alone(folder: Path) -> None:
     for i in range(4):
         audio.write(folder / f"{i}.wav", quiet_ends(10, 100 + i, 30), RATE)
     recordings = open_folder(folder, RATE, DataConfig(validation=0.4, edge_silence=0.0))
-    assert len(recordings.validation) >= 1 and min(recordings.validation.lengths) >= 140 * 80
-    assert len(recordings.train) >= 1 and max(recordings.train.lengths) <= 103 * 80
+    assert len(recordings.validation) >= 1
+    assert min(recordings.validation.lengths) >= 140 * 80
+    assert len(recordings.train) >= 1
+    assert max(recordings.train.lengths) <= 103 * 80
 
 
 def test_edge_silence_of_a_single_file(folder: Path) -> None:
     audio.write(folder / "a.wav", quiet_ends(10, 60, 30), RATE)  # the last 10 frames are held out
     recordings = open_folder(folder, RATE, DataConfig(edge_silence=0.0))
-    assert list(recordings.train.lengths) == [60 * 80] and list(recordings.validation.lengths) == [10 * 80]
+    assert list(recordings.train.lengths) == [60 * 80]
+    assert list(recordings.validation.lengths) == [10 * 80]
     assert recordings.summary.edge_seconds == pytest.approx(0.3)
     audio.write(folder / "a.wav", quiet_ends(95, 5, 0), RATE)  # nothing but silence is left for training
     assert list(open_folder(folder, RATE, DataConfig(edge_silence=0.0)).train.lengths) == [90 * 80]
@@ -559,7 +580,8 @@ def test_the_printed_summary(folder: Path) -> None:
     assert lines[0] == f"kept 4 of 16 recordings in {folder} (1 copy of another): 8.0 seconds at 8,000 Hz"
     assert lines[1] == "dropped 12 files of unknown length: 12 unreadable"
     assert lines[2] == "training: 4 files, 8.0 seconds; validation: none"
-    assert len(lines) == 3 + 10 + 1 and lines[3].startswith("skipped bad00.wav: unreadable: ")
+    assert len(lines) == 3 + 10 + 1
+    assert lines[3].startswith("skipped bad00.wav: unreadable: ")
     assert lines[-1] == "... and 2 more"
 
 
@@ -583,12 +605,16 @@ def test_inputs_are_the_true_previous_samples(join: bool) -> None:
     assert len(where) == 69
     inputs, targets, mask = crops(clips, 500, 10, np.random.default_rng(0), join)
     assert inputs.shape == targets.shape == mask.shape == (500, 10)
-    assert inputs.dtype == targets.dtype == np.int64 and mask.dtype == np.bool_
+    assert inputs.dtype == targets.dtype == np.int64
+    assert mask.dtype == np.bool_
     seams = starts = 0
     for row in range(500):
         length = int(mask[row].sum())
-        assert mask[row, :length].all() and length >= 1 and (length == 10 or not join)
-        assert (inputs[row, length:] == mulaw.SILENCE).all() and (targets[row, length:] == mulaw.SILENCE).all()
+        assert mask[row, :length].all()
+        assert length >= 1
+        assert length == 10 or not join
+        assert (inputs[row, length:] == mulaw.SILENCE).all()
+        assert (targets[row, length:] == mulaw.SILENCE).all()
         np.testing.assert_array_equal(inputs[row, 1:length], targets[row, : length - 1])
         clip, at = where[targets[row, 0]]
         assert inputs[row, 0] == (clips.codes(clip)[at - 1] if at else mulaw.SILENCE)
@@ -598,10 +624,12 @@ def test_inputs_are_the_true_previous_samples(join: bool) -> None:
             if at + 1 < clips.lengths[clip]:
                 assert (next_clip, next_at) == (clip, at + 1)
             else:  # over the end only when joined, and to a first sample
-                assert join and next_at == 0
+                assert join
+                assert next_at == 0
                 seams += 1
             clip, at = next_clip, next_at
-    assert starts > 0 and (seams > 0) == join
+    assert starts > 0
+    assert (seams > 0) == join
 
 
 @pytest.mark.parametrize("join", [False, True])

@@ -22,24 +22,25 @@ import numpy as np
 import soundfile
 from numpy.typing import ArrayLike, NDArray
 
+# What a folder's walk takes for a recording, in lower case.
 AUDIO_EXTENSIONS = frozenset(
     [
         ".wav",
         ".wave",
+        ".w64",
+        ".rf64",
         ".flac",
         ".ogg",
         ".oga",
+        ".opus",
         ".mp3",
         ".aiff",
         ".aif",
         ".aifc",
-        ".opus",
         ".au",
         ".caf",
-        ".w64",
-        ".rf64",
     ]
-)  # lower case; what a folder's walk takes for a recording
+)
 WRITABLE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}  # libsndfile's names
 FULL_SCALE = 32_768  # int16 steps in 1.0, as libsndfile has it
 BLOCK = 65_536  # frames decoded or encoded at a time; libvorbis fails on very long ones
@@ -134,11 +135,14 @@ def to_int16(audio: ArrayLike) -> NDArray[np.int16]:
 
     Raises `ValueError` on NaN, which has no value there.
     """
-    scaled = np.asarray(audio, np.float32) * np.float32(FULL_SCALE)
-    np.clip(np.rint(scaled, out=scaled), -FULL_SCALE, FULL_SCALE - 1, out=scaled)
-    if np.isnan(scaled).any():
-        raise ValueError("the sound holds NaN, which has no 16-bit value; replace those samples first")
-    return scaled.astype(np.int16)
+    sound = np.asarray(audio, np.float32)
+    steps = np.empty(sound.size, np.int16)
+    for start in range(0, sound.size, BLOCK):  # hours of sound are not held three times
+        scaled = np.rint(sound.reshape(-1)[start : start + BLOCK] * np.float32(FULL_SCALE))
+        if np.isnan(scaled).any():
+            raise ValueError("the sound holds NaN, which has no 16-bit value; replace those samples first")
+        steps[start : start + BLOCK] = np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1)
+    return steps.reshape(sound.shape)
 
 
 def write(path: AnyPath, audio: ArrayLike, rate: int) -> None:

@@ -1,7 +1,8 @@
 """Sound from a model: `Generator` renders and streams, `Session` is a living stream. Knows nothing of sound files.
 
-The same seed makes the same sound whatever the block size and the engine, and stream i of a batch with seed s is the
-single stream with seed s + i.
+The same seed makes the same sound: bit for bit for every block size, and in every engine and batch (stream i of a
+batch with seed s is the single stream with seed s + i) until a coin falls between logits that differ in the last bit
+of a float32; see `wavenet.sampling`.
 """
 
 from __future__ import annotations

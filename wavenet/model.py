@@ -169,7 +169,7 @@ class _Stack(torch.autograd.Function):
     """All layers and the skip product as one step of autograd: rows [N, R] -> skip sums [N, S].
 
     Every layer writes its z into its own columns of one matrix [N, L*G], so the skip sum over all layers is one
-    product, and so is its gradient. Kept for the backward pass: the rows, the two factors and z of each layer, nothing else.
+    product, and so is its gradient. Kept for the backward pass: the rows, the two factors and z of each layer.
     """
 
     @staticmethod

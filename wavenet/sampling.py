@@ -1,7 +1,9 @@
 """From logits and a coin to a code: temperature, top-k, top-p, inverse of the cumulative distribution. NumPy only.
 
-The coin is an argument, so every engine draws alike: two engines whose logits differ in the last bit of a float32
-draw the same code unless the coin falls into the millionth between them. All arithmetic here is float64.
+The coin is an argument, so every engine draws alike. All arithmetic here is float64; what is left are the logits
+themselves. Engines, and batch sizes, add in different orders, so that their float32 logits differ in the last bits.
+That moves the edges between codes by some 1e-8 to 1e-7 each: one draw in about 100,000 can differ where the
+distribution is broad (6 bits), and the sound goes its own way from there.
 """
 
 from __future__ import annotations

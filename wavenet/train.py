@@ -274,7 +274,7 @@ def recipe_for(run: RunDirectory, name: str | None, overrides: list[str], fresh:
 
 
 def masked_loss(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Mean cross-entropy in nats of logits [B, T, A] for codes [B, T], over the samples where the mask [B, T] is set."""
+    """Mean cross-entropy in nats of logits [B, T, A] for codes [B, T], over the samples where mask [B, T] is true."""
     flat = logits.transpose(0, 1).reshape(-1, logits.shape[-1])  # time first, as the network made them: no copy
     losses = F.cross_entropy(flat, targets.t().reshape(-1), reduction="none")  # [T*B]
     return (losses * mask.t().reshape(-1)).sum() / mask.sum()

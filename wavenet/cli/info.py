@@ -47,7 +47,7 @@ def _facts(config: ModelConfig) -> list[tuple[str, str]]:
     return [
         (
             "network",
-            f"{config.layers} layers: {config.cycles} cycles of {config.layers_per_cycle}, kernel size {config.kernel_size}",
+            f"{config.layers} layers, {config.cycles} x {config.layers_per_cycle}, kernel size {config.kernel_size}",
         ),
         ("dilations", f"{dilations} in each cycle"),
         (
@@ -56,8 +56,8 @@ def _facts(config: ModelConfig) -> list[tuple[str, str]]:
         ),
         (
             "channels",
-            f"residual {config.residual_channels}, gate {config.gate}, skip {config.skip_channels}, head {config.head}, "
-            f"output {config.output_channels} ({config.output})",
+            f"residual {config.residual_channels}, gate {config.gate}, skip {config.skip_channels}, "
+            f"head {config.head}, output {config.output_channels} ({config.output})",
         ),
         ("parameters", f"{config.parameters:,} ({config.parameters * 4 / 1e6:.1f} MB in float32)"),
         ("cost", f"{config.macs_per_sample:,} multiply-adds per sample"),

@@ -81,9 +81,8 @@ def _announce(trainer: Trainer) -> None:
     )
     budget = f"{training.steps:,} steps" if training.steps else f"{training.minutes:g} minutes"
     begun = f"going on at step {trainer.step:,} of" if trainer.step else "budget:"
-    say(
-        f"run {trainer.run.path}: {begun} {budget}, {training.batch} x {training.crop:,} samples a step, {trainer.device}"
-    )
+    crops = f"{training.batch} x {training.crop:,} samples a step, on the {trainer.device.type.upper()}"
+    say(f"run {trainer.run.path}: {begun} {budget}, {crops}")
     if not math.isnan(levels.pairs):
         say(
             f"held-out reference levels, bits per sample: a histogram of codes {levels.histogram:.2f}, "
