@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wavenet import audio, dataset, mulaw
+from wavenet import audio, cache, dataset, mulaw
 from wavenet.config import DataConfig
 from wavenet.dataset import Clips, DatasetError, Recordings, crops, open_folder
 
@@ -281,7 +281,7 @@ def test_an_interrupted_decode_goes_on_where_it_was(
     folder: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = {put(folder / f"{i:02}.wav", seed=i).tobytes() for i in range(40)}
-    monkeypatch.setattr(dataset, "PROGRESS_SECONDS", -1.0)
+    monkeypatch.setattr(cache, "PROGRESS_SECONDS", -1.0)
 
     def interrupt(done: int, total: int) -> None:
         assert total == 40
@@ -308,7 +308,7 @@ def test_what_an_interruption_left_behind_the_index_is_overwritten(folder: Path,
 
 
 def test_progress_ends_with_all_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "PROGRESS_SECONDS", -1.0)
+    monkeypatch.setattr(cache, "PROGRESS_SECONDS", -1.0)
     for i in range(5):
         put(folder / f"{i}.wav", seed=i)
     calls: list[tuple[int, int]] = []
@@ -362,8 +362,8 @@ def test_a_damaged_cache_is_mended(folder: Path, tmp_path: Path, damage, decoded
 def test_two_processes_on_one_new_cache(folder: Path) -> None:
     expected = {put(folder / f"{i:03}.wav", seed=i).tobytes() for i in range(60)}
     code = (
-        "import sys; from wavenet import dataset; from wavenet.config import DataConfig\n"
-        "dataset.BATCH_SECONDS = 0.001\n"
+        "import sys; from wavenet import cache, dataset; from wavenet.config import DataConfig\n"
+        "cache.BATCH_SECONDS = 0.001\n"
         f"train = dataset.open_folder(sys.argv[1], {RATE}, DataConfig(validation=0.0)).train\n"
         "sys.stdout.buffer.write(b''.join(sorted(clip.tobytes() for clip in train)))"
     )

@@ -145,11 +145,10 @@ def to_int16(audio: ArrayLike) -> NDArray[np.int16]:
     return steps.reshape(sound.shape)
 
 
-def write(path: AnyPath, audio: ArrayLike, rate: int) -> None:
-    """Write float samples [samples] at `rate` Hz as .wav or .flac (16 bits) or .ogg (Vorbis), by the extension.
+def check_writable(path: AnyPath) -> tuple[Path, tuple[str, str]]:
+    """Where `write` will write, and libsndfile's names of the format; links are followed.
 
-    Written under a temporary name, flushed, then renamed: `path` is either as it was or complete. Raises `AudioError`
-    for another extension, a missing folder, no permission, a full disk, NaN, no samples.
+    Raises `AudioError` for another extension, a missing folder, a directory, no permission: before the work, not after.
     """
     target = Path(os.path.realpath(path))  # a link stays, its target is replaced
     kind = WRITABLE.get(Path(path).suffix.lower())
@@ -159,6 +158,18 @@ def write(path: AnyPath, audio: ArrayLike, rate: int) -> None:
         raise AudioError(path, "no such folder: create it first")
     if target.is_dir():
         raise AudioError(path, "a directory: give a file name")
+    if not os.access(target.parent, os.W_OK):
+        raise AudioError(path, "no permission to write in its folder")
+    return target, kind
+
+
+def write(path: AnyPath, audio: ArrayLike, rate: int) -> None:
+    """Write float samples [samples] at `rate` Hz as .wav or .flac (16 bits) or .ogg (Vorbis), by the extension.
+
+    Written under a temporary name, flushed, then renamed: `path` is either as it was or complete. Raises `AudioError`
+    for another extension, a missing folder, no permission, a full disk, NaN, no samples.
+    """
+    target, kind = check_writable(path)
     temporary = target.with_name(f".{secrets.token_hex(8)}.partial")
     try:
         content = _encode(to_int16(audio), rate, *kind)

@@ -165,7 +165,7 @@ class RunDirectory:
     def create(self) -> None:
         """Make the folders. Raises `CheckpointError` where they cannot be, or where something else lies already."""
         try:
-            if self.path.is_dir() and not self.exists() and any(self.path.iterdir()):
+            if not self.exists() and any(entry.is_file() for entry in self.path.rglob("*")):
                 raise CheckpointError(f"{self.path}: holds other files and no run; name another folder with --out")
             for folder in (self.state.parent, self.sample(0).parent):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -173,8 +173,8 @@ class RunDirectory:
             raise CheckpointError(f"{self.path}: cannot be made ({error.strerror or error})") from None
 
     def clear(self) -> None:
-        """Remove what a run wrote here, and nothing else."""
-        for file in (self.recipe, self.model, self.state, self.log, *self.path.glob("samples/step_*.wav")):
+        """Remove what a run wrote here, but the recipe, which the next run replaces, and nothing else."""
+        for file in (self.model, self.state, self.log, *self.path.glob("samples/step_*.wav")):
             file.unlink(missing_ok=True)
 
     def append_log(self, record: Mapping[str, Any]) -> None:

@@ -53,7 +53,8 @@ class ModelConfig:
             object.__setattr__(self, "gate_channels", self.residual_channels)
         if self.head_channels is None:
             object.__setattr__(self, "head_channels", self.skip_channels)
-        object.__setattr__(self, "speakers", tuple(self.speakers))
+        if isinstance(self.speakers, list):  # as JSON and TOML have it
+            object.__setattr__(self, "speakers", tuple(self.speakers))
         _check_types(self)
         _check_range(self, "cycles", 1, 64)
         _check_range(self, "layers_per_cycle", 1, 24)

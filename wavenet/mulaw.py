@@ -32,7 +32,11 @@ def encode(audio: ArrayLike) -> NDArray[np.int64]:
 def decode(codes: ArrayLike) -> NDArray[np.float32]:
     """Samples (float32 in [-1, 1]) of codes 0..255, any shape. Raises `ValueError` for any other code."""
     q = np.asarray(codes)
-    if q.size and (q.min() < 0 or q.max() > MU):
+    if not q.size:
+        return np.empty(q.shape, dtype=np.float32)
+    if q.dtype.kind not in "iu":
+        raise ValueError(f"mu-law codes are whole numbers; these are {q.dtype}")
+    if q.min() < 0 or q.max() > MU:
         raise ValueError(f"mu-law codes lie between 0 and {MU}; these reach from {q.min()} to {q.max()}")
     return _DECODED[q]
 

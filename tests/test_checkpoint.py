@@ -1,0 +1,173 @@
+"""Model files: what is written comes back, and everything else is refused in one line."""
+
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+
+import wavenet
+from wavenet.checkpoint import CheckpointError, RunDirectory, load_model, read_model, save_model, write_bytes
+from wavenet.config import ModelConfig
+
+CONFIG = ModelConfig(cycles=1, layers_per_cycle=3, kernel_size=3, residual_channels=5, gate_channels=4, skip_channels=6)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return wavenet.WaveNet(CONFIG)
+
+
+@pytest.fixture
+def file(model, tmp_path):
+    path = tmp_path / "m.safetensors"
+    save_model(path, model)
+    return path
+
+
+def rewrite(file, change):
+    """The same file with its tensors and metadata changed by hand."""
+    with safetensors.safe_open(file, "np") as content:
+        metadata = content.metadata()
+    tensors = safetensors.numpy.load_file(file)
+    change(tensors, metadata)
+    file.write_bytes(safetensors.numpy.save(tensors, metadata))
+
+
+def test_a_model_comes_back_with_its_configuration(model, file):
+    loaded = load_model(file)
+    assert loaded.config == CONFIG
+    assert not loaded.training
+    codes = torch.randint(0, 256, (2, 30))
+    assert torch.equal(loaded(codes), model(codes))
+    assert all(weight.requires_grad for weight in loaded.parameters())
+
+
+def test_the_format_is_the_documented_one(file):
+    with safetensors.safe_open(file, "np") as content:
+        assert content.metadata()["wavenet.format"] == "1"
+        assert json.loads(content.metadata()["wavenet.config"])["residual_channels"] == 5
+        assert set(content.keys()) == set(wavenet.WaveNet(CONFIG).state_dict())
+
+
+def test_a_model_is_read_without_torch(file):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from wavenet.checkpoint import read_model; read_model(sys.argv[1]); print('torch' in sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False"
+
+
+def test_a_run_directory_means_its_best_model(file, tmp_path):
+    os.rename(file, tmp_path / "model.safetensors")
+    assert read_model(tmp_path)[0] == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors, meta: tensors.pop("skip.bias"), "'skip.bias' is missing"),
+        (lambda tensors, meta: tensors.update(extra=np.zeros(1, np.float32)), "'extra' does not belong"),
+        (lambda tensors, meta: tensors.update({"skip.bias": np.zeros(7, np.float32)}), r"'skip.bias' is F32 \[7\]"),
+        (lambda tensors, meta: tensors.update({"skip.bias": np.zeros(6)}), "'skip.bias' is F64"),
+        (lambda tensors, meta: tensors["skip.bias"].fill(np.nan), "'skip.bias' holds NaN"),
+        (lambda tensors, meta: meta.update({"wavenet.format": "2"}), "file format '2'"),
+        (lambda tensors, meta: meta.pop("wavenet.config"), "not a model of this toolkit"),
+        (lambda tensors, meta: meta.update({"wavenet.config": "{"}), "its configuration cannot be used"),
+        (lambda tensors, meta: meta.update({"wavenet.config": "[" * 100_000}), "its configuration cannot be used"),
+        (lambda tensors, meta: meta.update({"wavenet.config": "[]"}), "its configuration cannot be used"),
+        (lambda tensors, meta: meta.update({"wavenet.config": '{"cycles": 1e9}'}), "cycles"),
+        (lambda tensors, meta: meta.update({"wavenet.config": '{"skip_channels": 1000000000}'}), "skip_channels"),
+        (lambda tensors, meta: meta.update({"wavenet.config": '{"speakers": 3}'}), "speakers"),
+        (lambda tensors, meta: meta.update({"wavenet.config": '{"surprise": 3}'}), "surprise"),
+    ],
+)
+def test_what_does_not_fit_is_named_in_one_line(file, change, message):
+    rewrite(file, change)
+    with pytest.raises(CheckpointError, match=message) as error:
+        load_model(file)
+    assert str(error.value).startswith(str(file))
+    assert "\n" not in str(error.value)
+
+
+class Harmful:
+    def __reduce__(self):
+        return os._exit, (1,)  # ends the tests if it is ever run
+
+
+@pytest.mark.parametrize("kind", ["torch", "pickle", "short", "empty", "text", "huge header"])
+def test_other_files_are_refused(file, kind):
+    whole = file.read_bytes()
+    if kind == "torch":
+        torch.save(Harmful(), file)
+    else:
+        content = {
+            "pickle": pickle.dumps(Harmful()),
+            "short": whole[:-1],
+            "empty": b"",
+            "text": b"this is no model, it is a text that somebody wrote",
+            "huge header": (2**62).to_bytes(8, "little") + b"{}",
+        }
+        file.write_bytes(content[kind])
+    expected = {"torch": "pickle", "pickle": "pickle", "empty": "empty"}.get(kind, "not a whole")
+    with pytest.raises(CheckpointError, match=expected) as error:
+        load_model(file)
+    assert "\n" not in str(error.value)
+
+
+def test_every_shortened_file_is_refused(file):
+    whole = file.read_bytes()
+    for length in [*range(0, 64), *range(64, len(whole), 997)]:
+        file.write_bytes(whole[:length])
+        with pytest.raises(CheckpointError):
+            read_model(file)
+
+
+def test_missing_files_and_folders(tmp_path):
+    with pytest.raises(CheckpointError, match="no such file"):
+        load_model(tmp_path / "none.safetensors")
+    with pytest.raises(CheckpointError, match="no model.safetensors"):
+        load_model(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "kept"
+    write_bytes(path, b"old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_saving_into_a_missing_folder_is_one_line(model, tmp_path):
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        save_model(tmp_path / "none" / "m.safetensors", model)
+
+
+def test_a_run_directory_does_not_move_into_a_used_folder(tmp_path):
+    (tmp_path / "letter.txt").write_text("dear reader")
+    with pytest.raises(CheckpointError, match="other files"):
+        RunDirectory(tmp_path).create()
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_clearing_a_run_leaves_what_is_not_its_own(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.create()
+    run.sample(3).touch()
+    run.model.touch()
+    (run.path / "notes.txt").touch()
+    run.clear()
+    assert {path.name for path in run.path.rglob("*") if path.is_file()} == {"notes.txt"}

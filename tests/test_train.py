@@ -1,0 +1,222 @@
+"""Training: it learns, goes on exactly where it was, survives what goes wrong, and leaves a whole run directory."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from wavenet import dataset, recipe, train
+from wavenet.checkpoint import CheckpointError, RunDirectory, load_model
+from wavenet.config import ConfigError, DataConfig, TrainingConfig
+
+SMALL = [
+    "model.cycles=1",
+    "model.layers_per_cycle=4",
+    "model.residual_channels=8",
+    "model.skip_channels=16",
+    "model.sample_rate=8000",
+    "training.crop=200",
+    "training.clip_seconds=0.02",
+    "training.warmup=5",
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Sixteen clips of tones."""
+    path = tmp_path / "clips"
+    path.mkdir()
+    for index in range(16):
+        tone = 0.5 * np.sin(2 * np.pi * (200 + 40 * index) * np.arange(4_000) / 8_000)
+        soundfile.write(path / f"{index}.wav", tone, 8_000)
+    return path
+
+
+def trainer_for(folder, out, *overrides):
+    chosen = recipe.load(None, [*SMALL, *overrides])
+    recordings = dataset.open_folder(folder, chosen.model.sample_rate, chosen.data)
+    return train.Trainer(RunDirectory(out), chosen, recordings, "cpu")
+
+
+def test_it_learns_and_leaves_a_whole_run_directory(folder, tmp_path):
+    trainer = trainer_for(folder, tmp_path / "run", "training.steps=60", "training.validate_steps=30")
+    events = []
+    result = trainer.train(events.append)
+    assert result.bits < 6 < 8  # from 8 bits
+    run = trainer.run
+    assert load_model(run.path).config == trainer.recipe.model
+    assert recipe.load(run.recipe) == trainer.recipe
+    assert soundfile.info(run.sample(60)).frames == 160
+    assert soundfile.info(run.sample(30)).samplerate == 8_000
+    log = [json.loads(line) for line in run.log.read_text().splitlines()]
+    assert [line["step"] for line in log if line["event"] == "validation"] == [30, 60]
+    assert log[-1]["references"]["histogram"] > log[-1]["bits"]
+    steps = [event for event in events if isinstance(event, train.Progress)]
+    assert [event.step for event in steps] == list(range(1, 61))
+    assert steps[29].seconds_left > 0
+
+
+def test_an_interrupted_run_ends_exactly_like_an_uninterrupted_one(folder, tmp_path):
+    budget = ["training.steps=20", "training.validate_steps=7"]
+    whole = trainer_for(folder, tmp_path / "whole", *budget)
+    whole.train()
+
+    def stop_at_11(event):
+        if isinstance(event, train.Progress) and event.step == 11:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer_for(folder, tmp_path / "cut", *budget).train(stop_at_11)
+    resumed = trainer_for(folder, tmp_path / "cut", *budget)
+    assert resumed.step == 11
+    resumed.train()
+    for one, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    best = [load_model(tmp_path / name).state_dict() for name in ("whole", "cut")]
+    assert all(torch.equal(best[0][name], best[1][name]) for name in best[0])
+
+
+def test_a_kill_between_saves_goes_on_from_the_last_save(folder, tmp_path):
+    trainer = trainer_for(folder, tmp_path / "run", "training.steps=20", "training.validate_steps=5")
+
+    def die_at_8(event):
+        if isinstance(event, train.Progress) and event.step == 8:
+            trainer.run.append_log({"event": "train", "step": 8})
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        trainer.train(die_at_8)
+    resumed = trainer_for(folder, tmp_path / "run", "training.steps=20", "training.validate_steps=5")
+    assert resumed.step == 5
+    assert all(json.loads(line)["step"] <= 5 for line in resumed.run.log.read_text().splitlines())
+
+
+def test_steps_that_are_not_finite_are_skipped_and_counted(folder, tmp_path, monkeypatch):
+    trainer = trainer_for(folder, tmp_path / "run", "training.steps=10")
+    loss, calls = train.masked_loss, []
+
+    def sometimes_nan(*arguments):
+        calls.append(1)
+        return loss(*arguments) * (math.nan if len(calls) in (3, 4, 8) else 1)
+
+    monkeypatch.setattr(train, "masked_loss", sometimes_nan)
+    result = trainer.train()
+    assert result.skipped == 3
+    assert math.isfinite(result.bits)
+    assert all(torch.isfinite(weight).all() for weight in trainer.model.parameters())
+
+
+def test_nothing_but_nan_ends_with_advice(folder, tmp_path, monkeypatch):
+    trainer = trainer_for(folder, tmp_path / "run", "training.steps=1000")
+    loss = train.masked_loss
+    monkeypatch.setattr(train, "masked_loss", lambda *arguments: loss(*arguments) * math.nan)
+    with pytest.raises(train.TrainingError, match="lower training.rate"):
+        trainer.train()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 12 TB")])
+def test_out_of_memory_says_what_to_lower(folder, tmp_path, monkeypatch, error):
+    trainer = trainer_for(folder, tmp_path / "run", "training.steps=10")
+
+    def exhausted(*arguments):
+        raise error
+
+    monkeypatch.setattr(train, "masked_loss", exhausted)
+    with pytest.raises(train.TrainingError, match=r"training.batch \(now 2\) or training.crop \(now 200\)"):
+        trainer.train()
+
+
+def test_an_unreadable_state_is_refused_in_one_line(folder, tmp_path):
+    trainer = trainer_for(folder, tmp_path / "run", "training.steps=2")
+    trainer.train()
+    trainer.run.state.write_bytes(trainer.run.state.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="cut short"):
+        trainer_for(folder, tmp_path / "run", "training.steps=4")
+
+
+def test_a_run_is_continued_with_its_own_recipe_and_no_other(folder, tmp_path):
+    trainer = trainer_for(folder, tmp_path / "run", "training.steps=2")
+    trainer.train()
+    continued = train.recipe_for(trainer.run, None, ["training.steps=5"])
+    assert continued.model == trainer.recipe.model
+    assert continued.training.steps == 5
+    with pytest.raises(ConfigError, match="model.skip_channels"):
+        train.recipe_for(trainer.run, None, ["model.skip_channels=17"])
+    with pytest.raises(ConfigError, match="data.join"):
+        train.recipe_for(trainer.run, None, ["data.join=true"])
+    assert train.recipe_for(trainer.run, None, ["model.skip_channels=17"], fresh=True).model.skip_channels == 17
+
+
+def test_training_without_validation_keeps_the_latest(folder, tmp_path):
+    trainer = trainer_for(folder, tmp_path / "run", "training.steps=3", "data.validation=0")
+    result = trainer.train()
+    assert math.isnan(result.bits)
+    assert load_model(trainer.run.path).config == trainer.recipe.model
+    assert "NaN" not in trainer.run.log.read_text()
+
+
+def test_training_in_another_thread_leaves_signals_alone(folder, tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    trainer = trainer_for(folder, tmp_path / "run", "training.steps=2")
+    thread = threading.Thread(target=trainer.train)
+    thread.start()
+    thread.join()
+    assert trainer.step == 2
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_learning_rate_warms_up_and_follows_a_cosine_to_the_budget():
+    config = TrainingConfig(rate=1.0, warmup=3, final_rate=0.1, steps=100)
+    assert [train.learning_rate(config, step, 0.0) for step in range(4)] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert train.learning_rate(config, 50, 0.5) == pytest.approx(0.55)  # half-way between 1 and 0.1
+    assert train.learning_rate(config, 100, 1.0) == pytest.approx(0.1)
+    assert train.learning_rate(config, 120, 1.2) == pytest.approx(0.1)
+
+
+def test_the_budget_is_steps_or_minutes():
+    assert train.budget_spent(TrainingConfig(steps=10), 5, 1e9) == 0.5
+    assert train.budget_spent(TrainingConfig(minutes=2), 10**9, 30) == 0.25
+
+
+def test_padding_is_masked_out_of_the_loss():
+    logits = torch.randn(2, 5, 256)
+    targets = torch.randint(0, 256, (2, 5))
+    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 0, 0, 0, 0]], dtype=torch.bool)
+    by_hand = [-torch.log_softmax(logits[b, t], 0)[targets[b, t]] for b, t in [(0, 0), (0, 1), (0, 2), (1, 0)]]
+    assert train.masked_loss(logits, targets, mask).item() == pytest.approx(sum(by_hand).item() / 4, rel=1e-5)
+
+
+def test_a_device_that_is_not_there():
+    with pytest.raises(ConfigError, match="auto, cpu or cuda"):
+        train.pick_device("tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="--device cpu"):
+            train.pick_device("cuda")
+
+
+def test_ctrl_c_on_the_command_saves_and_says_how_to_go_on(folder, tmp_path):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "wavenet", "train", str(folder), "--out", str(run), "--steps", "1000000"]
+    for override in SMALL:
+        command += ["--set", override]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not run.joinpath("recipe.toml").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    recordings = dataset.open_folder(folder, 8_000, DataConfig())
+    assert train.Trainer(RunDirectory(run), recipe.load(run / "recipe.toml"), recordings).step > 0
