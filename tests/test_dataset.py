@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wavenet import audio, cache, dataset, mulaw
+from wavenet import audio, cache, mulaw
 from wavenet.config import DataConfig
 from wavenet.dataset import Clips, DatasetError, Recordings, crops, open_folder
 
