@@ -1,0 +1,159 @@
+"""Side by side with wavenet-vocoder 0.1.1 (r9y9's release on the package registry), in one run.
+
+    pip install '.[benchmarks]'
+    python benchmarks/peer.py                # training and generation
+    python benchmarks/peer.py training       # one of them
+
+Training: samples/s and peak memory of an optimizer step at (30 layers, 64 residual, 256 skip channels), batch 2 x 8,000
+samples, 2 threads. Every measurement is a process of its own, and the two programs take turns, so that a machine whose
+speed drifts treats them alike; medians and their ratio are printed. The peer runs as it comes (dropout 0.05, weight
+normalisation) and once more without its dropout.
+
+Generation: samples/s of one stream at (20, 32, 128) and (30, 64, 256), 1 thread, the same way.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+
+LAYERS_PER_CYCLE = 10
+TRAINING_SHAPE = (30, 64, 256)
+GENERATION_SHAPES = ((20, 32, 128), (30, 64, 256))
+BATCH, SAMPLES = 2, 8_000
+ROUNDS, STEPS, WARM_UP_STEPS = 3, 5, 2
+GENERATED = {"ours": 3_000, "peer": 150}
+
+
+def our_model(shape: tuple[int, int, int]):
+    from wavenet import ModelConfig, WaveNet
+
+    layers, residual, skip = shape
+    cycles = layers // LAYERS_PER_CYCLE
+    return WaveNet(ModelConfig(cycles, LAYERS_PER_CYCLE, residual_channels=residual, skip_channels=skip))
+
+
+def peer_model(shape: tuple[int, int, int], **options):
+    warnings.simplefilter("ignore")
+    from wavenet_vocoder import WaveNet
+
+    layers, residual, skip = shape
+    return WaveNet(
+        out_channels=256,
+        layers=layers,
+        stacks=layers // LAYERS_PER_CYCLE,
+        residual_channels=residual,
+        gate_channels=2 * residual,  # it counts both halves of the gate
+        skip_out_channels=skip,
+        kernel_size=2,
+        cin_channels=-1,
+        gin_channels=-1,
+        **options,
+    )
+
+
+def train(program: str) -> dict[str, float]:
+    """Samples/s of a step, median over the steps, and the process's peak memory in MB."""
+    import torch
+    from torch.nn import functional as F
+
+    from wavenet.bench import peak_megabytes
+    from wavenet.train import masked_loss
+
+    torch.set_num_threads(2)
+    codes = torch.randint(0, 256, (BATCH, SAMPLES + 1))
+    inputs, targets = codes[:, :-1], codes[:, 1:]
+    if program == "ours":
+        model = our_model(TRAINING_SHAPE)
+        mask = torch.ones(targets.shape, dtype=torch.bool)
+        optimizer = torch.optim.Adam(model.parameters(), fused=True)
+
+        def loss():
+            return masked_loss(model(inputs), targets, mask)
+    else:
+        model = peer_model(TRAINING_SHAPE, **({"dropout": 0.0} if program == "peer without dropout" else {}))
+        optimizer = torch.optim.Adam(model.parameters())
+
+        def loss():
+            one_hot = F.one_hot(inputs, 256).float().transpose(1, 2)
+            return F.cross_entropy(model(one_hot), targets)
+
+    times = []
+    for _ in range(WARM_UP_STEPS + STEPS):
+        started = time.perf_counter()
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+        times.append(time.perf_counter() - started)
+    return {"speed": BATCH * SAMPLES / statistics.median(times[WARM_UP_STEPS:]), "megabytes": peak_megabytes()}
+
+
+def generate(program: str, shape: tuple[int, int, int]) -> dict[str, float]:
+    """Samples/s of one stream with random weights."""
+    import torch
+
+    torch.set_num_threads(1)
+    samples = GENERATED[program]
+    if program == "ours":
+        from wavenet import Generator
+
+        session = Generator.from_model(our_model(shape), engine="torch", threads=1).session()
+
+        def make(count: int) -> None:
+            session.next(count)
+    else:
+        model = peer_model(shape).eval()
+        model.make_generation_fast_()
+        first = torch.zeros(1, 256, 1)
+        first[:, 128] = 1
+
+        def make(count: int) -> None:
+            with torch.no_grad():
+                model.incremental_forward(first, T=count, softmax=True, quantize=True, tqdm=lambda steps: steps)
+
+    make(samples // 10)
+    started = time.perf_counter()
+    make(samples)
+    return {"speed": samples / (time.perf_counter() - started)}
+
+
+def measured(*arguments: object) -> dict[str, float]:
+    """One measurement in a process of its own."""
+    command = [sys.executable, "-W", "ignore", __file__, "--measure", json.dumps(arguments)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+
+
+def compare(title: str, programs: list[str], *arguments: object) -> None:
+    """Measure the programs in turn and print medians, and ratios to each peer."""
+    rounds = [{program: measured(title.split()[0], program, *arguments) for program in programs} for _ in range(ROUNDS)]
+    print(title)
+    for program in programs:
+        speed = statistics.median(one[program]["speed"] for one in rounds)
+        memory = [one[program]["megabytes"] for one in rounds if "megabytes" in one[program]]
+        ratios = sorted(one["ours"]["speed"] / one[program]["speed"] for one in rounds)
+        line = f"  {program:22} {speed:10,.0f} samples/s"
+        line += f"  {statistics.median(memory):7,.0f} MB" if memory else ""
+        if program != "ours":
+            line += f"   ours is {ratios[len(ratios) // 2]:.2f} x as fast ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        print(line, flush=True)
+
+
+def main(what: list[str]) -> None:
+    if not what or "training" in what:
+        title = f"training at {TRAINING_SHAPE}, batch {BATCH} x {SAMPLES:,}, 2 threads"
+        compare(title, ["ours", "peer", "peer without dropout"])
+    if not what or "generation" in what:
+        for shape in GENERATION_SHAPES:
+            compare(f"generation at {shape}, one stream, 1 thread", ["ours", "peer"], shape)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--measure"]:
+        kind, *rest = json.loads(sys.argv[2])
+        print(json.dumps((train if kind == "training" else generate)(*rest)))
+    else:
+        main(sys.argv[1:])
