@@ -29,8 +29,8 @@ def describe(path: Path, sound: np.ndarray, rate: int) -> str:
     median = float(np.median(pitch[voiced])) if voiced.any() else float("nan")
     peak, rms = np.abs(sound).max(), np.sqrt(np.mean(sound**2))
     return (
-        f"{path.name}: {len(sound) / rate:.1f} s, peak {20 * np.log10(peak):.1f} dBFS, RMS {20 * np.log10(rms):.1f} dBFS, "
-        f"{silent_share(sound, rate):.0%} silent, {voiced.mean():.0%} voiced, median pitch {median:.0f} Hz"
+        f"{path.name}: {len(sound) / rate:.1f} s, peak {20 * np.log10(peak):.1f} dBFS, "
+        f"RMS {20 * np.log10(rms):.1f} dBFS, {silent_share(sound, rate):.0%} silent, {voiced.mean():.0%} voiced, median pitch {median:.0f} Hz"
     )
 
 
@@ -48,7 +48,9 @@ def main() -> None:
         wave, spectrum = axes[2 * index : 2 * index + 2]
         wave.plot(np.arange(len(sound)) / rate, sound, linewidth=0.3, color="black")
         wave.set(xlim=(0, len(sound) / rate), ylim=(-1, 1), ylabel=path.name, xticks=[])
-        levels = librosa.amplitude_to_db(np.abs(librosa.stft(sound, n_fft=WINDOW, hop_length=HOP)), ref=np.max, top_db=70)
+        levels = librosa.amplitude_to_db(
+            np.abs(librosa.stft(sound, n_fft=WINDOW, hop_length=HOP)), ref=np.max, top_db=70
+        )
         librosa.display.specshow(levels, sr=rate, hop_length=HOP, x_axis="time", y_axis="linear", ax=spectrum)
     figure.tight_layout()
     figure.savefig(given.output, dpi=80)

@@ -57,6 +57,13 @@ def test_reference_levels_by_hand():
     assert levels.pairs == pytest.approx(0.5)
 
 
+def test_reference_levels_in_pieces(monkeypatch):
+    clips = clips_of(np.random.default_rng(0).integers(100, 140, 1_000), [3] * 50)
+    whole = likelihood.reference_levels(clips)
+    monkeypatch.setattr(likelihood, "PIECE", 37)
+    assert likelihood.reference_levels(clips) == whole
+
+
 def test_reference_levels_counted_on_other_clips_cost_more():
     rng = np.random.default_rng(0)
     seen, other = clips_of(rng.integers(100, 140, 2_000)), clips_of(rng.integers(100, 140, 2_000))

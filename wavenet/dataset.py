@@ -48,9 +48,9 @@ class Clips:
         offset, length = int(self.offsets[i]), int(self.lengths[i])
         return self.samples[offset : offset + length]
 
-    def codes(self, i: int) -> NDArray[np.int64]:
-        """Mu-law codes of clip i, int64 [length]."""
-        return _encode(self.clip(i)).astype(np.int64)
+    def codes(self, i: int) -> NDArray[np.uint8]:
+        """Mu-law codes of clip i, uint8 [length]."""
+        return _encode(self.clip(i))
 
     def cumulative(self, margin: int) -> NDArray[np.int64]:
         """Running sum over the clips of the crop positions they offer, int64 [n]; kept for the next call.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,24 +27,12 @@ class ReferenceLevels:
     pairs: float  # every sample from the one before it: the entropy of a table of code pairs
 
 
-def bits_of(model: WaveNet, codes: NDArray[np.int64]) -> NDArray[np.float64]:
+def bits_of(model: WaveNet, codes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
     """Bits that each sample of one clip costs, float64 [T], given all that came before it (teacher forcing).
 
-    The clip begins as every clip does: empty queues, and silence as the first input. Long clips are taken in pieces,
-    each with the receptive field before it, which gives the same numbers in bounded memory.
+    The clip begins as every clip does: empty queues, and silence as the first input.
     """
-    device = next(model.parameters()).device
-    past = model.config.receptive_field - 1
-    inputs = np.concatenate(([SILENCE], codes[:-1]))
-    bits = []
-    with torch.inference_mode():
-        for start in range(0, len(codes), PIECE):
-            stop = min(start + PIECE, len(codes))
-            window = torch.from_numpy(inputs[max(0, start - past) : stop]).to(device)
-            logits = model(window[None])[0, -(stop - start) :]  # [T, A]
-            target = torch.from_numpy(codes[start:stop]).to(device)
-            bits.append(F.cross_entropy(logits, target, reduction="none").double().cpu().numpy() / math.log(2))
-    return np.concatenate(bits) if bits else np.empty(0)
+    return np.concatenate([np.empty(0), *_pieces(model, codes)])
 
 
 def bits_per_sample(
@@ -55,11 +44,27 @@ def bits_per_sample(
     for clip in range(len(clips)):
         if samples >= total:
             break
-        costs = bits_of(model, clips.codes(clip)[: total - samples])
-        bits, samples = bits + float(costs.sum()), samples + len(costs)
-        if progress:
-            progress(samples, total)
+        for costs in _pieces(model, clips.codes(clip)[: total - samples]):
+            bits, samples = bits + float(costs.sum()), samples + len(costs)
+            if progress:
+                progress(samples, total)
     return bits / samples if samples else math.nan
+
+
+def _pieces(model: WaveNet, codes: NDArray[np.integer[Any]]) -> Iterator[NDArray[np.float64]]:
+    """`bits_of` piece by piece, each predicted with the receptive field before it: the same numbers, bounded memory."""
+    device = next(model.parameters()).device
+    past = model.config.receptive_field - 1
+    for start in range(0, len(codes), PIECE):
+        stop = min(start + PIECE, len(codes))
+        first = max(0, start - past)  # of the inputs, which lie one sample behind
+        before = [SILENCE] if first == 0 else [codes[first - 1]]
+        inputs = np.concatenate((before, codes[first : stop - 1])).astype(np.int64)
+        with torch.inference_mode():
+            logits = model(torch.from_numpy(inputs).to(device)[None])[0, -(stop - start) :]  # [T, A]
+            targets = torch.from_numpy(codes[start:stop].astype(np.int64)).to(device)
+            costs = F.cross_entropy(logits, targets, reduction="none")
+        yield costs.double().cpu().numpy() / math.log(2)
 
 
 def reference_levels(clips: Clips, counted_on: Clips | None = None) -> ReferenceLevels:
@@ -79,8 +84,11 @@ def _pair_counts(clips: Clips) -> NDArray[np.float64]:
     counts = np.zeros(CODES * CODES, dtype=np.int64)
     for clip in range(len(clips)):
         codes = clips.codes(clip)
-        before = np.concatenate(([SILENCE], codes[:-1]))
-        counts += np.bincount(before * CODES + codes, minlength=CODES * CODES)
+        for start in range(0, len(codes), PIECE):
+            piece = codes[max(0, start - 1) : start + PIECE].astype(np.int64)
+            if start == 0:
+                piece = np.concatenate(([SILENCE], piece))
+            counts += np.bincount(piece[:-1] * CODES + piece[1:], minlength=CODES * CODES)
     return counts.reshape(CODES, CODES).astype(np.float64)  # [code before, code]
 
 
