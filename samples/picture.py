@@ -28,10 +28,9 @@ def describe(path: Path, sound: np.ndarray, rate: int) -> str:
     pitch, voiced, _ = librosa.pyin(sound, fmin=70, fmax=400, sr=rate)
     median = float(np.median(pitch[voiced])) if voiced.any() else float("nan")
     peak, rms = np.abs(sound).max(), np.sqrt(np.mean(sound**2))
-    return (
-        f"{path.name}: {len(sound) / rate:.1f} s, peak {20 * np.log10(peak):.1f} dBFS, "
-        f"RMS {20 * np.log10(rms):.1f} dBFS, {silent_share(sound, rate):.0%} silent, {voiced.mean():.0%} voiced, median pitch {median:.0f} Hz"
-    )
+    level = f"peak {20 * np.log10(peak):.1f} dBFS, RMS {20 * np.log10(rms):.1f} dBFS"
+    share = f"{silent_share(sound, rate):.0%} silent, {voiced.mean():.0%} voiced"
+    return f"{path.name}: {len(sound) / rate:.1f} s, {level}, {share}, median pitch {median:.0f} Hz"
 
 
 def main() -> None:

@@ -78,6 +78,7 @@ def test_an_interrupted_run_ends_exactly_like_an_uninterrupted_one(folder, tmp_p
         trainer_for(folder, tmp_path / "cut", *budget).train(stop_at_11)
     resumed = trainer_for(folder, tmp_path / "cut", *budget)
     assert resumed.step == 11
+    assert load_model(resumed.run.path).config == resumed.recipe.model  # there is something to hear already
     resumed.train()
     for one, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
         assert torch.equal(one, other)

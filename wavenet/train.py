@@ -110,6 +110,8 @@ class Trainer:
                     self._validate_and_save(report)
             if interrupted.is_set():
                 self.save()
+                if not self.run.model.exists():  # something to hear, though not validated yet
+                    checkpoint.save_model(self.run.model, self.average)
                 raise KeyboardInterrupt
             return self._validate_and_save(report)
 

@@ -65,6 +65,9 @@ def command(
         run.clear()
     trainer = train.Trainer(run, recipe, recordings, device)
     _announce(trainer)
+    if trainer.fraction >= 1:
+        say("its budget is spent: a larger --minutes or --steps goes on, --fresh starts again")
+        return
     try:
         trainer.train(_Reporter())
     except KeyboardInterrupt:
