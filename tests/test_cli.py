@@ -102,6 +102,12 @@ def test_mostly_silence_is_said(tmp_path, capsys):
         (["generate", "MODEL", "-o", "-", "--count", "2"], "standard output takes one sound"),
         (["generate", "MODEL", "--prime", "none.wav"], "none.wav"),
         (["generate", "MODEL", "--wrong"], "--wrong"),
+        (["generate", "MODEL", "--seconds", "1e308"], "seconds"),
+        (["generate", "MODEL", "--threads", "100000"], "threads"),
+        (["generate", "MODEL", "--count", "1000000000"], "--count"),
+        (["train", ".", "--steps", "3", "--minutes", "1"], "one of them is the budget"),
+        (["train", ".", "--out", "MODEL"], "is a file"),
+        (["train", ".", "--set", "data.edge_silence=inf"], "edge_silence"),
         (["generate"], "MODEL"),
         (["gennerate"], "known: train, generate"),
         (["train", "none"], "does not exist"),
@@ -139,7 +145,7 @@ def test_train_evaluate_info_and_generate_together(tmp_path, capsys):
         tone = 0.4 * np.sin(np.arange(6_000) / (3 + index)) + 0.01 * rng.standard_normal(6_000)
         soundfile.write(folder / f"clip {index}.wav", tone, 22_050)
     (folder / "broken.wav").write_bytes(b"nothing")
-    out = tmp_path / "a run"
+    out = folder.parent / "a run"  # its clips are not learnt from
     steps = ["--out", out, "--set", "training.crop=256", "--set", "training.clip_seconds=0.05"]
     assert run("train", folder.parent, "--recipe", "tiny", "--steps", 3, *steps) == 0
     said = capsys.readouterr().err
@@ -162,6 +168,38 @@ def test_train_evaluate_info_and_generate_together(tmp_path, capsys):
     assert "1, 2, 4, 8, 16, 32, 64, 128" in told
     assert "x real time" in told
     assert run("generate", out, "-o", tmp_path / "x.wav", "--seconds", 0.05) == 0
+
+
+def test_runs_of_folders_of_one_name_are_not_mixed(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a/clips", "b/clips"):
+        (tmp_path / folder).mkdir(parents=True)
+        soundfile.write(tmp_path / folder / "x.wav", 0.3 * np.sin(np.arange(9_000) / 9), 16_000)
+    small = ["--recipe", "tiny", "--set", "training.crop=256", "--set", "training.clip_seconds=0"]
+    assert run("train", "a/clips", "--steps", 1, *small) == 0
+    assert run("train", "b/clips", "--steps", 2, *small) == 2
+    assert "name another run with --out" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_not_the_users_mistake(model_file, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    assert run("generate", model_file, "-o", tmp_path / "x.wav", "--seconds", 0.01) == 1
+    assert not (tmp_path / "x.wav").exists()
+
+
+def test_no_arguments_are_helped(capsys):
+    assert run() == 0
+    assert "Usage: wavenet" in capsys.readouterr().out
+
+
+def test_a_recipe_that_does_not_fit_says_what_to_lower(capsys):
+    from wavenet import bench, recipe
+
+    with pytest.raises(MemoryError, match="lower training.batch"):
+        bench.training_cost(recipe.load("large", ["training.batch=65536", "training.crop=1000000"]))
 
 
 def test_info_of_a_recipe_estimates_its_training(capsys):

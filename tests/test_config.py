@@ -69,6 +69,8 @@ def test_survives_json():
         (ModelConfig, {"skip_channels": "many"}, "skip_channels"),
         (ModelConfig, {"output": "cubist"}, "output"),
         (ModelConfig, {"residual_channels": 60_000, "skip_channels": 60_000}, "parameters"),
+        (ModelConfig, {"cycles": 16, "layers_per_cycle": 24, "residual_channels": 1}, "receptive_field"),
+        (TrainingConfig, {"minutes": 10**400}, "minutes"),
         (ModelConfig, {"residual_chanels": 2}, "did you mean 'residual_channels'"),
         (ModelConfig, {"speakers": ["ann"]}, "speakers"),
         (DataConfig, {"validation": math.nan}, "validation"),

@@ -180,3 +180,17 @@ def test_silent_share_counts_20_ms_frames_below_minus_50_dbfs() -> None:
     assert silent_share(np.zeros(3), rate) == 1.0
     with pytest.raises(ValueError, match="empty"):
         silent_share(np.zeros(0), rate)
+
+
+def test_deep_copies_are_copies_and_pickles_are_refused() -> None:
+    import copy
+    import pickle
+
+    session = Generator.from_model(WaveNet(ModelConfig(1, 3, 2, 4, skip_channels=8))).session(seed=1)
+    session.next(20)
+    branch, twin = session.copy(), copy.deepcopy(session)
+    expected = session.next(30)
+    assert np.array_equal(branch.next(30), expected)
+    assert np.array_equal(twin.next(30), expected)
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(session)

@@ -48,6 +48,11 @@ def test_other_codes_are_refused(codes):
         mulaw.decode(codes)
 
 
+def test_samples_on_the_16_bit_scale_are_refused():
+    with pytest.raises(ValueError, match="divided by 32,768"):
+        mulaw.encode(np.array([0, 1_000], dtype=np.int16))
+
+
 def test_nan_is_refused():
     with pytest.raises(ValueError, match="NaN"):
         mulaw.encode([0.0, np.nan])

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 import torch
 
-from wavenet import dataset, recipe, train
+from wavenet import checkpoint, dataset, recipe, train
 from wavenet.checkpoint import CheckpointError, RunDirectory, load_model
 from wavenet.config import ConfigError, DataConfig, TrainingConfig
 
@@ -98,7 +98,8 @@ def test_a_kill_between_saves_goes_on_from_the_last_save(folder, tmp_path):
         trainer.train(die_at_8)
     resumed = trainer_for(folder, tmp_path / "run", "training.steps=20", "training.validate_steps=5")
     assert resumed.step == 5
-    assert all(json.loads(line)["step"] <= 5 for line in resumed.run.log.read_text().splitlines())
+    resumed.train()
+    assert [json.loads(line)["step"] for line in resumed.run.log.read_text().splitlines()] == [5, 10, 15, 20]
 
 
 def test_steps_that_are_not_finite_are_skipped_and_counted(folder, tmp_path, monkeypatch):
@@ -142,6 +143,86 @@ def test_an_unreadable_state_is_refused_in_one_line(folder, tmp_path):
     trainer.run.state.write_bytes(trainer.run.state.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="cut short"):
         trainer_for(folder, tmp_path / "run", "training.steps=4")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda tensors, meta: meta.update({"wavenet.state": "[]"}),
+        lambda tensors, meta: meta.update({"wavenet.state": "{}"}),
+        lambda tensors, meta: meta.update({"wavenet.state": meta["wavenet.state"].replace('"step": 2', '"step": "x"')}),
+        lambda tensors, meta: tensors.update({"optimizer.skip.bias.exp_avg": np.zeros(3, np.float32)}),
+        lambda tensors, meta: tensors.pop("optimizer.skip.bias.exp_avg"),
+        lambda tensors, meta: tensors["model.skip.bias"].fill(np.nan),
+        lambda tensors, meta: tensors.update({"average.skip.bias": np.zeros(16)}),
+    ],
+)
+def test_a_damaged_state_is_refused_and_kept(folder, tmp_path, damage):
+    trainer = trainer_for(folder, tmp_path / "run", "training.steps=2")
+    trainer.train()
+    tensors, metadata = checkpoint.read_tensors(trainer.run.state)
+    damage(tensors, metadata)
+    checkpoint.write_tensors(trainer.run.state, tensors, metadata)
+    damaged = trainer.run.state.read_bytes()
+    with pytest.raises(CheckpointError, match="--fresh starts the run again"):
+        trainer_for(folder, tmp_path / "run", "training.steps=4")
+    assert trainer.run.state.read_bytes() == damaged
+
+
+def test_a_model_without_its_state_is_not_overwritten(folder, tmp_path):
+    trainer = trainer_for(folder, tmp_path / "run", "training.steps=2")
+    trainer.train()
+    trainer.run.state.unlink()
+    with pytest.raises(CheckpointError, match="has a model but no"):
+        trainer_for(folder, tmp_path / "run", "training.steps=4")
+
+
+def test_fresh_begins_again_but_not_among_the_files_of_others(folder, tmp_path):
+    trainer = trainer_for(folder, tmp_path / "run", "training.steps=4")
+    trainer.train()
+    again = train.Trainer(trainer.run, trainer.recipe, trainer.recordings, "cpu", fresh=True)
+    assert again.step == 0
+    assert trainer.run.model.exists()  # until training starts
+    again.train()
+    assert len(trainer.run.log.read_text().splitlines()) == 1
+    trainer.run.recipe.unlink()  # now it is no run of ours
+    before = trainer.run.model.read_bytes()
+    with pytest.raises(CheckpointError, match="other files"):
+        train.Trainer(trainer.run, trainer.recipe, trainer.recordings, "cpu", fresh=True).train()
+    assert trainer.run.model.read_bytes() == before
+
+
+def test_one_training_at_a_time(folder, tmp_path):
+    trainer = trainer_for(folder, tmp_path / "run", "training.steps=2")
+    trainer.run.create()
+    with trainer.run.lock(), pytest.raises(CheckpointError, match="another training"):
+        trainer.train()
+
+
+def test_an_impatient_user_loses_nothing(folder, tmp_path):
+    trainer = trainer_for(folder, tmp_path / "run", "training.steps=20")
+
+    def stop_twice(event):
+        if event.step == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(stop_twice)
+    assert trainer.saved_step == 7
+    assert trainer_for(folder, tmp_path / "run", "training.steps=20").step == 7
+
+
+def test_a_failed_clip_does_not_cost_the_state(folder, tmp_path):
+    trainer = trainer_for(folder, tmp_path / "run", "training.steps=4", "training.validate_steps=2")
+
+    def remove_samples(event):
+        if isinstance(event, train.Progress) and event.step == 1:
+            trainer.run.sample(0).parent.rmdir()
+
+    with pytest.raises(ValueError, match="no such folder"):
+        trainer.train(remove_samples)
+    assert trainer_for(folder, tmp_path / "run", "training.steps=4").step == 2
 
 
 def test_a_run_is_continued_with_its_own_recipe_and_no_other(folder, tmp_path):

@@ -73,8 +73,22 @@ def _generation_speed(generator: Generator, threads: int) -> Speed:
     )
 
 
+def training_megabytes(recipe: Recipe) -> float:
+    """What a training step keeps in memory, by counting: activations, weights and what the optimizer knows of them."""
+    model, training = recipe.model, recipe.training
+    layers = model.layers * (model.residual_channels + 4 * model.gate)  # rows, two factors, z and its gradient
+    head = 4 * (model.skip_channels + model.head + model.output_channels)  # and their gradients
+    return 4e-6 * (training.batch * training.crop * (layers + head) + 5 * model.parameters)
+
+
 def training_cost(recipe: Recipe, device: str = "cpu") -> TrainingCost:
-    """Run a few steps of a recipe on random codes. Raises `MemoryError` or `RuntimeError` where they do not fit."""
+    """Run a few steps of a recipe on random codes. Raises `MemoryError` where they would not fit into the machine."""
+    needed, there = training_megabytes(recipe), memory_megabytes()
+    if needed > there:
+        raise MemoryError(
+            f"a step needs about {needed:,.0f} MB and this machine has {there:,.0f}: lower training.batch "
+            f"(now {recipe.training.batch}) or training.crop (now {recipe.training.crop})"
+        )
     model = WaveNet(recipe.model).to(device)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     shape = (recipe.training.batch, recipe.training.crop)
@@ -91,6 +105,11 @@ def training_cost(recipe: Recipe, device: str = "cpu") -> TrainingCost:
         loss.item()  # waits for the device
     seconds = (time.perf_counter() - started) / (TRAINING_STEPS - 1)
     return TrainingCost(codes.numel() / seconds, seconds, peak_megabytes())
+
+
+def memory_megabytes() -> float:
+    """The machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6
 
 
 def peak_megabytes() -> float:

@@ -106,6 +106,8 @@ def walk(root: Path) -> tuple[list[File], list[tuple[str, str]]]:
         except OSError as error:
             skipped.append((os.path.join(below, ""), audio.reason_of(error, path)))
             continue
+        if {"recipe.toml", "last"} <= {entry.name for entry in entries}:
+            continue  # a training run: a model does not learn from its own sound
         for entry in entries:
             if entry.name.startswith("."):
                 continue

@@ -6,10 +6,11 @@ flushed to the disk and then renamed, so that an interruption leaves the old fil
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,11 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from wavenet.config import ConfigError, ModelConfig, from_dict
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:  # reading a model does not need torch
     from wavenet.model import WaveNet
@@ -36,7 +42,8 @@ class CheckpointError(ValueError):
 def save_model(path: str | os.PathLike[str], model: WaveNet) -> None:
     """Write a model file. Raises `CheckpointError` when the place cannot be written."""
     metadata = {"wavenet.format": FORMAT, "wavenet.config": json.dumps(model.config.to_dict())}
-    write_tensors(path, {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}, metadata)
+    tensors = {name: tensor.detach().float().cpu().numpy() for name, tensor in model.state_dict().items()}
+    write_tensors(path, tensors, metadata)
 
 
 def load_model(path: str | os.PathLike[str]) -> WaveNet:
@@ -125,7 +132,7 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise CheckpointError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
@@ -162,15 +169,35 @@ class RunDirectory:
         """Whether a run was begun here."""
         return self.recipe.is_file()
 
+    def check(self) -> None:
+        """Raises `CheckpointError` where no run can be: in a file's place, or among files that are no run's."""
+        if self.path.exists() and not self.path.is_dir():
+            raise CheckpointError(f"{self.path}: is a file; name a folder for the run with --out")
+        files = (entry for entry in self.path.rglob("*") if entry.is_file() and not entry.name.startswith("."))
+        if not self.exists() and any(files):
+            raise CheckpointError(f"{self.path}: holds other files and no run; name another folder with --out")
+
     def create(self) -> None:
         """Make the folders. Raises `CheckpointError` where they cannot be, or where something else lies already."""
+        self.check()
         try:
-            if not self.exists() and any(entry.is_file() for entry in self.path.rglob("*")):
-                raise CheckpointError(f"{self.path}: holds other files and no run; name another folder with --out")
             for folder in (self.state.parent, self.sample(0).parent):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"{self.path}: cannot be made ({error.strerror or error})") from None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other trainings out. Raises `CheckpointError` when one is at work here; freed even by a kill."""
+        with open(self.state.parent / ".lock", "w", encoding="utf-8") as file:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    raise CheckpointError(
+                        f"{self.path}: another training is at work here; name another --out"
+                    ) from None
+            yield
 
     def clear(self) -> None:
         """Remove what a run wrote here, but the recipe, which the next run replaces, and nothing else."""

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 MU_LAW_CODES = 256  # output classes and rows of the embedding table: 8-bit mu-law
 MAX_PARAMETERS = 2**31  # more is a typing error or a hostile file, not a WaveNet
+MAX_QUEUED = 2**26  # numbers in the queues of one stream, likewise: a quarter of a gigabyte
 
 C = TypeVar("C", bound="ModelConfig | DataConfig | TrainingConfig")
 
@@ -70,7 +71,10 @@ class ModelConfig:
         if self.features is not None:
             raise ConfigError("features: this version has no mel conditioning; leave it out")
         if self.parameters > MAX_PARAMETERS:
-            raise ConfigError(f"this shape has {self.parameters:,} parameters; at most {MAX_PARAMETERS:,} are accepted")
+            raise ConfigError(f"parameters = {self.parameters:,}: at most {MAX_PARAMETERS:,} are accepted")
+        queued = (self.receptive_field - 1) * self.residual_channels
+        if queued > MAX_QUEUED:
+            raise ConfigError(f"receptive_field = {self.receptive_field:,} x residual_channels: at most {MAX_QUEUED:,}")
 
     @property
     def gate(self) -> int:
@@ -155,6 +159,7 @@ class DataConfig:
         _check_types(self)
         _check_range(self, "validation", 0.0, 0.5)
         _check_range(self, "trim_db", 0.0, 200.0)
+        _check_range(self, "edge_silence", -1e6, 3600.0)
 
 
 @dataclass(frozen=True)
@@ -221,7 +226,10 @@ def _check_types(config: Any) -> None:
     for field in dataclasses.fields(config):
         value, hint = getattr(config, field.name), hints[field.name]
         if hint is float and type(value) is int:  # a whole number is a float written shortly
-            object.__setattr__(config, field.name, float(value))
+            try:
+                object.__setattr__(config, field.name, float(value))
+            except OverflowError:
+                raise ConfigError(f"{field.name}: far too large a number") from None
             continue
         allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
         plain = tuple(typing.get_origin(kind) or kind for kind in allowed)

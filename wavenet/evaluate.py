@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from wavenet import dataset, likelihood
+from wavenet.cache import Progress
 from wavenet.config import DataConfig
 from wavenet.likelihood import ReferenceLevels
 from wavenet.model import WaveNet
@@ -22,12 +22,16 @@ class Evaluation:
 
 
 def evaluate(
-    model: WaveNet, folder: str | os.PathLike[str], progress: Callable[[int, int], None] | None = None
+    model: WaveNet,
+    folder: str | os.PathLike[str],
+    reading: Progress | None = None,
+    listening: Progress | None = None,
 ) -> Evaluation:
     """Bits per sample over every recording of a folder, each predicted from its own start (teacher forcing).
 
-    progress: called as progress(samples done, samples in all). Raises `DatasetError` when nothing can be read.
+    reading, listening: called with what is done and what is in all, in files and then in samples.
+    Raises `DatasetError` when nothing can be read.
     """
-    recordings = dataset.open_folder(folder, model.config.sample_rate, DataConfig(validation=0.0))
-    bits = likelihood.bits_per_sample(model, recordings.train, progress=progress)
+    recordings = dataset.open_folder(folder, model.config.sample_rate, DataConfig(validation=0.0), reading)
+    bits = likelihood.bits_per_sample(model, recordings.train, progress=listening)
     return Evaluation(bits, likelihood.reference_levels(recordings.train), recordings.summary)

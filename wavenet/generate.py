@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from wavenet import engine as engines
 from wavenet import mulaw
 from wavenet.config import ModelConfig
-from wavenet.sampling import Sampling, coins, draw_coins
+from wavenet.sampling import MAX_STREAMS, Sampling, coins, draw_coins
 
 if TYPE_CHECKING:
     from wavenet.model import WaveNet
@@ -49,8 +49,8 @@ class Session:
     """
 
     def __init__(self, engine: engines.Engine[Any], sampling: Sampling, seed: int, count: int | None) -> None:
-        if count is not None and count < 1:
-            raise ValueError(f"count = {count}: must be at least 1, or None for a single stream without that axis")
+        if count is not None and not 1 <= count <= MAX_STREAMS:
+            raise ValueError(f"count = {count}: must be from 1 to {MAX_STREAMS:,}, or None for one without that axis")
         self._engine = engine
         self._sampling = sampling
         self._count = count
@@ -91,6 +91,9 @@ class Session:
         branch._state = self._state.copy()
         branch._coins = copy.deepcopy(self._coins) if seed is None else _coins_of(seed, self._count)
         return branch
+
+    def __deepcopy__(self, memo: object) -> Session:
+        return self.copy()
 
     @property
     def position(self) -> int:
@@ -223,7 +226,7 @@ class Generator:
 
     def samples(self, seconds: float) -> int:
         """Whole samples in `seconds`. Raises `ValueError` if that is not at least one."""
-        if not math.isfinite(seconds) or round(seconds * self.sample_rate) < 1:
+        if not math.isfinite(seconds * self.sample_rate) or round(seconds * self.sample_rate) < 1:
             raise ValueError(f"seconds = {seconds}: must be at least one sample (1/{self.sample_rate} s) and finite")
         return round(seconds * self.sample_rate)
 
@@ -243,7 +246,7 @@ def silent_share(audio: ArrayLike, rate: int) -> float:
 
 
 def _coins_of(seed: int, count: int | None) -> list[np.random.Generator]:
-    return [coins(seed), *(coins(seed + stream) for stream in range(1, count or 1))]
+    return [coins(seed), *(coins(int(seed) + stream) for stream in range(1, count or 1))]
 
 
 def _blocks(session: Session, block: int, total: int | None) -> Iterator[NDArray[np.float32]]:

@@ -146,10 +146,10 @@ def _layer(
 
     a, b = bias + sum over taps k of weight[k] x[n - (K - 1 - k) * shift],  x being zero above its first row
     """
-    factors = torch.addmm(bias, x, weight[-1].t())
+    factors = x @ weight[-1].t()
     for tap, past in _past_taps(len(weight), shift, len(x)):
         factors[past:].addmm_(x[:-past], weight[tap].t())
-    a, b = factors.chunk(2, dim=1)
+    a, b = factors.add_(bias).chunk(2, dim=1)
     a.mul_(2)
     factors.sigmoid_()
     a.mul_(2).sub_(1)  # tanh(a) = 2 sigmoid(2a) - 1, several times faster than tanh
@@ -263,4 +263,4 @@ class Head(nn.Module):
 
     def forward(self, skip: Tensor) -> Tensor:
         """Skip sums [N, S] -> logits [N, A]."""
-        return self.output(F.relu(self.hidden(F.relu(skip))))
+        return self.output(F.relu_(self.hidden(F.relu_(skip))))

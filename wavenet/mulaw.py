@@ -18,9 +18,11 @@ def encode(audio: ArrayLike) -> NDArray[np.int64]:
     """Codes 0..255 (int64) of samples in [-1, 1], any shape; louder samples are clipped.
 
     Computed in the precision of the input (float64 stays float64, all else is float32).
-    Raises `ValueError` on NaN, which has no code.
+    Raises `ValueError` on NaN, which has no code, and on whole numbers beyond 1, which are another scale.
     """
     x = np.asarray(audio)
+    if x.dtype.kind not in "fiub" or (x.dtype.kind in "iu" and x.size and np.abs(x.astype(np.int64)).max() > 1):
+        raise ValueError(f"the sound is {x.dtype}; it must be in [-1, 1]: 16-bit samples are first divided by 32,768")
     x = np.clip(x if x.dtype == np.float64 else x.astype(np.float32), -1.0, 1.0)
     if np.isnan(x).any():
         raise ValueError("the sound holds NaN, which has no mu-law code; replace those samples first")

@@ -21,6 +21,9 @@ GREEDY_BELOW = 1e-9  # colder is argmax: a logit would have to be within 1e-7 of
 MASS_ROUNDING = 1e-9  # top-p: a set this close to the wanted mass has reached it; rounding adds no further code
 
 
+MAX_STREAMS = 65_536  # side by side; more is a typing error
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How codes are drawn. Applied in this order: temperature, top-k, top-p; then renormalised.

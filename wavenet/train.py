@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import json
 import math
+import os
 import signal
 import threading
 import time
@@ -35,6 +36,9 @@ from wavenet.recipe import Recipe
 MAX_SKIPPED_IN_A_ROW = 100
 LOG_SECONDS = 10.0  # between lines of training loss in the log
 SMOOTHING = 0.98  # of the loss that is shown
+MAX_IGNORED_SIGNALS = 3  # Ctrl-C is heard at the end of a step; whoever insists is not made to wait for it
+START_AGAIN = "--fresh starts the run again"
+COUNTERS = {"step": int, "seconds": float, "skipped": int, "best": float, "bits": float, "validated": list}
 
 
 class TrainingError(RuntimeError):
@@ -74,7 +78,16 @@ Report = Callable[[Progress | Validation], None]
 class Trainer:
     """One run: `train()` until the budget is spent, or Ctrl-C, which saves first."""
 
-    def __init__(self, run: RunDirectory, recipe: Recipe, recordings: Recordings, device: str = "auto") -> None:
+    def __init__(
+        self, run: RunDirectory, recipe: Recipe, recordings: Recordings, device: str = "auto", fresh: bool = False
+    ) -> None:
+        """Go on with the run if it exists, or with `fresh` begin it again (what it holds goes when training starts).
+
+        Raises `CheckpointError` for a run whose saved state cannot be used.
+        """
+        self.fresh = fresh
+        self.folder = os.path.abspath(recordings.summary.folder)
+        self.begun_with = self.folder
         self.run, self.recipe, self.recordings = run, recipe, recordings
         self.device = torch.device(pick_device(device))
         torch.manual_seed(recipe.training.seed)
@@ -87,33 +100,46 @@ class Trainer:
         self.skipped_in_a_row = 0
         self.best = math.inf
         self.bits = math.nan
-        self.validated: tuple[int, float] = (0, 0.0)  # step and seconds of the last validation
+        self.validated: list[float] = [0, 0.0]  # step and seconds of the last validation
         self.references = likelihood.reference_levels(recordings.validation, counted_on=recordings.train)
-        if run.state.exists():
+        self.saved_step = 0
+        if not fresh and run.state.exists():
             self._load()
+        elif not fresh and run.model.exists():
+            raise checkpoint.CheckpointError(f"{run.path}: has a model but no {run.state}; {START_AGAIN}")
 
     def train(self, report: Report = lambda event: None) -> Validation:
         """Run to the end of the budget. Raises `TrainingError`, or `KeyboardInterrupt` once everything is saved."""
         self.run.create()
-        checkpoint.write_bytes(self.run.recipe, self.recipe.to_toml().encode())
+        with self.run.lock(), _interruption() as interrupted:
+            if self.fresh:
+                self.run.clear()
+            checkpoint.write_bytes(self.run.recipe, self.recipe.to_toml().encode())
+            self._drop_log_after(self.step)
+            try:
+                return self._loop(report, interrupted)
+            except (MemoryError, RuntimeError) as error:
+                raise _explained(error, self.recipe.training) from error
+
+    def _loop(self, report: Report, interrupted: threading.Event) -> Validation:
         speed, logged = _Speed(), self.seconds
-        with _interruption() as interrupted:
-            while self.fraction < 1 and not interrupted.is_set():
-                started = time.perf_counter()
-                progress = self._advance(speed)
-                self.seconds += time.perf_counter() - started
-                report(progress)
-                if self.seconds - logged >= LOG_SECONDS:
-                    self.run.append_log({"event": "train", **_finite(dataclasses.asdict(progress))})
-                    logged = self.seconds
-                if self._validation_is_due() and self.fraction < 1:
-                    self._validate_and_save(report)
-            if interrupted.is_set():
+        while self.fraction < 1 and not interrupted.is_set():
+            started = time.perf_counter()
+            progress = self._advance(speed)
+            self.seconds += time.perf_counter() - started
+            report(progress)
+            if self.seconds - logged >= LOG_SECONDS:
+                self.run.append_log({"event": "train", **_finite(dataclasses.asdict(progress))})
+                logged = self.seconds
+            if self._validation_is_due() and self.fraction < 1:
+                self._validate_and_save(report)
+        if interrupted.is_set():
+            if self.step:
                 self.save()
                 if not self.run.model.exists():  # something to hear, though not validated yet
                     checkpoint.save_model(self.run.model, self.average)
-                raise KeyboardInterrupt
-            return self._validate_and_save(report)
+            raise KeyboardInterrupt
+        return self._validate_and_save(report)
 
     @property
     def fraction(self) -> float:
@@ -127,39 +153,57 @@ class Trainer:
             tensors |= {f"{prefix}.{name}": tensor for name, tensor in model.state_dict().items()}
         for name, weight in self.model.named_parameters():
             tensors |= {f"optimizer.{name}.{key}": value for key, value in self.optimizer.state[weight].items()}
-        progress = {name: getattr(self, name) for name in ("step", "seconds", "skipped", "best", "bits", "validated")}
+        progress = {name: getattr(self, name) for name in (*COUNTERS, "begun_with")}
         metadata = {"wavenet.state": json.dumps(progress)}
         checkpoint.write_tensors(self.run.state, {n: t.detach().cpu().numpy() for n, t in tensors.items()}, metadata)
+        self.saved_step = self.step
 
     def _load(self) -> None:
-        tensors, metadata = checkpoint.read_tensors(self.run.state)
+        tensors, metadata = self._checked_state()
+        for prefix, model in (("model", self.model), ("average", self.average)):
+            model.load_state_dict({name: tensors[f"{prefix}.{name}"] for name in self.recipe.model.shapes})
+        for name, weight in self.model.named_parameters():
+            start = f"optimizer.{name}."
+            moments = {key.removeprefix(start): tensor for key, tensor in tensors.items() if key.startswith(start)}
+            if moments:  # none when every step so far was skipped
+                self.optimizer.state[weight] = {key: tensor.to(weight.device) for key, tensor in moments.items()}
+        for name in COUNTERS:
+            setattr(self, name, metadata[name])
+        self.begun_with = metadata["begun_with"]
+        self.saved_step = self.step
+        if self.begun_with != self.folder:  # other recordings are held out: the figures cannot be compared
+            self.best, self.begun_with = math.inf, metadata["begun_with"]
+
+    def _checked_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and counters of the saved state. Raises `CheckpointError` unless it is whole and of this network."""
+        shapes = self.recipe.model.shapes
+        expected = {f"{part}.{name}": shape for part in ("model", "average") for name, shape in shapes.items()}
+        moments: dict[str, tuple[int, ...]] = {f"optimizer.{name}.step": () for name in shapes}
+        moments |= {f"optimizer.{name}.{part}": shapes[name] for name in shapes for part in ("exp_avg", "exp_avg_sq")}
         try:
-            progress = json.loads(metadata["wavenet.state"])
-            for prefix, model in (("model", self.model), ("average", self.average)):
-                start = f"{prefix}."
-                state = {n.removeprefix(start): torch.from_numpy(t) for n, t in tensors.items() if n.startswith(start)}
-                model.load_state_dict(state)
-            for name, weight in self.model.named_parameters():
-                start = f"optimizer.{name}."
-                self.optimizer.state[weight] = {
-                    n.removeprefix(start): torch.from_numpy(t.copy()).to(weight.device)
-                    for n, t in tensors.items()
-                    if n.startswith(start)
-                }
-            for name, value in progress.items():
-                setattr(self, name, value)
-        except (KeyError, ValueError, RuntimeError) as error:
-            problem = str(error).splitlines()[0]
+            arrays, metadata = checkpoint.read_tensors(self.run.state)
+            counters = json.loads(metadata["wavenet.state"])
+            if not all(isinstance(counters[name], kind) for name, kind in {**COUNTERS, "begun_with": str}.items()):
+                raise ValueError("a counter is of another kind")
+            if not math.isfinite(counters["seconds"]) or min(counters["step"], counters["seconds"]) < 0:
+                raise ValueError("the clock is wrong")
+        except (KeyError, ValueError, TypeError, RecursionError) as error:
+            raise checkpoint.CheckpointError(f"{self.run.state}: cannot be used ({error}); {START_AGAIN}") from None
+        found = {name: array.shape for name, array in arrays.items()}
+        if found not in (expected, expected | moments):
             raise checkpoint.CheckpointError(
-                f"{self.run.state}: not the state of this run ({problem}); --fresh starts the run again"
-            ) from None
-        self._drop_log_after(self.step)
+                f"{self.run.state}: not of the network in {self.run.recipe}; {START_AGAIN}"
+            )
+        for name, array in arrays.items():
+            if array.dtype != np.float32 or not np.isfinite(array).all():
+                raise checkpoint.CheckpointError(f"{self.run.state}: {name} holds other than numbers; {START_AGAIN}")
+        return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, counters
 
     def _drop_log_after(self, step: int) -> None:
-        """After a crash the log may be ahead of the saved state."""
+        """After a crash the log may be ahead of the saved state, or end in the middle of a line."""
         if self.run.log.exists():
-            lines = self.run.log.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+            lines = self.run.log.read_text(encoding="utf-8", errors="replace").splitlines()
+            kept = [line + "\n" for line in lines if 0 <= _step_of(line) <= step]
             checkpoint.write_bytes(self.run.log, "".join(kept).encode())
 
     def _advance(self, speed: _Speed) -> Progress:
@@ -170,10 +214,7 @@ class Trainer:
             group["lr"] = rate
         rng = np.random.default_rng((config.seed, self.step))
         crops = dataset.crops(self.recordings.train, config.batch, config.crop, rng, self.recipe.data.join)
-        try:
-            bits = self._update(*(torch.from_numpy(part).to(self.device) for part in crops))
-        except (MemoryError, RuntimeError) as error:
-            raise _explained(error, config) from error
+        bits = self._update(*(torch.from_numpy(part).to(self.device) for part in crops))
         self.step += 1
         if bits is None:
             self._skip()
@@ -236,11 +277,11 @@ class Trainer:
         if is_best:
             self.best = bits
             checkpoint.save_model(self.run.model, self.average)
+        self.validated = [self.step, self.seconds + time.perf_counter() - started]
+        self.save()
         if config.clip_seconds:
             audio.write(self.run.sample(self.step), self._clip(config), self.recipe.model.sample_rate)
         self.seconds += time.perf_counter() - started
-        self.validated = (self.step, self.seconds)
-        self.save()
         result = Validation(self.step, bits, self.best, is_best, self.seconds, self.skipped, self.references)
         self.run.append_log({"event": "validation", **_finite(dataclasses.asdict(result))})
         report(result)
@@ -249,7 +290,7 @@ class Trainer:
     def _clip(self, config: TrainingConfig) -> Any:
         """What the averaged weights sound like now: always the same seed, so that clips can be compared."""
         player = engine.create("torch", self.recipe.model, self.average.state_dict())
-        samples = round(config.clip_seconds * self.recipe.model.sample_rate)
+        samples = max(1, round(config.clip_seconds * self.recipe.model.sample_rate))
         coins = sampling.coins(config.seed).random((1, samples))
         return mulaw.decode(player.generate(player.new_state(1), coins, sampling.Sampling()))[0]
 
@@ -319,27 +360,34 @@ class _Speed:
 
 @contextlib.contextmanager
 def _interruption() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or a polite kill sets, so that a step is never cut in half; the second one acts at once."""
+    """An event that Ctrl-C or a polite kill sets, so that neither a step nor a save is cut in half."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    patience = [MAX_IGNORED_SIGNALS]
 
     def interrupt(number: int, frame: object) -> None:
         event.set()
-        restore()
+        patience[0] -= 1
+        if patience[0] < 0:
+            raise KeyboardInterrupt
 
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        for number in before:
-            signal.signal(number, interrupt)
         yield event
     finally:
-        restore()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _step_of(line: str) -> int:
+    """The step of a line of the log; -1 for what is none."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return -1
+    return step if isinstance(step, int) else -1
 
 
 def _explained(error: Exception, config: TrainingConfig) -> Exception:

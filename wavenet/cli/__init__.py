@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import sys
 import traceback
 from importlib import import_module
@@ -14,6 +14,7 @@ from wavenet.cli.console import say
 
 COMMANDS = ("train", "generate", "evaluate", "info", "bench")  # modules of this folder
 DEBUG = "--debug"
+MACHINE_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 
 class Wavenet(click.Group):
@@ -59,15 +60,14 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 2 for what the user gave, 1 for what failed, 130 for Ctrl-C."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     debug = DEBUG in arguments
     try:
         result = cli.main([word for word in arguments if word != DEBUG], prog_name="wavenet", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except (KeyboardInterrupt, click.Abort):
         return 130
-    except BrokenPipeError:  # the reader of our standard output has gone: that is its right
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:  # click's answer when the reader of our output has gone, which is its right
         return 0
     except Exception as error:
         if debug:
@@ -79,6 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _exit_code(error: Exception) -> int:
     from wavenet.engine.base import EngineUnavailable
 
+    cause = error.__cause__ or error
+    if isinstance(cause, OSError) and cause.errno in MACHINE_FAILURES:
+        return 1
     return 2 if isinstance(error, (click.ClickException, ValueError, EngineUnavailable)) else 1
 
 

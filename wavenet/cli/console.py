@@ -32,7 +32,7 @@ class Bar:
 
     def __init__(self, label: str, unit: str = "") -> None:
         self.label, self.unit = label, unit
-        self.watched = sys.stderr.isatty()
+        self.watched = sys.stderr is not None and sys.stderr.isatty()
         self.started = time.monotonic()
         self.drawn = 0.0
 

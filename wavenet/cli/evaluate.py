@@ -26,7 +26,7 @@ def command(model: Path, folder: Path) -> None:
 
     network = load_model(model)
     bar = Bar("listening", "samples")
-    result = evaluate(network, folder, bar)
+    result = evaluate(network, folder, Bar("reading", "files"), bar)
     bar.clear()
     for line in result.summary.lines():
         say(line)

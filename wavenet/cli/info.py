@@ -68,7 +68,10 @@ def _training_facts(recipe: Recipe) -> list[tuple[str, str]]:
     from wavenet.bench import training_cost
 
     training = recipe.training
-    cost = training_cost(recipe)
+    try:
+        cost = training_cost(recipe)
+    except MemoryError as error:
+        return [("training here", str(error))]
     if training.steps:
         budget = f"{training.steps:,} steps, about {duration(training.steps * cost.seconds_per_step)} here"
     else:

@@ -48,12 +48,15 @@ def command(
     """
     from wavenet import dataset, train
 
+    if minutes is not None and steps is not None:
+        raise click.UsageError("--minutes and --steps are both given: one of them is the budget")
     run = RunDirectory(out or Path("runs") / (folder.resolve().name or "all"))
     values = {"minutes": minutes, "steps": steps, "seed": seed}
     if steps is None and minutes is not None:
         values["steps"] = 0
     settings = [f"training.{key}={value}" for key, value in values.items() if value is not None]
     train.pick_device(device)
+    run.check()
     recipe = train.recipe_for(run, name, [*overrides, *settings], fresh)
 
     bar = Bar("reading", "files")
@@ -61,9 +64,11 @@ def command(
     bar.clear()
     for line in recordings.summary.lines():
         say(line)
-    if fresh:
-        run.clear()
-    trainer = train.Trainer(run, recipe, recordings, device)
+    trainer = train.Trainer(run, recipe, recordings, device, fresh)
+    if trainer.begun_with != trainer.folder:
+        if out is None:
+            raise click.UsageError(f"{run.path} was begun with {trainer.begun_with}: name another run with --out")
+        say(f"note: this run was begun with {trainer.begun_with}")
     _announce(trainer)
     if trainer.fraction >= 1:
         say("its budget is spent: a larger --minutes or --steps goes on, --fresh starts again")
@@ -71,7 +76,8 @@ def command(
     try:
         trainer.train(_Reporter())
     except KeyboardInterrupt:
-        say(f"\nstopped at step {trainer.step:,} and saved; the same command goes on from there")
+        again = "the same command without --fresh" if fresh else "the same command"
+        say(f"\nstopped at step {trainer.step:,}, saved up to step {trainer.saved_step:,}; {again} goes on from there")
         raise
     say(f"the best model: {run.model}; hear it: wavenet generate {run.path} -o new.wav")
 

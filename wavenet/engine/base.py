@@ -8,7 +8,7 @@ NumPy only, so that an engine without PyTorch can be used without loading PyTorc
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Generic, Self, TypeVar
+from typing import Generic, NoReturn, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,6 +44,12 @@ class State(ABC):
     @abstractmethod
     def copy(self) -> Self:
         """An independent state that continues from the same sample."""
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self.copy()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an engine's state lives in its process: it can be copied, not pickled")
 
 
 S = TypeVar("S", bound=State)
