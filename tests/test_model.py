@@ -96,11 +96,14 @@ def test_causality_and_receptive_field_by_gradient(config, at):
     assert min(seen) == max(0, at + 1 - config.receptive_field)
 
 
-def test_receptive_field_of_a_paper_sized_stack_by_gradient():
-    config = ModelConfig(cycles=2, layers_per_cycle=8, residual_channels=4, skip_channels=4)
-    assert config.receptive_field == 511
-    seen = seen_by(lively(config), 600, 599)
-    assert (min(seen), max(seen)) == (600 - 511, 599)
+@pytest.mark.parametrize(
+    ("cycles", "layers_per_cycle", "kernel_size", "receptive_field"),
+    [(2, 8, 2, 511), (4, 6, 3, 505), (2, 6, 3, 253), (30, 1, 3, 61)],  # the last three: Tacotron 2, table 5
+)
+def test_receptive_field_of_published_stacks_by_gradient(cycles, layers_per_cycle, kernel_size, receptive_field):
+    model = lively(ModelConfig(cycles, layers_per_cycle, kernel_size, residual_channels=4, skip_channels=4))
+    seen = seen_by(model, 600, 599)
+    assert (min(seen), max(seen)) == (600 - receptive_field, 599)
 
 
 def test_every_sample_of_every_stream_is_predicted():
