@@ -26,7 +26,7 @@ def test_receptive_field_of_published_shapes(shape, receptive_field):
     assert ModelConfig(**shape).receptive_field == receptive_field
 
 
-# Tacotron 2 (Shen et al. 2017), table 5: WaveNets of filter size 3 at 24 kHz; the first line is Parallel WaveNet's shape
+# Tacotron 2 (Shen et al. 2017), table 5: WaveNets of filter size 3 at 24 kHz; the first is that of Parallel WaveNet
 @pytest.mark.parametrize(
     ("layers", "cycles", "layers_per_cycle", "samples", "milliseconds"),
     [(30, 3, 10, 6139, 255.8), (24, 4, 6, 505, 21.0), (12, 2, 6, 253, 10.5), (30, 30, 1, 61, 2.5)],
