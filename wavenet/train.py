@@ -85,10 +85,9 @@ class Trainer:
 
         Raises `CheckpointError` for a run whose saved state cannot be used.
         """
-        self.fresh = fresh
+        self.run, self.recipe, self.recordings, self.fresh = run, recipe, recordings, fresh
         self.folder = os.path.abspath(recordings.summary.folder)
-        self.begun_with = self.folder
-        self.run, self.recipe, self.recordings = run, recipe, recordings
+        self.begun_with = self.folder  # where the run's first recordings lay
         self.device = torch.device(pick_device(device))
         torch.manual_seed(recipe.training.seed)
         self.model = WaveNet(recipe.model).to(self.device)
@@ -119,7 +118,9 @@ class Trainer:
             try:
                 return self._loop(report, interrupted)
             except (MemoryError, RuntimeError) as error:
-                raise _explained(error, self.recipe.training) from error
+                if _is_out_of_memory(error):
+                    raise TrainingError(_out_of_memory(self.recipe.training)) from error
+                raise
 
     def _loop(self, report: Report, interrupted: threading.Event) -> Validation:
         speed, logged = _Speed(), self.seconds
@@ -172,7 +173,7 @@ class Trainer:
         self.begun_with = metadata["begun_with"]
         self.saved_step = self.step
         if self.begun_with != self.folder:  # other recordings are held out: the figures cannot be compared
-            self.best, self.begun_with = math.inf, metadata["begun_with"]
+            self.best = math.inf
 
     def _checked_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and counters of the saved state. Raises `CheckpointError` unless it is whole and of this network."""
@@ -390,15 +391,16 @@ def _step_of(line: str) -> int:
     return step if isinstance(step, int) else -1
 
 
-def _explained(error: Exception, config: TrainingConfig) -> Exception:
-    """Out of memory says what to lower; anything else is left as it is."""
+def _is_out_of_memory(error: Exception) -> bool:
     text = str(error).lower()
-    if isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text:
-        return TrainingError(
-            f"out of memory: lower training.batch (now {config.batch}) or training.crop (now {config.crop}), for "
-            "example with --set training.batch=1, or the model's channels; wavenet info RECIPE estimates the need"
-        )
-    return error
+    return isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text
+
+
+def _out_of_memory(config: TrainingConfig) -> str:
+    return (
+        f"out of memory: lower training.batch (now {config.batch}) or training.crop (now {config.crop}), for "
+        "example with --set training.batch=1, or the model's channels; wavenet info RECIPE estimates the need"
+    )
 
 
 def _finite(record: dict[str, Any]) -> dict[str, Any]:
