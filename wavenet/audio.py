@@ -9,11 +9,10 @@ from __future__ import annotations
 import io
 import mmap
 import os
-import secrets
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +20,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 from numpy.typing import ArrayLike, NDArray
+
+from wavenet import files
 
 # What a folder's walk takes for a recording, in lower case.
 AUDIO_EXTENSIONS = frozenset(
@@ -170,21 +171,12 @@ def write(path: AnyPath, audio: ArrayLike, rate: int) -> None:
     for another extension, a missing folder, no permission, a full disk, NaN, no samples.
     """
     target, kind = check_writable(path)
-    temporary = target.with_name(f".{secrets.token_hex(8)}.partial")
     try:
-        content = _encode(to_int16(audio), rate, *kind)
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        files.replace(target, _encode(to_int16(audio), rate, *kind))
     except OSError as error:
         raise AudioError(path, f"cannot be written: {error.strerror or error}") from error
     except (soundfile.SoundFileError, ValueError) as error:
         raise AudioError(path, f"cannot be written: {_first_line(error)}") from error
-    finally:
-        with suppress(OSError):  # left over only when something went wrong
-            temporary.unlink(missing_ok=True)
 
 
 def _encode(samples: NDArray[np.int16], rate: int, container: str, encoding: str) -> bytes:

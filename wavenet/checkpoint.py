@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from wavenet import files
 from wavenet.config import ConfigError, ModelConfig, from_dict
 
 try:
@@ -121,21 +121,10 @@ def write_tensors(path: str | os.PathLike[str], tensors: Tensors, metadata: Mapp
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Replace a file in one piece: temporary name, flush, rename. Raises `CheckpointError`."""
-    path = Path(path)
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        files.replace(Path(path), content)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
 
 
 @dataclass(frozen=True)
@@ -250,9 +239,3 @@ def _why_unreadable(file: Path, error: Exception) -> str:
     if not start:
         return "the file is empty"
     return f"not a whole .safetensors file, perhaps cut short ({str(error).splitlines()[0]})"
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

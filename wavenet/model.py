@@ -263,4 +263,4 @@ class Head(nn.Module):
 
     def forward(self, skip: Tensor) -> Tensor:
         """Skip sums [N, S] -> logits [N, A]."""
-        return self.output(F.relu_(self.hidden(F.relu_(skip))))
+        return self.output(F.relu(self.hidden(F.relu(skip))))

@@ -36,11 +36,11 @@ from wavenet.engine.base import State
 from wavenet.engine.stepped import SteppedEngine, fed_codes
 from wavenet.mulaw import SILENCE
 
-# weights per layer up to which the tap is folded in: it saves a call and adds half as many weights again, which in
-# wider layers take longer to read than a call takes
 # Products of one to three rows add in another order than larger ones. With idle rows beside a few streams, a stream is
 # the same to the last bit alone and in a batch, which costs a single stream a third of its speed.
 LEAST_ROWS = 4
+# Weights per layer up to which the tap is folded in: it saves a call and adds half as many weights again, which in
+# wider layers take longer to read than a call takes.
 FOLD_UP_TO = 32_768
 
 
