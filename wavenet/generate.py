@@ -139,9 +139,10 @@ class Generator:
         cls, path: str | PathLike[str], engine: str = "auto", precision: str = "auto", threads: int | None = None
     ) -> Self:
         """A generator from a model file. Options and errors as of `wavenet.engine.create`, and those of loading."""
-        from wavenet.checkpoint import load_model
+        from wavenet.checkpoint import read_model  # without PyTorch, which the native engine does not need
 
-        return cls.from_model(load_model(path), engine, precision, threads)
+        config, weights = read_model(path)
+        return cls(engines.create(engine, config, weights, precision, threads))
 
     @classmethod
     def from_model(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +13,10 @@ from wavenet.engine.base import Engine, EngineUnavailable, State
 
 ENGINES = ("auto", "native", "torch", "naive")
 PRECISIONS = ("auto", "f32", "int8")
+MAX_THREADS_PER_CORE = 4  # more is a typing error, and thousands of threads end the process
+HOW_TO_GET_NATIVE = "install a C++ compiler and Python's headers, then install wavenet-toolkit again"
 
-__all__ = ["ENGINES", "PRECISIONS", "Engine", "EngineUnavailable", "State", "create"]
+__all__ = ["ENGINES", "PRECISIONS", "Engine", "EngineUnavailable", "State", "create", "native_installed"]
 
 
 def create(
@@ -23,18 +28,29 @@ def create(
 ) -> Engine[Any]:
     """The engine of that name for a network: its shape, and its weights under the names of `config.shapes`.
 
-    name: "torch" (cached queues), "naive" (the oracle), "native" (not part of this version), or "auto", the fastest
-    here. precision: "f32", or "auto" for the engine's best; "int8" needs the native engine. threads: CPU threads
-    during this engine's calls; None is one for "torch", whose products are too small to share, and the process's
-    setting for "naive".
+    name: "native" (C++), "torch" (cached queues in PyTorch), "naive" (the oracle), or "auto": native where it is
+    installed, otherwise torch, with one warning that says how to get the fast one.
+    precision: "f32", the same sound as every engine, or "int8", faster, of the native engine only; "auto" is f32.
+    threads: CPU threads at most, during this engine's calls. None: for "native" one per core, for "torch" one, since
+    its products are too small to share, for "naive" the process's setting.
     Raises `ValueError` for an unknown name or a wrong thread count, `EngineUnavailable` for what is not installed.
     """
     _check_known("engine", name, ENGINES)
     _check_known("precision", precision, PRECISIONS)
-    if name == "native":
-        raise EngineUnavailable("the native engine is not part of this version; use engine='torch'")
-    if precision == "int8":
-        raise EngineUnavailable("precision 'int8' needs the native engine, not part of this version; use 'f32'")
+    _check_threads(threads)
+    if name == "auto":
+        name = "native" if native_installed() else "torch"
+        if name == "torch" and precision != "int8":
+            warnings.warn(f"generating with the slow 'torch' engine: {HOW_TO_GET_NATIVE}", stacklevel=3)
+    if name == "native" or precision == "int8":
+        if not native_installed():
+            what = "the native engine" if name == "native" else "precision 'int8' needs the native engine, which"
+            raise EngineUnavailable(f"{what} is not installed; use engine='torch' in f32, or: {HOW_TO_GET_NATIVE}")
+        if name != "native":
+            raise EngineUnavailable(f"precision 'int8' needs the native engine, not {name!r}")
+        from wavenet.engine.native import NativeEngine
+
+        return NativeEngine(config, weights, "f32" if precision == "auto" else precision, threads)
     if name == "naive":
         from wavenet.engine.naive import NaiveEngine
 
@@ -44,6 +60,17 @@ def create(
     return QueueEngine(config, weights, threads)
 
 
+def native_installed() -> bool:
+    """Whether the C++ engine was built when this package was installed."""
+    return importlib.util.find_spec("wavenet.engine._native") is not None
+
+
 def _check_known(kind: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ValueError(f"{kind} = {value!r}: unknown{suggest(str(value), known)}; known: {', '.join(known)}")
+
+
+def _check_threads(threads: int | None) -> None:
+    most = MAX_THREADS_PER_CORE * (os.cpu_count() or 1)
+    if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= most):
+        raise ValueError(f"threads = {threads}: must be from 1 to {most} here, or None for the engine's own choice")

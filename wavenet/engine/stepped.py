@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,8 +16,6 @@ from wavenet.engine.base import Engine, S
 from wavenet.model import WaveNet
 from wavenet.sampling import Sampling, sample
 
-MAX_THREADS_PER_CORE = 4  # more is a typing error, and thousands of threads end the process
-
 
 class SteppedEngine(Engine[S]):
     """An engine that is one function: `step` feeds the last code of every stream and predicts the next one."""
@@ -28,11 +25,8 @@ class SteppedEngine(Engine[S]):
     def __init__(self, config: ModelConfig, weights: Mapping[str, Any], threads: int | None = None) -> None:
         """Weights: tensors or arrays under the names of `config.shapes`; copied, and kept on their device.
 
-        Raises `ValueError` for a thread count below 1, `RuntimeError` if a weight is missing, extra or misshapen.
+        Raises `RuntimeError` if a weight is missing, extra or misshapen.
         """
-        most = MAX_THREADS_PER_CORE * (os.cpu_count() or 1)
-        if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= most):
-            raise ValueError(f"threads = {threads}: must be from 1 to {most} here, or None for the engine's own choice")
         self.config = config
         self.threads = self.default_threads if threads is None else threads
         with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once

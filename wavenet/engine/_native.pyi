@@ -1,0 +1,46 @@
+"""The compiled extension, from `src/binding.cpp`."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+class State:
+    def copy(self) -> State: ...
+    @property
+    def position(self) -> int: ...
+    def last_codes(self, codes: NDArray[np.int64]) -> None: ...
+
+class Engine:
+    def new_state(self, streams: int) -> State: ...
+    def generate(
+        self,
+        state: State,
+        coins: NDArray[np.float64],
+        temperature: float,
+        greedy: bool,
+        top_k: int,
+        top_p: float,
+        drawn: NDArray[np.int64],
+    ) -> None: ...
+    def feed(self, state: State, codes: NDArray[np.int64]) -> None: ...
+    def logits(self, state: State, codes: NDArray[np.int64], logits: NDArray[np.float32]) -> None: ...
+    def peak(self) -> float: ...
+    @property
+    def kernels(self) -> str: ...
+    @property
+    def plan(self) -> str: ...
+
+def create(
+    shape: Mapping[str, int | list[int]], weights: Mapping[str, NDArray[np.float32]], precision: str, threads: int
+) -> Engine: ...
+def kernels() -> list[str]: ...
+def draw(
+    logits: NDArray[np.float32],
+    coins: NDArray[np.float64],
+    temperature: float,
+    greedy: bool,
+    top_k: int,
+    top_p: float,
+    drawn: NDArray[np.int64],
+) -> None: ...

@@ -1,0 +1,134 @@
+// The extension wavenet.engine._native; wavenet/engine/native.py is what Python uses.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include <cmath>
+#include <map>
+#include <stdexcept>
+
+#include "engine.h"
+
+namespace nb = nanobind;
+using namespace wavenet;
+
+namespace {
+
+template <class T, int DIMENSIONS>
+using Array = nb::ndarray<T, nb::ndim<DIMENSIONS>, nb::c_contig, nb::device::cpu>;
+using Coins = Array<const double, 2>;
+using Codes = Array<const std::int64_t, 2>;
+
+Sampling sampling_of(double temperature, bool greedy, int top_k, double top_p) {
+    Sampling sampling;
+    sampling.temperature = temperature;
+    sampling.greedy = greedy;
+    sampling.top_k = top_k;
+    sampling.top_p = top_p;
+    return sampling;
+}
+
+// Runs without the interpreter's lock, but for a look at Ctrl-C now and then.
+void run(Engine& engine, State& state, const Request& request) {
+    bool interrupted = false;
+    {
+        nb::gil_scoped_release unlocked;
+        engine.run(state, request, [&] {
+            nb::gil_scoped_acquire locked;
+            return interrupted = PyErr_CheckSignals() != 0;
+        });
+    }
+    if (interrupted) throw nb::python_error();
+}
+
+std::unique_ptr<Engine> create(const nb::dict& shape, const nb::dict& weights, const std::string& precision,
+                               int threads) {
+    Config config;
+    const auto number = [&](const char* name) { return nb::cast<int>(shape[name]); };
+    config.kernel = number("kernel");
+    config.residual = number("residual");
+    config.gate = number("gate");
+    config.skip = number("skip");
+    config.head = number("head");
+    config.codes = number("codes");
+    config.silence = number("silence");
+    config.outputs = number("outputs");
+    config.dilations = nb::cast<std::vector<int>>(shape["dilations"]);
+    std::map<std::string, nb::ndarray<const float, nb::c_contig, nb::device::cpu>> tensors;
+    for (auto [name, tensor] : weights)
+        tensors[nb::cast<std::string>(name)] =
+            nb::cast<nb::ndarray<const float, nb::c_contig, nb::device::cpu>>(tensor);
+    const auto tensor = [&](const std::string& name) { return tensors.at(name).data(); };
+    nb::gil_scoped_release unlocked;
+    return make_engine(config, tensor, precision, threads);
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+    nb::set_leak_warnings(false);  // at exit, objects of the main module are often still there
+    nb::class_<State>(m, "State")
+        .def("copy", &State::copy)
+        .def_prop_ro("position", &State::position)
+        .def("last_codes", [](const State& state, Array<std::int64_t, 1> codes) { state.last_codes(codes.data()); });
+
+    nb::class_<Engine>(m, "Engine")
+        .def("new_state", &Engine::new_state, nb::arg("streams"))
+        .def(
+            "generate",
+            [](Engine& engine, State& state, Coins coins, double temperature, bool greedy, int top_k, double top_p,
+               Array<std::int64_t, 2> drawn) {
+                Request request;
+                request.samples = coins.shape(1);
+                request.coins = coins.data();
+                request.drawn = drawn.data();
+                request.sampling = sampling_of(temperature, greedy, top_k, top_p);
+                run(engine, state, request);
+            },
+            nb::arg("state"), nb::arg("coins"), nb::arg("temperature"), nb::arg("greedy"), nb::arg("top_k"),
+            nb::arg("top_p"), nb::arg("drawn"))
+        .def(
+            "feed",
+            [](Engine& engine, State& state, Codes codes) {
+                Request request;
+                request.samples = codes.shape(1);
+                request.given = codes.data();
+                run(engine, state, request);
+            },
+            nb::arg("state"), nb::arg("codes"))
+        .def(
+            "logits",
+            [](Engine& engine, State& state, Codes codes, Array<float, 3> logits) {
+                Request request;
+                request.samples = codes.shape(1);
+                request.given = codes.data();
+                request.logits = logits.data();
+                run(engine, state, request);
+            },
+            nb::arg("state"), nb::arg("codes"), nb::arg("logits"))
+        .def("peak", &Engine::peak, nb::call_guard<nb::gil_scoped_release>())
+        .def_prop_ro("kernels", &Engine::kernels)
+        .def_prop_ro("plan", &Engine::plan);
+
+    m.def("create", &create, nb::arg("shape"), nb::arg("weights"), nb::arg("precision"), nb::arg("threads"));
+    m.def("kernels", [] {
+        const char* names[8];
+        return std::vector<std::string>(names, names + available_kernels(names, 8));
+    });
+    m.def(
+        "draw",
+        [](Array<const float, 2> logits, Array<const double, 1> coins, double temperature, bool greedy, int top_k,
+           double top_p, Array<std::int64_t, 1> drawn) {
+            Sampler sampler(int(logits.shape(1)));
+            for (std::size_t row = 0; row < logits.shape(0); ++row) {
+                drawn.data()[row] =
+                    sampler.draw(chosen_kernels(), logits.data() + row * logits.shape(1), coins.data()[row],
+                                 sampling_of(temperature, greedy, top_k, top_p));
+            }
+        },
+        nb::arg("logits"), nb::arg("coins"), nb::arg("temperature"), nb::arg("greedy"), nb::arg("top_k"),
+        nb::arg("top_p"), nb::arg("drawn"));
+}

@@ -1,0 +1,297 @@
+#include "engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <limits>
+#include <stdexcept>
+
+#include "split.h"
+#include "state.h"
+#include "step.h"
+#include "threads.h"
+
+namespace wavenet {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr double LOOK_SECONDS = 0.005;       // between looks at the clock and for Ctrl-C
+constexpr double BATCH_LOOK_SECONDS = 0.02;  // the same where threads must meet at every look
+constexpr std::size_t FIRST_LOOK = 16;       // samples
+constexpr std::size_t LEAST_MEASURED = 16;   // samples in a figure that plans are compared by
+constexpr int EXPLORE_EVERY = 48;            // looks
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// A few streams that advance together.
+template <class P>
+struct Streams {
+    Streams(const Config& config, int count)
+        : queues(std::make_shared<Queues<P>>(config, count)),
+          scratch(std::make_shared<Scratch<P>>(config, count)),
+          sampler(config.outputs) {}
+    std::shared_ptr<Queues<P>> queues;  // shared with helpers
+    std::shared_ptr<Scratch<P>> scratch;
+    Sampler sampler;
+};
+
+template <class P>
+class StateOf : public State {
+public:
+    StateOf(const void* owner, const Config& config, int streams, int together) : owner(owner), config_(config) {
+        for (int first = 0; first < streams; first += together)
+            groups.emplace_back(config, std::min(together, streams - first));
+    }
+    std::shared_ptr<State> copy() const override {
+        auto other = std::make_shared<StateOf>(owner, config_, 0, 1);
+        for (const Streams<P>& group : groups) {
+            other->groups.emplace_back(config_, group.queues->streams);
+            other->groups.back().queues = std::make_shared<Queues<P>>(*group.queues);
+        }
+        return other;
+    }
+    std::uint64_t position() const override { return groups[0].queues->position; }
+    void last_codes(std::int64_t* codes) const override {
+        for (const Streams<P>& group : groups)
+            codes = std::copy(group.queues->codes.begin(), group.queues->codes.end(), codes);
+    }
+
+    const void* const owner;
+    std::vector<Streams<P>> groups;
+    std::atomic<bool> busy{false};
+
+private:
+    const Config& config_;
+};
+
+// Samples [from, to) of one group, whose first stream is row `first` of the request.
+template <class P>
+void advance(const Step<P>& step, const Kernels& kernels, const Config& config, Streams<P>& group,
+             const Request& request, std::size_t first, std::size_t from, std::size_t to, Split<P>* split) {
+    Queues<P>& queues = *group.queues;
+    Scratch<P>& scratch = *group.scratch;
+    const int layers = config.layers(), streams = queues.streams;
+    const std::size_t sums = std::size_t(streams) * 2 * config.gate_width();
+    for (std::size_t i = from; i < to; ++i) {
+        const std::uint64_t t = queues.position;
+        if (split) {
+            split->sample(t);
+        } else {
+            for (int layer = 0; layer < layers; ++layer) step.past(queues, &scratch.past[layer * sums], layer, t);
+            step.embed(queues, scratch, t);
+            for (int layer = 0; layer < layers; ++layer)
+                step.layer(queues, scratch, &scratch.past[layer * sums], layer, t);
+            if (request.predict()) step.skip(streams, scratch.z.data(), scratch.skip.data(), 0, config.skip_tiles(), 0,
+                                              layers);
+        }
+        ++queues.position;
+        if (request.predict()) step.head(streams, scratch);
+        for (int s = 0; s < streams; ++s) {
+            const float* logits = &scratch.logits[std::size_t(s) * config.output_width()];
+            const std::size_t at = (first + s) * request.samples + i;
+            if (request.logits) std::copy(logits, logits + config.outputs, request.logits + at * config.outputs);
+            if (request.coins) {
+                queues.codes[s] = group.sampler.draw(kernels, logits, request.coins[at], request.sampling);
+                request.drawn[at] = queues.codes[s];
+            } else {
+                queues.codes[s] = request.given[at];
+            }
+        }
+    }
+}
+
+// Groups of streams, each advanced by whichever thread comes first.
+template <class P>
+class Groups : public Job {
+public:
+    using Advance = std::function<void(std::size_t group)>;
+    Groups(std::size_t count, Advance advance) : count_(count), advance_(std::move(advance)) {}
+    void run(int) override { work(); }
+    void work() {
+        for (std::size_t group; (group = next_.fetch_add(1)) < count_;) {
+            advance_(group);
+            const std::lock_guard lock(mutex_);
+            if (++done_ == count_) all_done_.notify_all();
+        }
+    }
+    void wait() {
+        std::unique_lock lock(mutex_);
+        all_done_.wait(lock, [&] { return done_ == count_; });
+    }
+
+private:
+    const std::size_t count_;
+    const Advance advance_;
+    std::atomic<std::size_t> next_{0};
+    std::mutex mutex_;
+    std::condition_variable all_done_;
+    std::size_t done_ = 0;
+};
+
+// Which plan is the fastest here and now: each is tried, and tried again from time to time, since other programs come
+// and go. The sound is the same whatever is chosen.
+class Chooser {
+public:
+    Chooser(int helpers, int tiles) {
+        plans_.push_back({0, 0});
+        for (int count = 1; count <= helpers; ++count)
+            for (int own = 0; own <= tiles / 2; own += std::max(1, tiles / 8)) plans_.push_back({count, own});
+        seconds_.assign(plans_.size(), 0.0);
+    }
+    std::size_t next() {
+        const std::lock_guard lock(mutex_);
+        for (std::size_t i = 0; i < plans_.size(); ++i)
+            if (seconds_[i] == 0) return i;
+        if (++turns_ % EXPLORE_EVERY == 0) return turns_ / EXPLORE_EVERY % plans_.size();
+        return best();
+    }
+    void took(std::size_t plan, double seconds) {  // for one sample
+        const std::lock_guard lock(mutex_);
+        double& known = seconds_[plan];
+        known = known == 0 || seconds < known ? seconds : 0.75 * known + 0.25 * seconds;
+    }
+    std::size_t best() const { return std::min_element(seconds_.begin(), seconds_.end()) - seconds_.begin(); }
+    Plan plan(std::size_t index) const { return plans_[index]; }
+    double seconds(std::size_t plan) const { return seconds_[plan]; }
+
+private:
+    std::mutex mutex_;
+    std::vector<Plan> plans_;
+    std::vector<double> seconds_;  // per sample, 0: not known yet
+    std::size_t turns_ = 0;
+};
+
+template <class P>
+class EngineOf : public Engine {
+public:
+    EngineOf(const Config& config, const std::function<const float*(const std::string&)>& tensor, int threads)
+        : config_(config),
+          kernels_(chosen_kernels()),
+          weights_(config, tensor),
+          step_(weights_, kernels_),
+          chooser_(threads - 1, config.skip_tiles()),
+          crew_(threads - 1) {}
+
+    std::shared_ptr<State> new_state(int streams) const override {
+        const int threads = crew_.helpers() + 1;
+        auto state = std::make_shared<StateOf<P>>(this, config_, streams,
+                                                  std::min(MOST_STREAMS, (streams + threads - 1) / threads));
+        for (Streams<P>& group : state->groups)
+            std::fill(group.queues->codes.begin(), group.queues->codes.end(), config_.silence);
+        return state;
+    }
+
+    void run(State& any, const Request& request, const std::function<bool()>& stop) override {
+        auto* state = dynamic_cast<StateOf<P>*>(&any);
+        if (!state || state->owner != this) throw std::invalid_argument("this state belongs to another engine");
+        if (state->busy.exchange(true)) throw std::runtime_error("another thread is advancing this state");
+        const bool helped = crew_.take();
+        struct Release {
+            std::atomic<bool>& busy;
+            Crew* crew;
+            ~Release() {
+                if (crew) crew->give();
+                busy = false;
+            }
+        } release{state->busy, helped ? &crew_ : nullptr};
+        if (helped && state->groups.size() > 1) return run_groups(*state, request, stop);
+        if (helped && request.predict() && state->groups[0].queues->streams == 1)
+            return run_split(*state, request, stop);
+        return run_alone(*state, request, stop);
+    }
+
+    double peak() const override {
+        constexpr int ROWS = 2 * TILE, BYTES = 16 * 1024;
+        const int inputs = int(BYTES / ROWS / sizeof(typename P::Weight));
+        Line<typename P::Weight> weights(std::size_t(ROWS) * inputs);
+        Line<typename P::Input> x(inputs);
+        Line<typename P::Sum> y(ROWS);
+        double best = 0;
+        for (int trial = 0; trial < 10; ++trial) {
+            constexpr int REPEATS = 500;
+            const auto start = Clock::now();
+            for (int i = 0; i < REPEATS; ++i)
+                P::arithmetic(kernels_).product({weights.data(), std::size_t(TILE) * inputs, 0, inputs, ROWS, x.data(),
+                                                 0, y.data(), 0, 1, true});
+            best = std::max(best, double(REPEATS) * ROWS * inputs / seconds_since(start));
+        }
+        return best;
+    }
+
+    const char* kernels() const override { return kernels_.name; }
+
+    std::string plan() const override {
+        const Plan plan = chooser_.plan(chooser_.best());
+        return std::to_string(plan.helpers) + " helpers, main keeps " + std::to_string(plan.own_tiles) + " skip tiles";
+    }
+
+private:
+    void run_alone(StateOf<P>& state, const Request& request, const std::function<bool()>& stop) {
+        in_looks(request.samples, LOOK_SECONDS, stop, [&](std::size_t from, std::size_t to) {
+            std::size_t first = 0;
+            for (Streams<P>& group : state.groups) {
+                advance<P>(step_, kernels_, config_, group, request, first, from, to, nullptr);
+                first += group.queues->streams;
+            }
+        });
+    }
+
+    void run_groups(StateOf<P>& state, const Request& request, const std::function<bool()>& stop) {
+        in_looks(request.samples, BATCH_LOOK_SECONDS, stop, [&](std::size_t from, std::size_t to) {
+            const std::size_t together = state.groups[0].queues->streams;  // in all groups but the last
+            auto job = std::make_shared<Groups<P>>(state.groups.size(), [&](std::size_t group) {
+                advance<P>(step_, kernels_, config_, state.groups[group], request, group * together, from, to, nullptr);
+            });
+            crew_.post(job);
+            job->work();
+            job->wait();
+        });
+    }
+
+    void run_split(StateOf<P>& state, const Request& request, const std::function<bool()>& stop) {
+        Streams<P>& group = state.groups[0];
+        Split<P> split(std::make_shared<Following<P>>(step_, config_, group.queues, group.scratch, crew_.helpers()),
+                       crew_);
+        in_looks(request.samples, LOOK_SECONDS, stop, [&](std::size_t from, std::size_t to) {
+            const std::size_t plan = chooser_.next();
+            const std::chrono::duration<double> patience(std::max(50e-6, chooser_.seconds(plan)));
+            split.use(chooser_.plan(plan), std::chrono::duration_cast<Clock::duration>(patience));
+            const auto start = Clock::now();
+            advance<P>(step_, kernels_, config_, group, request, 0, from, to, &split);
+            if (to - from >= LEAST_MEASURED) chooser_.took(plan, seconds_since(start) / double(to - from));
+        });
+    }
+
+    // Does n samples in pieces of about so many seconds, until `stop` says true.
+    template <class Piece>
+    static void in_looks(std::size_t samples, double seconds, const std::function<bool()>& stop, Piece piece) {
+        std::size_t done = 0, look = FIRST_LOOK;
+        while (done < samples) {
+            const auto start = Clock::now();
+            const std::size_t to = std::min(samples, done + look);
+            piece(done, to);
+            const double each = seconds_since(start) / double(to - done);
+            look = std::clamp<std::size_t>(std::size_t(seconds / each), 1, 4 * look);
+            done = to;
+            if (stop()) break;
+        }
+    }
+
+    const Config config_;
+    const Kernels& kernels_;
+    const Weights<P> weights_;
+    const Step<P> step_;
+    Chooser chooser_;
+    Crew crew_;  // last: its threads end before what they use
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> make_engine(const Config& config, const std::function<const float*(const std::string&)>& tensor,
+                                    const std::string& precision, int threads) {
+    if (precision == Float32::NAME) return std::make_unique<EngineOf<Float32>>(config, tensor, threads);
+    if (precision == Int8::NAME) return std::make_unique<EngineOf<Int8>>(config, tensor, threads);
+    throw std::invalid_argument("precision " + precision + ": the native engine has f32 and int8");
+}
+
+}  // namespace wavenet

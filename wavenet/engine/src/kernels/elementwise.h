@@ -1,0 +1,145 @@
+// Everything that is done number by number, as plain loops that a compiler turns into vector instructions. Included by
+// each kernel file, and so compiled once for each instruction set, under the assumption that no number is NaN or
+// infinite: `Weights` has made sure of that.
+#pragma once
+
+#include <cstring>
+
+#include "kernels.h"
+
+namespace wavenet {
+namespace {
+
+#if defined(__GNUC__) && (defined(__FMA__) || defined(__aarch64__))
+inline float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+#else
+inline float fused(float a, float b, float c) { return a * b + c; }
+#endif
+
+template <class To, class From>
+inline To bits(From from) {
+    static_assert(sizeof(To) == sizeof(From), "as many bits");
+    To to;
+    std::memcpy(&to, &from, sizeof to);
+    return to;
+}
+
+// Adding 1.5 * 2^23 to a float leaves no room for a fraction: its last bits are then the nearest integer.
+constexpr float NEAREST = 12582912.0f;
+constexpr float LOG2_E = 1.44269504f;
+
+// 2^x for |x| <= 126. x = n + f, |f| <= 1/2; 2^f by a polynomial with the least relative error (2e-9), n by adding to
+// the exponent.
+inline float exp2_of(float x) {
+    const float shifted = x + NEAREST, f = x - (shifted - NEAREST);
+    float p = 0.000153458095f;
+    p = fused(p, f, 0.00133999309f);
+    p = fused(p, f, 0.00961848907f);
+    p = fused(p, f, 0.0555032864f);
+    p = fused(p, f, 0.240226462f);
+    p = fused(p, f, 0.693147182f);
+    p = fused(p, f, 1.0f);
+    return bits<float>(bits<std::uint32_t>(p) + (bits<std::uint32_t>(shifted) << 23));
+}
+
+inline float between(float low, float x, float high) {
+    const float above = x < low ? low : x;
+    return above > high ? high : above;
+}
+
+// A sum as a number, plus its bias.
+inline float number(float y, const float*, const float* bias, int i) { return y + bias[i]; }
+inline float number(std::int32_t y, const float* scale, const float* bias, int i) {
+    return fused(float(y), scale[i], bias[i]);
+}
+inline float number(float y, const float*, float, const float* bias, int i) { return y + bias[i]; }
+inline float number(std::int32_t y, const float* scale, float step, const float* bias, int i) {
+    return fused(float(y), scale[i] * step, bias[i]);
+}
+
+inline void put(float value, float, float& out) { out = value; }
+inline void put(float value, float level, std::int16_t& out) {
+    out = std::int16_t(bits<std::uint32_t>(value * level + NEAREST));
+}
+
+template <class Input>
+void embed(const float* __restrict row, int n, float level, float* __restrict x, Input* __restrict out) {
+    for (int i = 0; i < n; ++i) {
+        x[i] = row[i];
+        put(row[i], level, out[i]);
+    }
+}
+
+// With u = e^-2a and v = e^-b: tanh(a) sigmoid(b) = (1 - u) / ((1 + u) (1 + v)). The limits keep the product of the
+// two finite; beyond them tanh is 1 to the last bit and sigmoid below 1e-24.
+template <class Sum, class Input>
+void gate(const Sum* __restrict y, const float* __restrict scale, const float* __restrict bias, int n, float level,
+          Input* __restrict z) {
+    for (int i = 0; i < n; ++i) {
+        const float a = number(y[i], scale, bias, i);
+        const float b = number(y[n + i], scale, bias, n + i);
+        const float u = exp2_of(between(-40.0f, a * (-2 * LOG2_E), 40.0f));
+        const float v = exp2_of(between(-80.0f, b * -LOG2_E, 80.0f));
+        put((1.0f - u) / ((1.0f + u) * (1.0f + v)), level, z[i]);
+    }
+}
+
+template <class Sum, class Input>
+void residual(const Sum* __restrict y, const float* __restrict scale, const float* __restrict bias, int n, float level,
+              float* __restrict x, Input* __restrict out) {
+    for (int i = 0; i < n; ++i) {
+        const float next = x[i] + number(y[i], scale, bias, i);
+        x[i] = next;
+        put(next, level, out[i]);
+    }
+}
+
+inline float quantised(const float* x, int n, float, float, float* out) {
+    std::memcpy(out, x, n * sizeof(float));
+    return 1.0f;
+}
+inline float quantised(const float* __restrict x, int n, float most, float levels, std::int16_t* __restrict out) {
+    const float level = most > 0 ? levels / most : 0.0f;
+    for (int i = 0; i < n; ++i) put(x[i], level, out[i]);
+    return most > 0 ? most / levels : 0.0f;
+}
+
+template <class Sum, class Input>
+float relu(const Sum* __restrict y, const float* __restrict scale, float step, const float* __restrict bias, int n,
+           float levels, float* __restrict scratch, Input* __restrict out) {
+    float most[PANEL] = {};
+    for (int i = 0; i < n; i += PANEL)
+        for (int j = 0; j < PANEL; ++j) {
+            const float value = number(y[i + j], scale, step, bias, i + j);
+            const float positive = value > 0.0f ? value : 0.0f;
+            scratch[i + j] = positive;
+            most[j] = positive > most[j] ? positive : most[j];
+        }
+    float top = 0;
+    for (int j = 0; j < PANEL; ++j) top = most[j] > top ? most[j] : top;
+    return quantised(scratch, n, top, levels, out);
+}
+
+template <class Sum>
+void output(const Sum* __restrict y, const float* __restrict scale, float step, const float* __restrict bias, int n,
+            float* __restrict logits) {
+    for (int i = 0; i < n; ++i) logits[i] = number(y[i], scale, step, bias, i);
+}
+
+void exponentials(const float* __restrict logits, int n, float sharpness, float* __restrict weights) {
+    float most[PANEL], best = logits[0];
+    for (int j = 0; j < PANEL; ++j) most[j] = best;
+    int i = 0;
+    for (; i + PANEL <= n; i += PANEL)
+        for (int j = 0; j < PANEL; ++j) most[j] = logits[i + j] > most[j] ? logits[i + j] : most[j];
+    for (; i < n; ++i) best = logits[i] > best ? logits[i] : best;
+    for (int j = 0; j < PANEL; ++j) best = most[j] > best ? most[j] : best;
+    for (int j = 0; j < n; ++j) {
+        const float x = (logits[j] - best) * sharpness * LOG2_E;
+        const float weight = exp2_of(x > -126.0f ? x : -126.0f);
+        weights[j] = x > -126.0f ? weight : 0.0f;
+    }
+}
+
+}  // namespace
+}  // namespace wavenet

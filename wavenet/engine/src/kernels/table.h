@@ -1,0 +1,21 @@
+// What a kernel file needs: the shared loops, and the table that it fills with its own arithmetic.
+#pragma once
+
+#include "elementwise.h"
+#include "product.h"
+
+namespace wavenet {
+namespace {
+
+// The table of an instruction set whose products are done by F32 and I8.
+template <class F32, class I8>
+constexpr Kernels kernels_of(const char* name) {
+    return {name,
+            {product<F32>, embed<float>, gate<float, float>, residual<float, float>, relu<float, float>, output<float>},
+            {product<I8>, embed<std::int16_t>, gate<std::int32_t, std::int16_t>, residual<std::int32_t, std::int16_t>,
+             relu<std::int32_t, std::int16_t>, output<std::int32_t>},
+            exponentials};
+}
+
+}  // namespace
+}  // namespace wavenet

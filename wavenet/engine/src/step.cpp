@@ -1,0 +1,79 @@
+#include "step.h"
+
+#include <algorithm>
+
+namespace wavenet {
+
+template <class P>
+void Step<P>::multiply(const Matrix& matrix, int first, int inputs, const Input* x, std::size_t x_stride,
+                       Sum* y, std::size_t y_stride, int streams, bool fresh, int tile,
+                       int last_tile) const {
+    const std::size_t tile_stride = std::size_t(TILE) * matrix.inputs;
+    do_.product({weights_.at(matrix) + tile * tile_stride, tile_stride, first, inputs,
+                 std::min(matrix.rows, last_tile * TILE) - tile * TILE, x, x_stride, y + tile * TILE, y_stride,
+                 streams, fresh});
+}
+
+template <class P>
+void Step<P>::past(Queues<P>& queues, Sum* sums, int layer, std::uint64_t t) const {
+    const Matrix& matrix = weights_.layers[layer].past;
+    const int width = config_.residual_width();
+    for (int tap = 0; tap < config_.past_taps(); ++tap)
+        multiply(matrix, tap * width, width, queues.input(layer, t, config_.back(layer, tap)), width,
+                 sums, matrix.rows, queues.streams, tap == 0, 0, matrix.tiles());
+}
+
+template <class P>
+void Step<P>::embed(Queues<P>& queues, Scratch<P>& scratch, std::uint64_t t) const {
+    const int width = config_.residual_width();
+    for (int s = 0; s < queues.streams; ++s)
+        do_.embed(&weights_.embedding[queues.codes[s] * width], width, weights_.layers[0].level, &scratch.x[s * width],
+                  queues.input(0, t) + s * width);
+}
+
+template <class P>
+void Step<P>::layer(Queues<P>& queues, Scratch<P>& scratch, Sum* sums, int layer, std::uint64_t t) const {
+    const LayerWeights<P>& own = weights_.layers[layer];
+    const int width = config_.residual_width(), gates = config_.gate_width(), all = config_.all_gates_width();
+    auto* z = scratch.z.data() + layer * gates;  // [streams][G], the streams a whole row of layers apart
+    multiply(own.now, queues.input(layer, t), width, sums, 2 * gates, queues.streams, false);
+    for (int s = 0; s < queues.streams; ++s)
+        do_.gate(sums + s * 2 * gates, own.gate_scale.data(), own.gate_bias.data(), gates, weights_.gate_level,
+                 z + s * all);
+    if (layer + 1 == config_.layers()) return;
+    auto* change = scratch.residual.data();  // [streams][R]
+    multiply(own.residual, z, all, change, width, queues.streams, true);
+    for (int s = 0; s < queues.streams; ++s)
+        do_.residual(change + s * width, own.residual_scale.data(), own.residual_bias.data(), width,
+                     weights_.layers[layer + 1].level, &scratch.x[s * width], queues.input(layer + 1, t) + s * width);
+}
+
+template <class P>
+void Step<P>::skip(int streams, const Input* z, Sum* sums, int tile, int last_tile, int layer, int last_layer) const {
+    const int gates = config_.gate_width();
+    multiply(weights_.skip, layer * gates, (last_layer - layer) * gates, z + layer * gates, config_.all_gates_width(),
+             sums, config_.skip_width(), streams, layer == 0, tile, last_tile);
+}
+
+template <class P>
+void Step<P>::head(int streams, Scratch<P>& scratch) const {
+    const Weights<P>& w = weights_;
+    const int skip = config_.skip_width(), head = config_.head_width(), outputs = config_.output_width();
+    float skip_step[MOST_STREAMS], hidden_step[MOST_STREAMS];
+    for (int s = 0; s < streams; ++s)
+        skip_step[s] = do_.relu(&scratch.skip[s * skip], w.skip_scale.data(), 1, w.skip_bias.data(), skip,
+                                w.skip_levels, scratch.numbers.data(), &scratch.skip_input[s * skip]);
+    multiply(w.hidden, scratch.skip_input.data(), skip, scratch.hidden.data(), head, streams, true);
+    for (int s = 0; s < streams; ++s)
+        hidden_step[s] = do_.relu(&scratch.hidden[s * head], w.hidden_scale.data(), skip_step[s], w.hidden_bias.data(),
+                                  head, w.hidden_levels, scratch.numbers.data(), &scratch.hidden_input[s * head]);
+    multiply(w.output, scratch.hidden_input.data(), head, scratch.output.data(), outputs, streams, true);
+    for (int s = 0; s < streams; ++s)
+        do_.output(&scratch.output[s * outputs], w.output_scale.data(), hidden_step[s], w.output_bias.data(), outputs,
+                   &scratch.logits[s * outputs]);
+}
+
+template class Step<Float32>;
+template class Step<Int8>;
+
+}  // namespace wavenet
