@@ -16,7 +16,8 @@ from wavenet.model import WaveNet
 from wavenet.mulaw import SILENCE
 from wavenet.sampling import Sampling, coins, draw_coins
 
-NAMES = ("torch", "naive")
+NAMES = ("native", "torch", "naive")
+PYTORCH = ("torch", "naive")
 PLAIN = Sampling()
 TOLERANCE = 1e-4  # of logits whose spread is a few tenths to several units
 FOLDING = {"folded": 2**30, "unfolded": 0}
@@ -214,15 +215,21 @@ def test_later_changes_of_the_model_do_not_reach_the_engine(name: str) -> None:
 def test_weights_may_be_arrays_and_must_be_complete() -> None:
     model = peaked_model(ModelConfig(1, 2, 2, 4, skip_channels=8))
     arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    engine = create("torch", model.config, arrays)
     codes = random_codes(1, 10)
-    np.testing.assert_allclose(engine.logits(engine.new_state(), codes), oracle(model, codes), atol=TOLERANCE, rtol=0)
-    del arrays["layers.1.dilated.bias"]
-    with pytest.raises(RuntimeError, match=r"layers\.1\.dilated\.bias"):
-        create("torch", model.config, arrays)
+    for name in NAMES:
+        engine = create(name, model.config, arrays)
+        logits = engine.logits(engine.new_state(), codes)
+        np.testing.assert_allclose(logits, oracle(model, codes), atol=TOLERANCE, rtol=0)
+        missing = {key: value for key, value in arrays.items() if key != "layers.1.dilated.bias"}
+        with pytest.raises((ValueError, RuntimeError), match=r"layers\.1\.dilated\.bias"):
+            create(name, model.config, missing)
+        with pytest.raises((ValueError, RuntimeError), match="more"):
+            create(name, model.config, {**arrays, "more": np.zeros(3)})
+        with pytest.raises((ValueError, RuntimeError), match=r"skip\.bias"):
+            create(name, model.config, {**arrays, "skip.bias": np.zeros(9)})
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PYTORCH)
 def test_threads_apply_inside_calls_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = peaked_model(ModelConfig(1, 2, 2, 4, skip_channels=8))
     before = torch.get_num_threads()
@@ -247,16 +254,31 @@ def test_threads_apply_inside_calls_only(name: str, monkeypatch: pytest.MonkeyPa
 def test_engine_names_and_precisions() -> None:
     model = peaked_model(ModelConfig(1, 2, 2, 4, skip_channels=8))
     weights = model.state_dict()
-    assert create("auto", model.config, weights).name == "torch"
+    for precision, expected in (("auto", "f32"), ("f32", "f32"), ("int8", "int8")):
+        engine = create("auto", model.config, weights, precision)
+        assert (engine.name, engine.precision) == ("native", expected)
     assert create("naive", model.config, weights, precision="f32").precision == "f32"
-    with pytest.raises(EngineUnavailable, match="engine='torch'"):
-        create("native", model.config, weights)
-    with pytest.raises(EngineUnavailable, match="int8"):
+    with pytest.raises(EngineUnavailable, match="int8.*not 'torch'"):
         create("torch", model.config, weights, precision="int8")
     with pytest.raises(ValueError, match="'torhc'.*did you mean 'torch'.*auto, native, torch, naive"):
         create("torhc", model.config, weights)
     with pytest.raises(ValueError, match="precision = 'f64'.*auto, f32, int8"):
         create("torch", model.config, weights, precision="f64")
+    for threads in (0, 100_000, 1.5):
+        with pytest.raises(ValueError, match=f"threads = {threads}"):
+            create("native", model.config, weights, threads=threads)  # type: ignore[arg-type]
+
+
+def test_without_the_extension_auto_is_torch_and_says_how_to_get_the_fast_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wavenet.engine.native_installed", lambda: False)
+    model = peaked_model(ModelConfig(1, 2, 2, 4, skip_channels=8))
+    weights = model.state_dict()
+    with pytest.warns(UserWarning, match="install a C\\+\\+ compiler") as told:
+        assert create("auto", model.config, weights).name == "torch"
+    assert len(told) == 1 and "\n" not in str(told[0].message)
+    for name, precision in (("native", "auto"), ("auto", "int8"), ("torch", "int8")):
+        with pytest.raises(EngineUnavailable, match="not installed.*install a C"):
+            create(name, model.config, weights, precision)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -30,7 +30,7 @@ def generator(model: WaveNet) -> Generator:
 
 def test_what_a_generator_says_of_itself(generator: Generator) -> None:
     assert (generator.config, generator.sample_rate) == (CONFIG, 8_000)
-    assert (generator.engine, generator.precision) == ("torch", "f32")
+    assert (generator.engine, generator.precision) == ("native", "f32")
 
 
 def test_render_makes_the_seconds_asked_for(generator: Generator) -> None:

@@ -8,30 +8,33 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
-from wavenet.engine import EngineUnavailable
+from wavenet.engine import Engine, EngineUnavailable, create
 from wavenet.generate import Generator
 from wavenet.model import WaveNet
 from wavenet.recipe import Recipe
 from wavenet.train import masked_loss
 
-GENERATION_SECONDS = 1.0  # measured per row, after as many samples of warming up as one look at the clock
-LOOK = 16  # samples between looks at the clock
+GENERATION_SECONDS = 1.0  # measured per row, after half as much of warming up
+LOOK_SECONDS = 0.05  # between looks at the clock
 TRAINING_STEPS = 3  # the first one, which also allocates, is not timed
 
 
 @dataclass(frozen=True)
 class Speed:
-    """One engine on this machine, one stream."""
+    """One engine on this machine."""
 
     engine: str
     precision: str
     threads: int
-    samples_per_second: float
+    streams: int
+    samples_per_second: float  # of all streams together
     times_real_time: float
     macs_per_second: float
+    peak_share: float | None  # of the multiply-adds per second of `threads` cores in products that stay in the cache
 
 
 @dataclass(frozen=True)
@@ -43,33 +46,47 @@ class TrainingCost:
     megabytes: float  # peak resident memory of the process
 
 
-def generation_speeds(model: WaveNet, engines: tuple[str, ...] = ("native", "torch", "naive")) -> Iterator[Speed]:
-    """Measure every engine that is installed, with one thread and with all. Yields a row as soon as it is known."""
+def generation_speeds(
+    model: WaveNet, engines: tuple[str, ...] = ("native", "torch", "naive"), streams: int = 1
+) -> Iterator[Speed]:
+    """Measure every engine that is installed: each precision, with one thread and with one per core.
+
+    Yields a row as soon as it is known. The native engine's rows say what share they reach of this machine's peak in
+    that precision, measured right before by a product of a matrix and a vector that stay in the nearest cache.
+    """
+    weights = model.state_dict()
     for engine in engines:
-        for threads in sorted({1, os.cpu_count() or 1}):
-            try:
-                generator = Generator.from_model(model, engine=engine, threads=threads)
-            except EngineUnavailable:
-                break
-            yield _generation_speed(generator, threads)
+        for precision in ("f32", "int8") if engine == "native" else ("f32",):
+            for threads in sorted({1, os.cpu_count() or 1}):
+                try:
+                    made = create(engine, model.config, weights, precision, threads)
+                except EngineUnavailable:
+                    break
+                yield generation_speed(made, threads, streams)
 
 
-def _generation_speed(generator: Generator, threads: int) -> Speed:
-    session = generator.session(seed=0)
-    session.next(LOOK)
-    samples, started = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - started) < GENERATION_SECONDS:
-        session.next(LOOK)
-        samples += LOOK
-    rate = samples / elapsed
-    config = generator.config
+def generation_speed(engine: Engine[Any], threads: int, streams: int = 1) -> Speed:
+    """Measure an engine that was made for so many threads."""
+    peak = engine.peak() if hasattr(engine, "peak") else None
+    session = Generator(engine).session(seed=0, count=streams)
+    block, rate = 1, 0.0
+    for seconds in (GENERATION_SECONDS / 2, GENERATION_SECONDS):  # the first one warms up
+        samples, started = 0, time.perf_counter()
+        while (elapsed := time.perf_counter() - started) < seconds:
+            session.next_codes(block)
+            samples += block
+            block = max(1, int(LOOK_SECONDS * samples / (time.perf_counter() - started)))
+        rate = streams * samples / elapsed
+    macs = rate * engine.config.macs_per_sample
     return Speed(
-        engine=generator.engine,
-        precision=generator.precision,
+        engine=engine.name,
+        precision=engine.precision,
         threads=threads,
+        streams=streams,
         samples_per_second=rate,
-        times_real_time=rate / config.sample_rate,
-        macs_per_second=rate * config.macs_per_sample,
+        times_real_time=rate / engine.config.sample_rate,
+        macs_per_second=macs,
+        peak_share=macs / (threads * peak) if peak else None,
     )
 
 

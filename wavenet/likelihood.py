@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from wavenet.dataset import Clips
+from wavenet.engine import Engine
 from wavenet.model import WaveNet
 from wavenet.mulaw import CODES, SILENCE
 
@@ -27,18 +28,22 @@ class ReferenceLevels:
     pairs: float  # every sample from the one before it: the entropy of a table of code pairs
 
 
-def bits_of(model: WaveNet, codes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+def bits_of(model: WaveNet | Engine[Any], codes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
     """Bits that each sample of one clip costs, float64 [T], given all that came before it (teacher forcing).
 
+    model: the network in PyTorch, which hears whole pieces at once, or an engine, sample by sample in its precision.
     The clip begins as every clip does: empty queues, and silence as the first input.
     """
     return np.concatenate([np.empty(0), *_pieces(model, codes)])
 
 
 def bits_per_sample(
-    model: WaveNet, clips: Clips, seconds: float = math.inf, progress: Callable[[int, int], None] | None = None
+    model: WaveNet | Engine[Any],
+    clips: Clips,
+    seconds: float = math.inf,
+    progress: Callable[[int, int], None] | None = None,
 ) -> float:
-    """Mean bits per sample over whole clips, the first `seconds` of them; NaN when there are none."""
+    """Mean bits per sample over whole clips, the first `seconds` of them; NaN when there are none. As `bits_of`."""
     total = min(int(clips.lengths.sum()), int(min(seconds * clips.rate, 2**62)))
     bits, samples = 0.0, 0
     for clip in range(len(clips)):
@@ -51,8 +56,23 @@ def bits_per_sample(
     return bits / samples if samples else math.nan
 
 
-def _pieces(model: WaveNet, codes: NDArray[np.integer[Any]]) -> Iterator[NDArray[np.float64]]:
-    """`bits_of` piece by piece, each predicted with the receptive field before it: the same numbers, bounded memory."""
+def _pieces(model: WaveNet | Engine[Any], codes: NDArray[np.integer[Any]]) -> Iterator[NDArray[np.float64]]:
+    """`bits_of` piece by piece: the same numbers, bounded memory."""
+    return _engine_pieces(model, codes) if isinstance(model, Engine) else _model_pieces(model, codes)
+
+
+def _engine_pieces(engine: Engine[Any], codes: NDArray[np.integer[Any]]) -> Iterator[NDArray[np.float64]]:
+    state = engine.new_state(1)
+    for start in range(0, len(codes), PIECE):
+        piece = codes[None, start : start + PIECE].astype(np.int64)  # [1, T]
+        logits = engine.logits(state, piece)[0].astype(np.float64)  # [T, A]
+        logits -= logits.max(axis=1, keepdims=True)
+        costs = np.log(np.exp(logits).sum(axis=1)) - np.take_along_axis(logits, piece.T, axis=1)[:, 0]
+        yield costs / math.log(2)
+
+
+def _model_pieces(model: WaveNet, codes: NDArray[np.integer[Any]]) -> Iterator[NDArray[np.float64]]:
+    """Each piece predicted with the receptive field before it."""
     device = next(model.parameters()).device
     past = model.config.receptive_field - 1
     for start in range(0, len(codes), PIECE):

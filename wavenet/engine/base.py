@@ -62,6 +62,9 @@ class Engine(ABC, Generic[S]):
     precision = "f32"
     config: ModelConfig
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an engine lives in its process: its model can be saved, it is not pickled")
+
     @abstractmethod
     def new_state(self, streams: int = 1) -> S:
         """The state before the first sample: queues of zeros, and silence as the first input."""

@@ -110,8 +110,7 @@ NB_MODULE(_native, m) {
             },
             nb::arg("state"), nb::arg("codes"), nb::arg("logits"))
         .def("peak", &Engine::peak, nb::call_guard<nb::gil_scoped_release>())
-        .def_prop_ro("kernels", &Engine::kernels)
-        .def_prop_ro("plan", &Engine::plan);
+        .def_prop_ro("kernels", &Engine::kernels);
 
     m.def("create", &create, nb::arg("shape"), nb::arg("weights"), nb::arg("precision"), nb::arg("threads"));
     m.def("kernels", [] {

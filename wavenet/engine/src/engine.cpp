@@ -19,7 +19,6 @@ constexpr double LOOK_SECONDS = 0.005;       // between looks at the clock and f
 constexpr double BATCH_LOOK_SECONDS = 0.02;  // the same where threads must meet at every look
 constexpr std::size_t FIRST_LOOK = 16;       // samples
 constexpr std::size_t LEAST_MEASURED = 16;   // samples in a figure that plans are compared by
-constexpr int EXPLORE_EVERY = 48;            // looks
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -128,38 +127,55 @@ private:
     std::size_t done_ = 0;
 };
 
-// Which plan is the fastest here and now: each is tried, and tried again from time to time, since other programs come
-// and go. The sound is the same whatever is chosen.
+// How many helpers are the fastest here and now, by measuring: each number is tried, and tried again from time to time,
+// since other programs come and go. The sound is the same whatever is chosen.
 class Chooser {
 public:
-    Chooser(int helpers, int tiles) {
-        plans_.push_back({0, 0});
-        for (int count = 1; count <= helpers; ++count)
-            for (int own = 0; own <= tiles / 2; own += std::max(1, tiles / 8)) plans_.push_back({count, own});
-        seconds_.assign(plans_.size(), 0.0);
-    }
-    std::size_t next() {
+    explicit Chooser(int helpers) : seconds_(helpers + 1, 0.0) {}
+
+    int next() {
         const std::lock_guard lock(mutex_);
-        for (std::size_t i = 0; i < plans_.size(); ++i)
-            if (seconds_[i] == 0) return i;
-        if (++turns_ % EXPLORE_EVERY == 0) return turns_ / EXPLORE_EVERY % plans_.size();
-        return best();
+        for (std::size_t helpers = 0; helpers < seconds_.size(); ++helpers)
+            if (seconds_[helpers] == 0) return int(helpers);
+        const std::size_t best = std::min_element(seconds_.begin(), seconds_.end()) - seconds_.begin();
+        const std::size_t other = ++others_ % seconds_.size();
+        if (++since_other_ < (seconds_[other] < CLOSE * seconds_[best] ? OFTEN : SELDOM)) return int(best);
+        since_other_ = 0;
+        return int(other);
     }
-    void took(std::size_t plan, double seconds) {  // for one sample
+    void took(int helpers, double seconds) {  // for one sample
         const std::lock_guard lock(mutex_);
-        double& known = seconds_[plan];
-        known = known == 0 || seconds < known ? seconds : 0.75 * known + 0.25 * seconds;
+        double& known = seconds_[helpers];
+        known = known == 0 ? seconds : known + 0.3 * (seconds - known);
     }
-    std::size_t best() const { return std::min_element(seconds_.begin(), seconds_.end()) - seconds_.begin(); }
-    Plan plan(std::size_t index) const { return plans_[index]; }
-    double seconds(std::size_t plan) const { return seconds_[plan]; }
+    double seconds(int helpers) {
+        const std::lock_guard lock(mutex_);
+        return seconds_[helpers];
+    }
 
 private:
+    static constexpr int OFTEN = 12, SELDOM = 60;  // looks between trials of another number
+    static constexpr double CLOSE = 1.4;           // a number this much slower is tried seldom
+
     std::mutex mutex_;
-    std::vector<Plan> plans_;
-    std::vector<double> seconds_;  // per sample, 0: not known yet
-    std::size_t turns_ = 0;
+    std::vector<double> seconds_;  // for one sample, 0: not known yet
+    std::size_t others_ = 0;
+    int since_other_ = 0;
 };
+
+// Main's share of the skip rows, so that it and the helpers are done at the same time: of the work W = past + skip that
+// can be given away, main keeps x besides its own M = now + residual + head, where M + x = (W - x) / helpers.
+Plan plan_of(const Config& c, int helpers) {
+    if (!helpers) return {};
+    const double layers = c.layers(), skip = double(c.skip_width()) * c.all_gates_width();
+    const double now = 2.0 * c.gate_width() * c.residual_width() * layers, past = now * c.past_taps();
+    const double residual = double(c.residual_width()) * c.gate_width() * (layers - 1);
+    const double head = double(c.head_width()) * (c.skip_width() + c.output_width());
+    constexpr double NONLINEAR = 1.2;  // gates, the draw, and the time that words take between cores
+    const double kept = (past + skip - helpers * NONLINEAR * (now + residual + head)) / (1 + helpers);
+    const int tiles = int(kept / (skip / c.skip_tiles()));
+    return {helpers, std::clamp(tiles, 0, c.skip_tiles())};
+}
 
 template <class P>
 class EngineOf : public Engine {
@@ -169,7 +185,7 @@ public:
           kernels_(chosen_kernels()),
           weights_(config, tensor),
           step_(weights_, kernels_),
-          chooser_(threads - 1, config.skip_tiles()),
+          chooser_(threads - 1),
           crew_(threads - 1) {}
 
     std::shared_ptr<State> new_state(int streams) const override {
@@ -220,11 +236,6 @@ public:
 
     const char* kernels() const override { return kernels_.name; }
 
-    std::string plan() const override {
-        const Plan plan = chooser_.plan(chooser_.best());
-        return std::to_string(plan.helpers) + " helpers, main keeps " + std::to_string(plan.own_tiles) + " skip tiles";
-    }
-
 private:
     void run_alone(StateOf<P>& state, const Request& request, const std::function<bool()>& stop) {
         in_looks(request.samples, LOOK_SECONDS, stop, [&](std::size_t from, std::size_t to) {
@@ -253,12 +264,12 @@ private:
         Split<P> split(std::make_shared<Following<P>>(step_, config_, group.queues, group.scratch, crew_.helpers()),
                        crew_);
         in_looks(request.samples, LOOK_SECONDS, stop, [&](std::size_t from, std::size_t to) {
-            const std::size_t plan = chooser_.next();
-            const std::chrono::duration<double> patience(std::max(50e-6, chooser_.seconds(plan)));
-            split.use(chooser_.plan(plan), std::chrono::duration_cast<Clock::duration>(patience));
+            const int helpers = chooser_.next();
+            const std::chrono::duration<double> patience(std::max(50e-6, chooser_.seconds(helpers)));
+            split.use(plan_of(config_, helpers), std::chrono::duration_cast<Clock::duration>(patience));
             const auto start = Clock::now();
             advance<P>(step_, kernels_, config_, group, request, 0, from, to, &split);
-            if (to - from >= LEAST_MEASURED) chooser_.took(plan, seconds_since(start) / double(to - from));
+            if (to - from >= LEAST_MEASURED) chooser_.took(helpers, seconds_since(start) / double(to - from));
         });
     }
 

@@ -42,8 +42,6 @@ public:
     // Multiply-adds per second of one thread in products whose weights stay in the nearest cache.
     virtual double peak() const = 0;
     virtual const char* kernels() const = 0;
-    // The plan in use for one stream: helpers and main's tiles of the skip rows.
-    virtual std::string plan() const = 0;
 };
 
 // `tensor(name)`: see Weights. Throws std::invalid_argument for a precision or kernels that are not there.

@@ -105,6 +105,8 @@ void Split<P>::invite(std::uint64_t t) {
         helper.shares = plan_.helpers;
         helper.tile = plan_.own_tiles + shared * index / plan_.helpers;
         helper.last_tile = plan_.own_tiles + shared * (index + 1) / plan_.helpers;
+        helper.past.set(0);  // it may already have been ahead, in sums that it will now make again
+        helper.skip.set(0);
         following_[index] = true;
         helper.order.set(helper.order.get() + 1);
     }

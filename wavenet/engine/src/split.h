@@ -47,7 +47,7 @@ public:
         Counter answer;  // of the helper: the order by which it stands by, or GONE
         Counter past;    // of the helper: layers up to which its pasts are done, counted through all samples
         Counter skip;    // of the helper: samples whose skip sums are done
-        // these change only while the helper stands by
+        // these, and the two counters, main changes while the helper stands by
         std::uint64_t first = 0;
         int share = 0, shares = 1;     // it takes the pasts of every layer that leaves `share` over by `shares`
         int tile = 0, last_tile = 0;  // and these tiles of the skip rows

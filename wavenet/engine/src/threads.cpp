@@ -21,39 +21,43 @@ void pause() {
 }
 
 Crew::~Crew() {
-    const bool here = process_ == getpid();
-    if (here) {
-        const std::lock_guard lock(mutex_);
-        ended_ = true;
-        called_.notify_all();
+    if (!board_) return;
+    if (process_ != getpid()) {
+        board_.release();
+        return;
     }
-    for (std::thread& thread : threads_) {
-        if (here) thread.join();
-        else thread.detach();
+    {
+        const std::lock_guard lock(board_->mutex);
+        board_->ended = true;
+        board_->called.notify_all();
     }
+    for (std::thread& thread : board_->threads) thread.join();
 }
 
 void Crew::post(std::shared_ptr<Job> job) {
-    const std::lock_guard lock(mutex_);
-    if (process_ == 0) {
+    if (!board_) {
         process_ = getpid();
-        for (int helper = 0; helper < helpers_; ++helper) threads_.emplace_back([this, helper] { help(helper); });
+        board_ = std::make_unique<Board>();
+        for (int helper = 0; helper < helpers_; ++helper)
+            board_->threads.emplace_back(help, std::ref(*board_), helper);
     }
-    job_ = std::move(job);
-    ++calls_;
-    called_.notify_all();
+    if (process_ != getpid()) return;
+    const std::lock_guard lock(board_->mutex);
+    board_->job = std::move(job);
+    ++board_->calls;
+    board_->called.notify_all();
 }
 
-void Crew::help(int helper) {
+void Crew::help(Board& board, int helper) {
     std::uint64_t heard = 0;
     for (;;) {
         std::shared_ptr<Job> job;
         {
-            std::unique_lock lock(mutex_);
-            called_.wait(lock, [&] { return ended_ || calls_ != heard; });
-            if (ended_) return;
-            heard = calls_;
-            job = job_;
+            std::unique_lock lock(board.mutex);
+            board.called.wait(lock, [&] { return board.ended || board.calls != heard; });
+            if (board.ended) return;
+            heard = board.calls;
+            job = board.job;
         }
         job->run(helper);
     }

@@ -33,17 +33,22 @@ public:
     void post(std::shared_ptr<Job> job);  // wakes all helpers; a job posted before and not begun is forgotten
 
 private:
-    void help(int helper);
+    // What the threads wait on. A forked process has none of its parent's threads and cannot take such things apart:
+    // there, calls go on without help, and this is left alone.
+    struct Board {
+        std::mutex mutex;
+        std::condition_variable called;
+        std::shared_ptr<Job> job;
+        std::uint64_t calls = 0;
+        bool ended = false;
+        std::vector<std::thread> threads;
+    };
+    static void help(Board& board, int helper);
 
     const int helpers_;
     std::atomic<bool> taken_{false};
-    std::mutex mutex_;
-    std::condition_variable called_;
-    std::shared_ptr<Job> job_;
-    std::uint64_t calls_ = 0;
-    bool ended_ = false;
-    int process_ = 0;  // that the threads live in: a fork has none of them
-    std::vector<std::thread> threads_;
+    std::unique_ptr<Board> board_;
+    int process_ = 0;  // that the threads live in
 };
 
 void pause();  // a hint to the processor that this thread spins

@@ -1,0 +1,127 @@
+"""The native engine by itself: with busy neighbours, in batches, and over a long stream.
+
+    python benchmarks/native.py                 # all of it, about three minutes
+    python benchmarks/native.py neighbours      # one of: neighbours, batch
+    python benchmarks/native.py stream MODEL --seconds 600
+
+neighbours: one stream at (30 layers, 64 residual, 256 skip channels), with one thread and with one per core, beside
+0, 1, 2, ... processes that keep a core busy each; the ratio of the two within one round.
+batch: eight streams at once against one.
+stream: a stream of so many seconds of sound, and the memory of the process along the way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from wavenet.config import ModelConfig
+from wavenet.engine import Engine
+from wavenet.engine.native import NativeEngine
+from wavenet.generate import Generator
+
+SHAPES = ((20, 32, 128), (30, 64, 256))
+ROUNDS, SECONDS = 5, 1.0
+
+
+def engine_of(shape: tuple[int, int, int], precision: str, threads: int) -> NativeEngine:
+    layers, residual, skip = shape
+    config = ModelConfig(layers // 10, 10, residual_channels=residual, skip_channels=skip)
+    generator = np.random.default_rng(0)
+    weights = {
+        name: (generator.standard_normal(size) / np.sqrt(size[-1])).astype(np.float32)
+        for name, size in config.shapes.items()
+    }
+    return NativeEngine(config, weights, precision, threads)
+
+
+def speed(engine: Engine, streams: int = 1, seconds: float = SECONDS) -> float:
+    """Samples/s of all streams together."""
+    session = Generator(engine).session(count=streams)
+    session.next(500)
+    samples, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        session.next(500)
+        samples += 500 * streams
+    return samples / (time.perf_counter() - started)
+
+
+def neighbours() -> None:
+    cores = os.cpu_count() or 1
+    print(f"one stream at {SHAPES[1]}, beside busy processes on {cores} cores; samples/s, medians of {ROUNDS} rounds")
+    for precision in ("f32", "int8"):
+        engines = {threads: engine_of(SHAPES[1], precision, threads) for threads in (1, cores)}
+        for count in range(cores + 1):
+            busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+            try:
+                rounds = [{threads: speed(engine) for threads, engine in engines.items()} for _ in range(ROUNDS)]
+            finally:
+                for process in busy:
+                    process.kill()
+                    process.wait()
+            one, all_ = (statistics.median(each[threads] for each in rounds) for threads in (1, cores))
+            ratios = sorted(each[cores] / each[1] for each in rounds)
+            print(
+                f"  {precision:5} {count} busy: {one:8,.0f} with 1 thread, {all_:8,.0f} with {cores}: "
+                f"{statistics.median(ratios):.2f} x ({ratios[0]:.2f} to {ratios[-1]:.2f})",
+                flush=True,
+            )
+
+
+def batch() -> None:
+    print(f"eight streams at once against one; samples/s, medians of {ROUNDS} rounds")
+    for shape in SHAPES:
+        for precision in ("f32", "int8"):
+            for threads in sorted({1, os.cpu_count() or 1}):
+                engine = engine_of(shape, precision, threads)
+                rounds = [(speed(engine), speed(engine, 8)) for _ in range(ROUNDS)]
+                one, eight = (statistics.median(column) for column in zip(*rounds, strict=True))
+                ratios = sorted(after / before for before, after in rounds)
+                print(
+                    f"  {shape} {precision:5} {threads} threads: {one:8,.0f} and {eight:8,.0f}: "
+                    f"{statistics.median(ratios):.2f} x ({ratios[0]:.2f} to {ratios[-1]:.2f})",
+                    flush=True,
+                )
+
+
+def resident_megabytes() -> float:
+    """Memory of this process now (Linux)."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def stream(model: str, seconds: float, precision: str) -> None:
+    generator = Generator.load(model, engine="native", precision=precision)
+    rate, made, told, started = generator.sample_rate, 0, 0.0, time.perf_counter()
+    for block in generator.stream(seconds=seconds):
+        made += len(block)
+        if made / rate >= told:
+            speed_now = made / rate / max(time.perf_counter() - started, 1e-9)
+            print(f"  {made / rate:7.1f} s of sound: {resident_megabytes():7.2f} MB, {speed_now:5.2f} x real time", flush=True)
+            told += seconds / 10
+    print(f"  {made / rate:7.1f} s of sound: {resident_megabytes():7.2f} MB at the end")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=["neighbours", "batch", "stream"])
+    parser.add_argument("model", nargs="?", default="samples/made/speech.safetensors")
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--precision", default="f32")
+    options = parser.parse_args()
+    if options.what in (None, "neighbours"):
+        neighbours()
+    if options.what in (None, "batch"):
+        batch()
+    if options.what in (None, "stream"):
+        stream(options.model, options.seconds, options.precision)
+
+
+if __name__ == "__main__":
+    main()
