@@ -103,7 +103,10 @@ def stream(model: str, seconds: float, precision: str) -> None:
         made += len(block)
         if made / rate >= told:
             speed_now = made / rate / max(time.perf_counter() - started, 1e-9)
-            print(f"  {made / rate:7.1f} s of sound: {resident_megabytes():7.2f} MB, {speed_now:5.2f} x real time", flush=True)
+            print(
+                f"  {made / rate:7.1f} s of sound: {resident_megabytes():7.2f} MB, {speed_now:5.2f} x real time",
+                flush=True,
+            )
             told += seconds / 10
     print(f"  {made / rate:7.1f} s of sound: {resident_megabytes():7.2f} MB at the end")
 

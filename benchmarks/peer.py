@@ -9,7 +9,8 @@ samples, 2 threads. Every measurement is a process of its own, and the two progr
 speed drifts treats them alike; medians and their ratio are printed. The peer runs as it comes (dropout 0.05, weight
 normalisation) and once more without its dropout.
 
-Generation: samples/s of one stream at (20, 32, 128) and (30, 64, 256), 1 thread, the same way.
+Generation: samples/s of one stream at (20, 32, 128) and (30, 64, 256), the same way: every engine and precision against
+the peer's incremental generation on one thread, which is no slower than on two.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ TRAINING_SHAPE = (30, 64, 256)
 GENERATION_SHAPES = ((20, 32, 128), (30, 64, 256))
 BATCH, SAMPLES = 2, 8_000
 ROUNDS, STEPS, WARM_UP_STEPS = 3, 5, 2
-GENERATED = {"ours": 3_000, "peer": 150}
+OURS = {"f32, 1 thread": ("native", "f32", 1), "int8, 1 thread": ("native", "int8", 1)}
+OURS |= {"f32, 2 threads": ("native", "f32", 2), "int8, 2 threads": ("native", "int8", 2)}
+OURS |= {"in PyTorch, 1 thread": ("torch", "f32", 1)}
+GENERATION_SECONDS = 3.0
 
 
 def our_model(shape: tuple[int, int, int]):
@@ -93,32 +97,34 @@ def train(program: str) -> dict[str, float]:
 
 
 def generate(program: str, shape: tuple[int, int, int]) -> dict[str, float]:
-    """Samples/s of one stream with random weights."""
+    """Samples/s of one stream with random weights, and x real time at 16 kHz."""
     import torch
 
     torch.set_num_threads(1)
-    samples = GENERATED[program]
-    if program == "ours":
+    if program in OURS:
         from wavenet import Generator
 
-        session = Generator.from_model(our_model(shape), engine="torch", threads=1).session()
-
-        def make(count: int) -> None:
-            session.next(count)
+        engine, precision, threads = OURS[program]
+        session = Generator.from_model(our_model(shape), engine, precision, threads).session()
+        make, block = session.next, 500
     else:
         model = peer_model(shape).eval()
         model.make_generation_fast_()
         first = torch.zeros(1, 256, 1)
         first[:, 128] = 1
+        block = 50
 
         def make(count: int) -> None:
             with torch.no_grad():
                 model.incremental_forward(first, T=count, softmax=True, quantize=True, tqdm=lambda steps: steps)
 
-    make(samples // 10)
-    started = time.perf_counter()
-    make(samples)
-    return {"speed": samples / (time.perf_counter() - started)}
+    for _ in range(4):
+        make(block)
+    samples, started = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - started) < GENERATION_SECONDS:
+        make(block)
+        samples += block
+    return {"speed": samples / elapsed}
 
 
 def measured(*arguments: object) -> dict[str, float]:
@@ -127,28 +133,29 @@ def measured(*arguments: object) -> dict[str, float]:
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
 
 
-def compare(title: str, programs: list[str], *arguments: object) -> None:
-    """Measure the programs in turn and print medians, and ratios to each peer."""
-    rounds = [{program: measured(title.split()[0], program, *arguments) for program in programs} for _ in range(ROUNDS)]
+def compare(title: str, ours: list[str], peers: list[str], *arguments: object) -> None:
+    """Measure the programs in turn and print medians, and ratios of each of ours to each peer."""
+    kind = title.split()[0]
+    rounds = [{program: measured(kind, program, *arguments) for program in ours + peers} for _ in range(ROUNDS)]
     print(title)
-    for program in programs:
+    for program in ours + peers:
         speed = statistics.median(one[program]["speed"] for one in rounds)
         memory = [one[program]["megabytes"] for one in rounds if "megabytes" in one[program]]
-        ratios = sorted(one["ours"]["speed"] / one[program]["speed"] for one in rounds)
         line = f"  {program:22} {speed:10,.0f} samples/s"
-        line += f"  {statistics.median(memory):7,.0f} MB" if memory else ""
-        if program != "ours":
-            line += f"   ours is {ratios[len(ratios) // 2]:.2f} x as fast ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        line += f"  {statistics.median(memory):7,.0f} MB" if memory else f"  {speed / 16_000:6.2f} x real time"
+        for peer in peers if program in ours else []:
+            ratios = sorted(one[program]["speed"] / one[peer]["speed"] for one in rounds)
+            line += f"   {ratios[len(ratios) // 2]:.4g} x {peer} ({ratios[0]:.4g} to {ratios[-1]:.4g})"
         print(line, flush=True)
 
 
 def main(what: list[str]) -> None:
     if not what or "training" in what:
         title = f"training at {TRAINING_SHAPE}, batch {BATCH} x {SAMPLES:,}, 2 threads"
-        compare(title, ["ours", "peer", "peer without dropout"])
+        compare(title, ["ours"], ["peer", "peer without dropout"])
     if not what or "generation" in what:
         for shape in GENERATION_SHAPES:
-            compare(f"generation at {shape}, one stream, 1 thread", ["ours", "peer"], shape)
+            compare(f"generation at {shape}, one stream", list(OURS), ["peer"], shape)
 
 
 if __name__ == "__main__":

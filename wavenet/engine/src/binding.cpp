@@ -6,7 +6,7 @@
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
-#include <cmath>
+#include <chrono>
 #include <map>
 #include <stdexcept>
 
@@ -31,12 +31,18 @@ Sampling sampling_of(double temperature, bool greedy, int top_k, double top_p) {
     return sampling;
 }
 
-// Runs without the interpreter's lock, but for a look at Ctrl-C now and then.
+constexpr auto SIGNALS = std::chrono::milliseconds(40);  // between looks for Ctrl-C, which need the interpreter's lock
+
+// Runs without the interpreter's lock, but for those looks.
 void run(Engine& engine, State& state, const Request& request) {
     bool interrupted = false;
     {
         nb::gil_scoped_release unlocked;
+        auto looked = std::chrono::steady_clock::now();
         engine.run(state, request, [&] {
+            const auto now = std::chrono::steady_clock::now();
+            if (now - looked < SIGNALS) return false;
+            looked = now;
             nb::gil_scoped_acquire locked;
             return interrupted = PyErr_CheckSignals() != 0;
         });
@@ -71,12 +77,12 @@ std::unique_ptr<Engine> create(const nb::dict& shape, const nb::dict& weights, c
 NB_MODULE(_native, m) {
     nb::set_leak_warnings(false);  // at exit, objects of the main module are often still there
     nb::class_<State>(m, "State")
-        .def("copy", &State::copy)
+        .def("copy", &State::copy, nb::keep_alive<0, 1>())
         .def_prop_ro("position", &State::position)
         .def("last_codes", [](const State& state, Array<std::int64_t, 1> codes) { state.last_codes(codes.data()); });
 
     nb::class_<Engine>(m, "Engine")
-        .def("new_state", &Engine::new_state, nb::arg("streams"))
+        .def("new_state", &Engine::new_state, nb::arg("streams"), nb::keep_alive<0, 1>())
         .def(
             "generate",
             [](Engine& engine, State& state, Coins coins, double temperature, bool greedy, int top_k, double top_p,

@@ -100,7 +100,6 @@ void advance(const Step<P>& step, const Kernels& kernels, const Config& config, 
 }
 
 // Groups of streams, each advanced by whichever thread comes first.
-template <class P>
 class Groups : public Job {
 public:
     using Advance = std::function<void(std::size_t group)>;
@@ -250,7 +249,7 @@ private:
     void run_groups(StateOf<P>& state, const Request& request, const std::function<bool()>& stop) {
         in_looks(request.samples, BATCH_LOOK_SECONDS, stop, [&](std::size_t from, std::size_t to) {
             const std::size_t together = state.groups[0].queues->streams;  // in all groups but the last
-            auto job = std::make_shared<Groups<P>>(state.groups.size(), [&](std::size_t group) {
+            auto job = std::make_shared<Groups>(state.groups.size(), [&](std::size_t group) {
                 advance<P>(step_, kernels_, config_, state.groups[group], request, group * together, from, to, nullptr);
             });
             crew_.post(job);
