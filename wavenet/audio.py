@@ -22,6 +22,8 @@ import soundfile
 from numpy.typing import ArrayLike, NDArray
 
 from wavenet import files
+from wavenet.pcm import FULL_SCALE as FULL_SCALE
+from wavenet.pcm import to_int16 as to_int16
 
 # What a folder's walk takes for a recording, in lower case.
 AUDIO_EXTENSIONS = frozenset(
@@ -43,7 +45,6 @@ AUDIO_EXTENSIONS = frozenset(
     ]
 )
 WRITABLE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}  # libsndfile's names
-FULL_SCALE = 32_768  # int16 steps in 1.0, as libsndfile has it
 BLOCK = 65_536  # frames decoded or encoded at a time; libvorbis fails on very long ones
 PLACEHOLDER_BYTES = 0x7F00_0000  # programs that write into a pipe announce this much (sox) or more (ffmpeg)
 SILENCE_FRAME_SECONDS = 0.01  # silence at clip ends is measured in frames of this length
@@ -129,21 +130,6 @@ def silent_edges(audio: NDArray[np.float32], rate: int) -> tuple[int, int]:
     if not len(loud):
         return 0, 0
     return int(loud[0]) * frame, max(len(audio) - (int(loud[-1]) + 1) * frame, 0)
-
-
-def to_int16(audio: ArrayLike) -> NDArray[np.int16]:
-    """int16 of float samples of any shape, louder ones clipped: the exact inverse of x / 32,768.
-
-    Raises `ValueError` on NaN, which has no value there.
-    """
-    sound = np.asarray(audio, np.float32)
-    steps = np.empty(sound.size, np.int16)
-    for start in range(0, sound.size, BLOCK):  # hours of sound are not held three times
-        scaled = np.rint(sound.reshape(-1)[start : start + BLOCK] * np.float32(FULL_SCALE))
-        if np.isnan(scaled).any():
-            raise ValueError("the sound holds NaN, which has no 16-bit value; replace those samples first")
-        steps[start : start + BLOCK] = np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1)
-    return steps.reshape(sound.shape)
 
 
 def check_writable(path: AnyPath) -> tuple[Path, tuple[str, str]]:

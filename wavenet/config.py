@@ -8,7 +8,6 @@ message names the field, the value and what is allowed.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
@@ -217,6 +216,8 @@ def from_dict(kind: type[C], values: Mapping[str, Any], section: str = "") -> C:
 
 def suggest(word: str, known: typing.Iterable[str]) -> str:
     """', did you mean X?' for the nearest known word, or nothing."""
+    import difflib  # for a mistake only: sound starts sooner without
+
     near = difflib.get_close_matches(word, list(known), n=1)
     return f", did you mean {near[0]!r}?" if near else ""
 

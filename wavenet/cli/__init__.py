@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import sys
-import traceback
+import warnings
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from typing import TextIO
 
 import click
 
@@ -38,15 +38,28 @@ class Wavenet(click.Group):
             raise click.UsageError(f"no such command {args[0]!r}; known: {', '.join(COMMANDS)}") from None
 
 
-def _version() -> str:
+def _tell_version(ctx: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    if not asked or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version  # slow to import
+
     try:
-        return version("wavenet-toolkit")
+        known = version("wavenet-toolkit")
     except PackageNotFoundError:  # run from a checkout
-        return "unknown"
+        known = "unknown"
+    click.echo(f"wavenet, version {known}")
+    ctx.exit()
 
 
 @click.group(cls=Wavenet, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(_version(), prog_name="wavenet")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_tell_version,
+    help="Show the version and exit.",
+)
 def cli() -> None:
     """Train a WaveNet on a folder of recordings, and hear it.
 
@@ -63,7 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     debug = DEBUG in arguments
     try:
-        result = cli.main([word for word in arguments if word != DEBUG], prog_name="wavenet", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            result = cli.main([word for word in arguments if word != DEBUG], prog_name="wavenet", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except (KeyboardInterrupt, click.Abort):
         return 130
@@ -71,18 +86,34 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     except Exception as error:
         if debug:
+            import traceback
+
             traceback.print_exc()
         say(f"wavenet: {_line(error)}")
         return _exit_code(error)
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning for the user on one line; another kind is for whoever mends the program, and names the file."""
+    place = "" if category is UserWarning else f"{filename}:{lineno}: {category.__name__}: "
+    say(f"wavenet: {place}{' '.join(str(message).split())}")
+
+
 def _exit_code(error: Exception) -> int:
     from wavenet.engine.base import EngineUnavailable
+    from wavenet.play import PlaybackUnavailable
 
     cause = error.__cause__ or error
     if isinstance(cause, OSError) and cause.errno in MACHINE_FAILURES:
         return 1
-    return 2 if isinstance(error, (click.ClickException, ValueError, EngineUnavailable)) else 1
+    return 2 if isinstance(error, (click.ClickException, ValueError, EngineUnavailable, PlaybackUnavailable)) else 1
 
 
 def _line(error: Exception) -> str:

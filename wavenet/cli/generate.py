@@ -14,18 +14,25 @@ from wavenet.cli.console import Bar, duration, say
 from wavenet.sampling import MAX_STREAMS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from wavenet.generate import Generator, Session
+
+FIRST_BLOCK_SECONDS = 0.02  # of sound: whoever listens hears the start at once
 BLOCK_SECONDS = 0.1  # of sound between looks at the progress line, and per write to standard output
+DEFAULT_OUTPUT = "generated.wav"
 MOSTLY_SILENT = 0.6
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", default="generated.wav", show_default=True, help=".wav, .flac, .ogg, or - for raw 16-bit."
+    "-o", "--output", help=f".wav, .flac, .ogg, or - for raw 16-bit.  [default: {DEFAULT_OUTPUT}; with --play none]"
 )
+@click.option("--play", is_flag=True, help="Play it while it is made.")
 @click.option("--seconds", type=float, default=5.0, show_default=True, help="Length of the sound.")
 @click.option(
     "--count", type=click.IntRange(1, MAX_STREAMS), default=1, show_default=True, help="Sounds made side by side."
@@ -40,7 +47,8 @@ MOSTLY_SILENT = 0.6
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.")
 def command(
     model: Path,
-    output: str,
+    output: str | None,
+    play: bool,
     seconds: float,
     count: int,
     seed: int,
@@ -59,13 +67,18 @@ def command(
     \b
     wavenet generate runs/speech -o new.wav --seconds 5
     wavenet generate runs/speech -o new.wav --prime clip.wav --temperature 0.9
+    wavenet generate runs/speech --play --seconds 60
     wavenet generate runs/speech -o - | aplay -f S16_LE -r 16000
     """
     import numpy as np
 
-    from wavenet import audio
     from wavenet.generate import Generator
 
+    if play and count > 1:
+        raise click.UsageError("one sound can be played: leave out --count, or --play")
+    piped = output == "-"
+    if output is None and not play:
+        output = DEFAULT_OUTPUT
     outputs = _outputs(output, count)
     generator = Generator.load(model, engine, precision, threads)
     rate = generator.sample_rate
@@ -75,31 +88,43 @@ def command(
         top_k=top_k,
         top_p=top_p,
         count=count,
-        prime=None if prime is None else audio.read(prime, rate),
+        prime=None if prime is None else _read(prime, rate),
     )
     total = generator.samples(seconds)
-    step = max(1, round(BLOCK_SECONDS * rate))
-    blocks = (session.next(min(step, total - done)) for done in range(0, total, step))  # each [count, n]
-    levels, parts = _Levels(rate), []
-    started, bar = time.perf_counter(), Bar("generating", "samples")
-    for block in blocks:
-        levels.add(block)
-        if outputs:
-            parts.append(block)
-        else:
-            _write_raw(block[0])
-        bar(levels.samples, total)
+    making, levels, parts = _Making(session, total, rate), _Levels(rate), []
+    bar = Bar("playing" if play else "generating", "samples")
+
+    def made() -> Iterator[NDArray[np.float32]]:  # each block [count, n], on its way
+        for block in making:
+            if piped:
+                _write_raw(block[0])
+            if outputs:
+                parts.append(block)
+            levels.add(block)
+            bar(levels.samples, total)
+            yield block
+
+    told = ""
+    if play:
+        told = _play((block[0] for block in made()), making, bar, _faster(generator))
+    else:
+        for _ in made():
+            pass
     bar.clear()
-    elapsed = time.perf_counter() - started
     if outputs:
+        from wavenet import audio
+
         for path, one in zip(outputs, np.concatenate(parts, axis=-1), strict=True):
             audio.write(path, one, rate)
     for index in range(count):
-        say(f"{outputs[index] if outputs else 'standard output'}: {levels.line(index)}")
-    speed = count * total / elapsed
+        name = outputs[index] if outputs else "standard output" if piped else "played"
+        say(f"{name}: {levels.line(index)}")
+    if told:
+        say(told)
+    speed = count * total / making.seconds
     say(
         f"{generator.engine} engine, {generator.precision}: {speed:,.0f} samples/s, {speed / rate:.2f} x real time, "
-        f"{duration(elapsed)}"
+        f"{duration(making.seconds)}"
     )
     if levels.silent_share > MOSTLY_SILENT:
         say(
@@ -108,16 +133,17 @@ def command(
         )
 
 
-def _outputs(output: str, count: int) -> list[Path]:
-    """Where each sound goes; none for standard output. Checked before the work, not after it."""
-    from wavenet import audio
-
+def _outputs(output: str | None, count: int) -> list[Path]:
+    """The files to write; none for "-", which is standard output. Checked before the work, not after it."""
     if output == "-":
         if count > 1:
             raise click.UsageError("standard output takes one sound: leave out --count, or name a file with -o")
         if sys.stdout is None:
             raise click.UsageError("standard output is closed: name a file with -o")
+    if output is None or output == "-":
         return []
+    from wavenet import audio
+
     path = Path(output)
     paths = [path] if count == 1 else [path.with_stem(f"{path.stem}-{index}") for index in range(count)]
     for one in paths:
@@ -127,10 +153,61 @@ def _outputs(output: str, count: int) -> list[Path]:
 
 def _write_raw(sound: NDArray[np.float32]) -> None:
     """To standard output, as raw 16-bit little-endian samples."""
-    from wavenet import audio
+    from wavenet.pcm import to_int16
 
-    sys.stdout.buffer.write(audio.to_int16(sound).astype("<i2").tobytes())
+    sys.stdout.buffer.write(to_int16(sound).astype("<i2").tobytes())
     sys.stdout.buffer.flush()
+
+
+def _read(prime: Path, rate: int) -> NDArray[np.float32]:
+    from wavenet import audio  # loads libsndfile, which sound without a file does not need
+
+    return audio.read(prime, rate)
+
+
+def _play(blocks: Iterator[NDArray[np.float32]], making: _Making, bar: Bar, faster: str) -> str:
+    """Play blocks [n] as they are made; what is to be told about it afterwards."""
+    from wavenet.play import play
+
+    def late() -> None:
+        bar.clear()
+        if making.times_real_time < 1:
+            say(f"slower than real time ({making.times_real_time:.2f} x), so the sound has gaps; try {faster}")
+        else:
+            say("a gap: the machine was busy for a moment")
+
+    playback = play(blocks, making.rate, on_underrun=late)
+    told = f"under-runs {playback.underruns}, heard {playback.latency_ms:.0f} ms after it is made"
+    return f"{told}; try {faster}" if playback.underruns else told
+
+
+def _faster(generator: Generator) -> str:
+    """What makes sound faster than this generator."""
+    if generator.engine != "native":
+        return "the native engine or a smaller model"
+    return "a smaller model" if generator.precision == "int8" else "--precision int8 or a smaller model"
+
+
+class _Making:
+    """The blocks of a sound, each [count, n], the first one short; and how long the making took, waiting left out."""
+
+    def __init__(self, session: Session, total: int, rate: int) -> None:
+        self.session, self.total, self.rate = session, total, rate
+        self.samples, self.seconds = 0, 0.0
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        size = max(1, round(FIRST_BLOCK_SECONDS * self.rate))
+        while self.samples < self.total:
+            started = time.perf_counter()
+            block = self.session.next(min(size, self.total - self.samples))
+            self.seconds += time.perf_counter() - started
+            self.samples += block.shape[-1]
+            size = max(1, round(BLOCK_SECONDS * self.rate))
+            yield block
+
+    @property
+    def times_real_time(self) -> float:
+        return self.samples / self.rate / self.seconds
 
 
 class _Levels:
