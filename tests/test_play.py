@@ -44,17 +44,20 @@ class Card:
         self.absent = False
         self.underflow = False
         self.breaks = False
+        self.rates = (RATE, 48_000)
 
-    def query_devices(self, kind: str) -> dict[str, str]:
+    def query_devices(self, kind: str) -> dict[str, Any]:
         assert kind == "output"
         if self.absent:
             raise PortAudioError("Error querying device -1")
-        return {"name": "Speaker"}
+        return {"name": "Speaker", "max_output_channels": 2, "default_samplerate": 48_000.0}
 
     def OutputStream(self, **options: Any) -> SimpleNamespace:  # noqa: N802
         if self.refusal:
             raise self.refusal
-        assert (options["samplerate"], options["channels"], options["dtype"]) == (RATE, 1, "float32")
+        if options["samplerate"] not in self.rates:
+            raise PortAudioError("Invalid sample rate", -9997)
+        assert (options["channels"], options["dtype"]) == (2, "float32")
         self.callback, self.finished = options["callback"], options["finished_callback"]
         self.events.append("open")
         return SimpleNamespace(start=self.start, close=self.close, latency=0.02)
@@ -70,10 +73,11 @@ class Card:
         self.events.append("close")
 
     def pull(self, frames: int) -> None:
-        out = np.full((frames, 1), np.nan, dtype=np.float32)
+        out = np.full((frames, 2), np.nan, dtype=np.float32)
         try:
             self.callback(out, frames, None, SimpleNamespace(output_underflow=self.underflow))
         finally:
+            assert np.array_equal(out[:, 0], out[:, 1])
             self.heard += out[:, 0].tolist()
 
     def run(self) -> None:
@@ -161,7 +165,7 @@ def test_the_cards_own_under_runs_count(card: Card) -> None:
 
 def test_a_short_sound_is_played_though_the_buffer_never_fills(card: Card) -> None:
     card.free.set()
-    assert play(iter([ramp(0, 10)]), RATE) == Playback(10, 0, 200, 220)
+    assert play(iter([ramp(0, 10)]), RATE) == Playback(10, RATE, 0, 200, 220)
     assert play(iter([]), RATE).samples == 0
 
 
@@ -199,7 +203,7 @@ def test_two_sounds_at_once_are_refused(card: Card) -> None:
     ("trouble", "message"),
     [
         ({"absent": True}, "no sound output device"),
-        ({"refusal": PortAudioError("Invalid sample rate", -9997)}, "'Speaker' refuses 8,000 Hz"),
+        ({"rates": ()}, "'Speaker' cannot be opened: .*Invalid sample rate"),
         ({"refusal": PortAudioError("Device unavailable", -9985)}, "'Speaker' cannot be opened: .*Device unavailable"),
     ],
 )
@@ -213,12 +217,26 @@ def test_a_device_that_cannot_play_is_told_before_anything_is_made(
     assert len(list(made)) == 1
 
 
+def test_a_device_that_knows_another_rate_only_gets_the_sound_resampled(card: Card) -> None:
+    card.rates = (48_000,)
+    card.free.set()
+    tone = np.sin(2 * np.pi * 500 * np.arange(RATE) / RATE).astype(np.float32)  # one second of 500 Hz
+    playback = play(iter(np.split(tone, 10)), RATE)
+    assert playback.rate == 48_000
+    heard = np.array(card.heard)
+    heard = heard[np.flatnonzero(heard)[0] :][:47_000]
+    spectrum = np.abs(np.fft.rfft(heard * np.hanning(len(heard))))
+    assert np.argmax(spectrum) * 48_000 / len(heard) == pytest.approx(500, abs=2)
+    assert playback.samples == pytest.approx(48_000, abs=100)
+    assert np.abs(heard).max() == pytest.approx(1, abs=0.02)
+
+
 def test_a_device_that_does_not_start_is_told(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
     def start() -> None:
         raise PortAudioError("Device unavailable", -9985)
 
     monkeypatch.setattr(card, "start", start)
-    with pytest.raises(PlaybackUnavailable, match="'Speaker' cannot be opened"):
+    with pytest.raises(PlaybackUnavailable, match="'Speaker' cannot be started"):
         play(iter([ramp(0, 10)]), RATE)
     assert card.events == ["open", "close"]
 
@@ -283,7 +301,7 @@ def test_under_runs_are_told_at_the_first_and_counted_at_the_end(
     def late(blocks: Iterator[np.ndarray], rate: int, on_underrun: Any) -> Playback:
         next(blocks)
         on_underrun()
-        return Playback(sum(map(len, blocks)), 3, 200.0, 235.0)
+        return Playback(sum(map(len, blocks)), RATE, 3, 200.0, 235.0)
 
     clock = SimpleNamespace(now=0.0)
 

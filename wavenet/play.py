@@ -24,20 +24,22 @@ INVALID_SAMPLE_RATE = -9997  # paInvalidSampleRate of portaudio.h
 
 
 class PlaybackUnavailable(RuntimeError):
-    """Nothing can be played here, or not at this rate; the message says what is missing and how to get it."""
+    """Nothing can be played here; the message says what is missing and how to get it."""
 
 
 @dataclass(frozen=True)
 class Playback:
     """How a playing went.
 
-    samples: samples of the sound that the sound card took.
+    samples: samples that the sound card took, `rate` of them a second: the sound's own rate, or the only one the card
+        knows.
     underruns: gaps, filled with silence, because a block or the card's callback was late.
     buffer_ms: sound held before the card, in milliseconds; at most one block more.
     latency_ms: the same with the card's own latency: from making a sample to hearing it.
     """
 
     samples: int
+    rate: int
     underruns: int
     buffer_ms: float
     latency_ms: float
@@ -52,19 +54,18 @@ def play(
     """Play blocks, float32 [n] in [-1, 1] at `rate` Hz, as they come; returns when the last of them was heard.
 
     The device is opened before the first block is asked for, and starts when `buffer_seconds` are there. After a gap
-    it starts again in the same way: a few long gaps disturb less than many short ones.
+    it starts again in the same way: a few long gaps disturb less than many short ones. A device that knows another
+    rate only gets the sound resampled.
     on_underrun: called once, from the calling thread, as soon as that notices the first gap.
-    Raises `PlaybackUnavailable` without sounddevice, PortAudio or an output device, or when the device refuses the
-    rate; `RuntimeError` when the device stops on its own; `ValueError` for blocks of another shape; and what `blocks`
-    raises. Whatever is raised, Ctrl-C too, the device falls silent at once and is closed.
+    Raises `PlaybackUnavailable` without sounddevice, PortAudio or an output device, `RuntimeError` when the device
+    stops on its own, `ValueError` for blocks of another shape, and what `blocks` raises. Whatever is raised, Ctrl-C
+    too, the device falls silent at once and is closed.
     """
     if not buffer_seconds > 0:
         raise ValueError(f"buffer_seconds = {buffer_seconds}: must be above 0")
-    buffer = _Buffer(max(1, round(buffer_seconds * rate)))
-    with _opened(buffer, rate) as stream:
-        for block in blocks:
-            if block.ndim != 1:
-                raise ValueError(f"one sound can be played, in blocks [n], not {list(block.shape)}: leave count out")
+    with _opened(rate, buffer_seconds) as stream:
+        buffer = stream.buffer
+        for block in _resampled(_checked(blocks), rate, stream.rate):
             buffer.put(block)
             if buffer.underruns and on_underrun is not None:
                 on_underrun()
@@ -75,8 +76,27 @@ def play(
         buffer.end()
         stream.start()
         buffer.wait_for_silence()
-        buffer_ms = 1000 * buffer.capacity / rate
-        return Playback(buffer.played, buffer.underruns, buffer_ms, buffer_ms + 1000 * stream.latency)
+        buffer_ms = 1000 * buffer.capacity / stream.rate
+        return Playback(buffer.played, stream.rate, buffer.underruns, buffer_ms, buffer_ms + 1000 * stream.latency)
+
+
+def _checked(blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    for block in blocks:
+        if block.ndim != 1:
+            raise ValueError(f"one sound can be played, in blocks [n], not {list(block.shape)}: leave count out")
+        yield block
+
+
+def _resampled(blocks: Iterator[NDArray[np.float32]], rate: int, to: int) -> Iterator[NDArray[np.float32]]:
+    if to == rate:
+        yield from blocks
+        return
+    import soxr  # few devices need it
+
+    resampler = soxr.ResampleStream(rate, to, 1, dtype="float32")
+    for block in blocks:
+        yield resampler.resample_chunk(block)
+    yield resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
 
 
 class _Buffer:
@@ -156,14 +176,19 @@ class _Buffer:
 class _Stream:
     """The open device, which takes from a buffer once it is started."""
 
-    def __init__(self, sounddevice: Any, buffer: _Buffer, rate: int) -> None:
-        def callback(out: NDArray[np.float32], frames: int, time: Any, status: Any) -> None:  # out [frames, 1]
-            if not buffer.take(out[:, 0], bool(status.output_underflow)):
+    def __init__(self, sounddevice: Any, rate: int, channels: int, buffer_seconds: float) -> None:
+        self.rate = rate  # Hz
+        self.buffer = buffer = _Buffer(max(1, round(buffer_seconds * rate)))
+
+        def callback(out: NDArray[np.float32], frames: int, time: Any, status: Any) -> None:  # out [frames, channels]
+            more = buffer.take(out[:, 0], bool(status.output_underflow))
+            out[:, 1:] = out[:, :1]
+            if not more:
                 raise sounddevice.CallbackStop  # the device plays what it was given, then calls finished_callback
 
         self._started = False
         self._stream = sounddevice.OutputStream(
-            samplerate=rate, channels=1, dtype="float32", callback=callback, finished_callback=buffer.close
+            samplerate=rate, channels=channels, dtype="float32", callback=callback, finished_callback=buffer.close
         )
 
     @property
@@ -183,22 +208,28 @@ class _Stream:
 
 
 @contextmanager
-def _opened(buffer: _Buffer, rate: int) -> Iterator[_Stream]:
-    """The default output device. Raises `PlaybackUnavailable`."""
+def _opened(rate: int, buffer_seconds: float) -> Iterator[_Stream]:
+    """The default output device, at `rate` or the one that it knows. Raises `PlaybackUnavailable`."""
     sounddevice = _sounddevice()
     try:
-        device = sounddevice.query_devices(kind="output")["name"]
+        device = sounddevice.query_devices(kind="output")
     except (sounddevice.PortAudioError, ValueError):
         raise PlaybackUnavailable("no sound output device was found; write to a file with -o instead") from None
+    channels = min(2, device["max_output_channels"])  # some know no mono
     try:
         with _quiet():
-            stream = _Stream(sounddevice, buffer, rate)
+            try:
+                stream = _Stream(sounddevice, rate, channels, buffer_seconds)
+            except sounddevice.PortAudioError as error:
+                if len(error.args) < 2 or error.args[1] != INVALID_SAMPLE_RATE:
+                    raise
+                stream = _Stream(sounddevice, round(device["default_samplerate"]), channels, buffer_seconds)
     except sounddevice.PortAudioError as error:
-        raise PlaybackUnavailable(_refusal(device, rate, error)) from None
+        raise PlaybackUnavailable(f"the sound device {device['name']!r} cannot be opened: {error}") from None
     try:
         yield stream
     except sounddevice.PortAudioError as error:  # of its start
-        raise PlaybackUnavailable(_refusal(device, rate, error)) from None
+        raise PlaybackUnavailable(f"the sound device {device['name']!r} cannot be started: {error}") from None
     finally:
         stream.close()
 
@@ -211,12 +242,6 @@ def _sounddevice() -> Any:
     except OSError:  # sounddevice brings PortAudio along everywhere but on Linux
         raise PlaybackUnavailable("playing needs the PortAudio library: apt install libportaudio2") from None
     return sounddevice
-
-
-def _refusal(device: str, rate: int, error: Exception) -> str:
-    if len(error.args) > 1 and error.args[1] == INVALID_SAMPLE_RATE:
-        return f"the sound device {device!r} refuses {rate:,} Hz; write to a file with -o instead"
-    return f"the sound device {device!r} cannot be opened: {error}"
 
 
 @contextmanager
