@@ -12,3 +12,4 @@ torch.set_num_threads(1)  # small networks; a busy machine makes threads wait fo
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("WAVENET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")  # processes of the tests import what is installed, not the checkout

@@ -273,6 +273,7 @@ def test_without_the_extension_auto_is_torch_and_says_how_to_get_the_fast_one(mo
     monkeypatch.setattr("wavenet.engine.native_installed", lambda: False)
     model = peaked_model(ModelConfig(1, 2, 2, 4, skip_channels=8))
     weights = model.state_dict()
+    monkeypatch.setattr("wavenet.engine.__file__", "/elsewhere/engine/__init__.py")  # installed, not a checkout
     with pytest.warns(UserWarning, match="install a C\\+\\+ compiler") as told:
         assert create("auto", model.config, weights).name == "torch"
     assert len(told) == 1 and "\n" not in str(told[0].message)

@@ -276,10 +276,10 @@ def test_generators_run_side_by_side_in_python_threads(threads: int) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_two_threads_cannot_advance_one_state() -> None:
+def test_two_threads_cannot_advance_or_copy_one_state() -> None:
     engine = small_engine()
     state = engine.new_state(1)
-    worker = threading.Thread(target=lambda: engine.generate(state, np.full((1, 100_000), 0.5), Sampling()))
+    worker = threading.Thread(target=lambda: engine.generate(state, np.full((1, 300_000), 0.5), Sampling()))
     worker.start()
     refusals: list[str] = []
     while worker.is_alive() and not refusals:
@@ -287,6 +287,8 @@ def test_two_threads_cannot_advance_one_state() -> None:
             engine.generate(state, np.full((1, 1), 0.5), Sampling())
         except RuntimeError as error:
             refusals.append(str(error))
+    with pytest.raises(RuntimeError, match="another thread"):
+        state.copy()
     worker.join()
     assert refusals == ["another thread is advancing this state"]
 

@@ -23,12 +23,12 @@ def command(what: str | None, streams: int) -> None:
     wavenet bench large --streams 8
     """
     from wavenet.bench import generation_speeds
-    from wavenet.engine import HOW_TO_GET_NATIVE, native_installed
+    from wavenet.engine import how_to_get_native, native_installed
 
     model, _ = network_of(what)
     config = model.config
     if not native_installed():
-        say(f"the native engine is not installed: {HOW_TO_GET_NATIVE}")
+        say(f"the native engine is not installed: {how_to_get_native()}")
     titles = ("samples/s", "x real time", "us/sample", "MMAC/s", "of peak")
     click.echo(f"{'engine':8} {'precision':9} {'threads':>7}" + "".join(f"{title:>12}" for title in titles))
     for row in generation_speeds(model, streams=streams):

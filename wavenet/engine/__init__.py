@@ -6,6 +6,7 @@ import importlib.util
 import os
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from wavenet.config import ModelConfig, suggest
@@ -14,9 +15,17 @@ from wavenet.engine.base import Engine, EngineUnavailable, State
 ENGINES = ("auto", "native", "torch", "naive")
 PRECISIONS = ("auto", "f32", "int8")
 MAX_THREADS_PER_CORE = 4  # more is a typing error, and thousands of threads end the process
-HOW_TO_GET_NATIVE = "install a C++ compiler and Python's headers, then install wavenet-toolkit again"
 
-__all__ = ["ENGINES", "PRECISIONS", "Engine", "EngineUnavailable", "State", "create", "native_installed"]
+__all__ = [
+    "ENGINES",
+    "PRECISIONS",
+    "Engine",
+    "EngineUnavailable",
+    "State",
+    "create",
+    "how_to_get_native",
+    "native_installed",
+]
 
 
 def create(
@@ -41,11 +50,11 @@ def create(
     if name == "auto":
         name = "native" if native_installed() else "torch"
         if name == "torch" and precision != "int8":
-            warnings.warn(f"generating with the slow 'torch' engine: {HOW_TO_GET_NATIVE}", stacklevel=3)
+            warnings.warn(f"generating with the slow 'torch' engine: {how_to_get_native()}", stacklevel=3)
     if name == "native" or precision == "int8":
         if not native_installed():
             what = "the native engine" if name == "native" else "precision 'int8' needs the native engine, which"
-            raise EngineUnavailable(f"{what} is not installed; use engine='torch' in f32, or: {HOW_TO_GET_NATIVE}")
+            raise EngineUnavailable(f"{what} is not installed; use engine='torch' in f32, or: {how_to_get_native()}")
         if name != "native":
             raise EngineUnavailable(f"precision 'int8' needs the native engine, not {name!r}")
         from wavenet.engine.native import NativeEngine
@@ -63,6 +72,13 @@ def create(
 def native_installed() -> bool:
     """Whether the C++ engine was built when this package was installed."""
     return importlib.util.find_spec("wavenet.engine._native") is not None
+
+
+def how_to_get_native() -> str:
+    """What to do where `native_installed` says no."""
+    if (Path(__file__).parent / "src").is_dir():  # which an installed package does not have
+        return "this is the source folder, where nothing is compiled: run elsewhere, or here: pip install -e ."
+    return "install a C++ compiler and Python's headers, then install wavenet-toolkit again"
 
 
 def _check_known(kind: str, value: str, known: tuple[str, ...]) -> None:

@@ -33,15 +33,18 @@ Sampling sampling_of(double temperature, bool greedy, int top_k, double top_p) {
 
 constexpr auto SIGNALS = std::chrono::milliseconds(40);  // between looks for Ctrl-C, which need the interpreter's lock
 
-// Runs without the interpreter's lock, but for those looks.
+// Runs without the interpreter's lock, but for those looks. Signals come to Python's main thread only, so that other
+// threads need not look.
 void run(Engine& engine, State& state, const Request& request) {
+    const nb::module_ threading = nb::module_::import_("threading");
+    const bool listens = threading.attr("current_thread")().is(threading.attr("main_thread")());
     bool interrupted = false;
     {
         nb::gil_scoped_release unlocked;
         auto looked = std::chrono::steady_clock::now();
         engine.run(state, request, [&] {
             const auto now = std::chrono::steady_clock::now();
-            if (now - looked < SIGNALS) return false;
+            if (!listens || now - looked < SIGNALS) return false;
             looked = now;
             nb::gil_scoped_acquire locked;
             return interrupted = PyErr_CheckSignals() != 0;

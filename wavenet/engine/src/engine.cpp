@@ -18,7 +18,6 @@ using Clock = std::chrono::steady_clock;
 constexpr double LOOK_SECONDS = 0.005;       // between looks at the clock and for Ctrl-C
 constexpr double BATCH_LOOK_SECONDS = 0.02;  // the same where threads must meet at every look
 constexpr std::size_t FIRST_LOOK = 16;       // samples
-constexpr std::size_t LEAST_MEASURED = 16;   // samples in a figure that plans are compared by
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -34,6 +33,19 @@ struct Streams {
     Sampler sampler;
 };
 
+// Holds a state for one caller. Throws std::runtime_error if another has it.
+class Busy {
+public:
+    explicit Busy(std::atomic<bool>& busy) : busy_(busy) {
+        if (busy_.exchange(true)) throw std::runtime_error("another thread is advancing this state");
+    }
+    ~Busy() { busy_ = false; }
+    Busy(const Busy&) = delete;
+
+private:
+    std::atomic<bool>& busy_;
+};
+
 template <class P>
 class StateOf : public State {
 public:
@@ -42,6 +54,7 @@ public:
             groups.emplace_back(config, std::min(together, streams - first));
     }
     std::shared_ptr<State> copy() const override {
+        const Busy held(busy);
         auto other = std::make_shared<StateOf>(owner, config_, 0, 1);
         for (const Streams<P>& group : groups) {
             other->groups.emplace_back(config_, group.queues->streams);
@@ -49,15 +62,19 @@ public:
         }
         return other;
     }
-    std::uint64_t position() const override { return groups[0].queues->position; }
+    std::uint64_t position() const override {
+        const Busy held(busy);
+        return groups[0].queues->position;
+    }
     void last_codes(std::int64_t* codes) const override {
+        const Busy held(busy);
         for (const Streams<P>& group : groups)
             codes = std::copy(group.queues->codes.begin(), group.queues->codes.end(), codes);
     }
 
     const void* const owner;
     std::vector<Streams<P>> groups;
-    std::atomic<bool> busy{false};
+    mutable std::atomic<bool> busy{false};
 
 private:
     const Config& config_;
@@ -132,8 +149,32 @@ class Chooser {
 public:
     explicit Chooser(int helpers) : seconds_(helpers + 1, 0.0) {}
 
-    int next() {
+    int helpers() {
         const std::lock_guard lock(mutex_);
+        return chosen_;
+    }
+    // Longest time that a sample may take with nobody helping; 0 while it is not known.
+    double patience() {
+        const std::lock_guard lock(mutex_);
+        return seconds_[0];
+    }
+    // So many samples took so long with `helpers` of them.
+    void took(int helpers, std::size_t samples, double seconds) {
+        const std::lock_guard lock(mutex_);
+        if (helpers != chosen_) return;  // another call has changed it meanwhile
+        samples_ += samples;
+        spent_ += seconds;
+        if (samples_ < LEAST_SAMPLES && spent_ < ENOUGH_SECONDS) return;
+        double& known = seconds_[helpers];
+        const double each = spent_ / double(samples_);
+        known = known == 0 ? each : known + 0.3 * (each - known);
+        samples_ = 0;
+        spent_ = 0;
+        chosen_ = next();
+    }
+
+private:
+    int next() {
         for (std::size_t helpers = 0; helpers < seconds_.size(); ++helpers)
             if (seconds_[helpers] == 0) return int(helpers);
         const std::size_t best = std::min_element(seconds_.begin(), seconds_.end()) - seconds_.begin();
@@ -142,22 +183,17 @@ public:
         since_other_ = 0;
         return int(other);
     }
-    void took(int helpers, double seconds) {  // for one sample
-        const std::lock_guard lock(mutex_);
-        double& known = seconds_[helpers];
-        known = known == 0 ? seconds : known + 0.3 * (seconds - known);
-    }
-    double seconds(int helpers) {
-        const std::lock_guard lock(mutex_);
-        return seconds_[helpers];
-    }
 
-private:
-    static constexpr int OFTEN = 12, SELDOM = 60;  // looks between trials of another number
-    static constexpr double CLOSE = 1.4;           // a number this much slower is tried seldom
+    static constexpr std::size_t LEAST_SAMPLES = 16;  // in a figure,
+    static constexpr double ENOUGH_SECONDS = 0.02;    // unless they are very slow
+    static constexpr int OFTEN = 12, SELDOM = 60;     // figures between trials of another number
+    static constexpr double CLOSE = 1.4;              // a number this much slower is tried seldom
 
     std::mutex mutex_;
     std::vector<double> seconds_;  // for one sample, 0: not known yet
+    int chosen_ = 0;
+    std::size_t samples_ = 0;  // of the figure that is being made
+    double spent_ = 0;
     std::size_t others_ = 0;
     int since_other_ = 0;
 };
@@ -199,16 +235,14 @@ public:
     void run(State& any, const Request& request, const std::function<bool()>& stop) override {
         auto* state = dynamic_cast<StateOf<P>*>(&any);
         if (!state || state->owner != this) throw std::invalid_argument("this state belongs to another engine");
-        if (state->busy.exchange(true)) throw std::runtime_error("another thread is advancing this state");
+        const Busy held(state->busy);
         const bool helped = crew_.take();
         struct Release {
-            std::atomic<bool>& busy;
             Crew* crew;
             ~Release() {
                 if (crew) crew->give();
-                busy = false;
             }
-        } release{state->busy, helped ? &crew_ : nullptr};
+        } release{helped ? &crew_ : nullptr};
         if (helped && state->groups.size() > 1) return run_groups(*state, request, stop);
         if (helped && request.predict() && state->groups[0].queues->streams == 1)
             return run_split(*state, request, stop);
@@ -263,12 +297,12 @@ private:
         Split<P> split(std::make_shared<Following<P>>(step_, config_, group.queues, group.scratch, crew_.helpers()),
                        crew_);
         in_looks(request.samples, LOOK_SECONDS, stop, [&](std::size_t from, std::size_t to) {
-            const int helpers = chooser_.next();
-            const std::chrono::duration<double> patience(std::max(50e-6, chooser_.seconds(helpers)));
+            const int helpers = chooser_.helpers();
+            const std::chrono::duration<double> patience(std::max(50e-6, chooser_.patience()));
             split.use(plan_of(config_, helpers), std::chrono::duration_cast<Clock::duration>(patience));
             const auto start = Clock::now();
             advance<P>(step_, kernels_, config_, group, request, 0, from, to, &split);
-            if (to - from >= LEAST_MEASURED) chooser_.took(helpers, seconds_since(start) / double(to - from));
+            chooser_.took(helpers, to - from, seconds_since(start));
         });
     }
 
@@ -281,7 +315,7 @@ private:
             const std::size_t to = std::min(samples, done + look);
             piece(done, to);
             const double each = seconds_since(start) / double(to - done);
-            look = std::clamp<std::size_t>(std::size_t(seconds / each), 1, 4 * look);
+            look = std::clamp<std::size_t>(std::size_t(seconds / std::max(each, 1e-9)), 1, 4 * look);
             done = to;
             if (stop()) break;
         }

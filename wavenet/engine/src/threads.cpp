@@ -1,5 +1,7 @@
 #include "threads.h"
 
+#include <system_error>
+
 #ifdef _WIN32
 #include <process.h>
 #define getpid _getpid
@@ -38,8 +40,11 @@ void Crew::post(std::shared_ptr<Job> job) {
     if (!board_) {
         process_ = getpid();
         board_ = std::make_unique<Board>();
-        for (int helper = 0; helper < helpers_; ++helper)
-            board_->threads.emplace_back(help, std::ref(*board_), helper);
+        try {
+            for (int helper = 0; helper < helpers_; ++helper)
+                board_->threads.emplace_back(help, std::ref(*board_), helper);
+        } catch (const std::system_error&) {  // no more threads to be had: those that there are, or none, must do
+        }
     }
     if (process_ != getpid()) return;
     const std::lock_guard lock(board_->mutex);

@@ -64,9 +64,11 @@ public:
         if (++turns_ == 1) since_ = Clock::now();
         return turns_ % 4 || Clock::now() - since_ < most;
     }
-    // Waits a little; after 50 us lets other threads have the processor.
+    // Waits a little; after 50 us lets other threads have the processor, after 2 ms sleeps.
     void patiently() {
-        if (!again(std::chrono::microseconds(50))) std::this_thread::yield();
+        if (again(std::chrono::microseconds(50))) return;
+        if (Clock::now() - since_ < std::chrono::milliseconds(2)) std::this_thread::yield();
+        else std::this_thread::sleep_for(std::chrono::microseconds(100));
     }
 
 private:

@@ -172,15 +172,15 @@ Weights<P>::Weights(const Config& c, const std::function<const float*(const std:
         const float* bias = finite(prefix + ".dilated.bias", 2 * std::size_t(c.gate));
         own.gate_bias = padded_vector(bias, c.gate, 2 * gates);
         std::copy(bias + c.gate, bias + 2 * c.gate, own.gate_bias.begin() + gates);
+        const double most = *std::max_element(bound.begin(), bound.end());
+        check_bound(std::max(most, dense.bound(most)), prefix);
         if constexpr (INTEGER<P>) {
             dense.round_to_int8();
-            const double most = *std::max_element(bound.begin(), bound.end());
             own.level = most > 0 ? float(dense.most_levels() / most) : 1.0f;
             if (!std::isfinite(own.level) || !(own.level > 0))
                 throw std::invalid_argument("the weights up to " + prefix + " are too large or too small for int8");
         }
         own.gate_scale = scale_of(dense, own.level);
-        check_bound(dense.bound(*std::max_element(bound.begin(), bound.end())), prefix);
         if (layer + 1 == count) break;
         const float* q = finite(prefix + ".residual.bias", c.residual);
         own.residual_bias = padded_vector(q, c.residual, width);
