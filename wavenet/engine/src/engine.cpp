@@ -179,15 +179,15 @@ private:
             if (seconds_[helpers] == 0) return int(helpers);
         const std::size_t best = std::min_element(seconds_.begin(), seconds_.end()) - seconds_.begin();
         const std::size_t other = ++others_ % seconds_.size();
-        if (++since_other_ < (seconds_[other] < CLOSE * seconds_[best] ? OFTEN : SELDOM)) return int(best);
+        const double slower = seconds_[other] / seconds_[best];  // the dearer a trial is, the rarer
+        if (++since_other_ < std::min(OFTEN * slower * slower * slower, SELDOM)) return int(best);
         since_other_ = 0;
         return int(other);
     }
 
-    static constexpr std::size_t LEAST_SAMPLES = 16;  // in a figure,
-    static constexpr double ENOUGH_SECONDS = 0.02;    // unless they are very slow
-    static constexpr int OFTEN = 12, SELDOM = 60;     // figures between trials of another number
-    static constexpr double CLOSE = 1.4;              // a number this much slower is tried seldom
+    static constexpr std::size_t LEAST_SAMPLES = 16;   // in a figure,
+    static constexpr double ENOUGH_SECONDS = 0.02;     // unless they are very slow
+    static constexpr double OFTEN = 12, SELDOM = 400;  // figures between trials of another number
 
     std::mutex mutex_;
     std::vector<double> seconds_;  // for one sample, 0: not known yet
