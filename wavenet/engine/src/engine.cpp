@@ -97,8 +97,11 @@ void advance(const Step<P>& step, const Kernels& kernels, const Config& config, 
             step.embed(queues, scratch, t);
             for (int layer = 0; layer < layers; ++layer)
                 step.layer(queues, scratch, &scratch.past[layer * sums], layer, t);
-            if (request.predict()) step.skip(streams, scratch.z.data(), scratch.skip.data(), 0, config.skip_tiles(), 0,
-                                              layers);
+            // several streams: layer by layer, so that the weights stay in the nearest cache for all of them
+            const int together = streams == 1 ? layers : 1;
+            for (int layer = 0; request.predict() && layer < layers; layer += together)
+                step.skip(streams, scratch.z.data(), scratch.skip.data(), 0, config.skip_tiles(), layer,
+                          layer + together);
         }
         ++queues.position;
         if (request.predict()) step.head(streams, scratch);
@@ -164,7 +167,7 @@ public:
         if (helpers != chosen_) return;  // another call has changed it meanwhile
         samples_ += samples;
         spent_ += seconds;
-        if (samples_ < LEAST_SAMPLES && spent_ < ENOUGH_SECONDS) return;
+        if (spent_ < LEAST_SECONDS) return;
         double& known = seconds_[helpers];
         const double each = spent_ / double(samples_);
         known = known == 0 ? each : known + 0.3 * (each - known);
@@ -185,8 +188,7 @@ private:
         return int(other);
     }
 
-    static constexpr std::size_t LEAST_SAMPLES = 16;   // in a figure,
-    static constexpr double ENOUGH_SECONDS = 0.02;     // unless they are very slow
+    static constexpr double LEAST_SECONDS = 0.002;     // in a figure: helpers need a while to wake up
     static constexpr double OFTEN = 12, SELDOM = 400;  // figures between trials of another number
 
     std::mutex mutex_;

@@ -31,6 +31,7 @@ void Following<P>::run(int helper) {
             idle = Spin();
             continue;
         }
+        make_way(processor.load(std::memory_order_relaxed));
         own.answer.set(order);
         if (!idle.again(LINGER)) break;
     }
@@ -86,6 +87,7 @@ void Split<P>::use(Plan plan, Spin::Clock::duration patience) {
     if (plan.helpers != plan_.helpers || plan.own_tiles != plan_.own_tiles)
         for (std::size_t helper = 0; helper < following_.size(); ++helper) stand_by(int(helper));
     plan_ = plan;
+    job_->processor.store(current_processor(), std::memory_order_relaxed);
     for (int helper = 0; helper < plan_.helpers; ++helper)
         if (job_->helpers[helper].answer.get() == Following<P>::GONE) {
             crew_.post(job_);

@@ -61,6 +61,7 @@ public:
     const std::shared_ptr<Queues<P>> queues;
     const std::shared_ptr<Scratch<P>> scratch;
     Counter made;  // of main: layers done, counted through all samples
+    std::atomic<int> processor{-1};  // of main
     std::atomic<bool> closed{false};
     std::vector<Helper> helpers;
 

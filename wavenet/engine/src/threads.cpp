@@ -8,11 +8,19 @@
 #else
 #include <unistd.h>
 #endif
+#ifdef __linux__
+#include <sched.h>
+#endif
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 #endif
 
 namespace wavenet {
+namespace {
+
+constexpr auto LINGER = std::chrono::microseconds(200);  // spent awake after a call: the next one may come at once
+
+}  // namespace
 
 void pause() {
 #if defined(__x86_64__) || defined(_M_X64)
@@ -21,6 +29,22 @@ void pause() {
     asm volatile("isb");  // waits about as long as x86's pause; "yield" does not wait at all
 #endif
 }
+
+#ifdef __linux__
+int current_processor() { return sched_getcpu(); }
+
+void make_way(int processor) {
+    if (processor < 0 || sched_getcpu() != processor) return;
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) || CPU_COUNT(&allowed) < 2) return;
+    cpu_set_t others = allowed;
+    CPU_CLR(processor, &others);
+    if (!sched_setaffinity(0, sizeof others, &others)) sched_setaffinity(0, sizeof allowed, &allowed);
+}
+#else
+int current_processor() { return -1; }
+void make_way(int) {}
+#endif
 
 Crew::~Crew() {
     if (!board_) return;
@@ -57,6 +81,8 @@ void Crew::help(Board& board, int helper) {
     std::uint64_t heard = 0;
     for (;;) {
         std::shared_ptr<Job> job;
+        for (Spin spin; board.calls == heard && spin.again(LINGER);) {
+        }
         {
             std::unique_lock lock(board.mutex);
             board.called.wait(lock, [&] { return board.ended || board.calls != heard; });

@@ -39,7 +39,7 @@ private:
         std::mutex mutex;
         std::condition_variable called;
         std::shared_ptr<Job> job;
-        std::uint64_t calls = 0;
+        std::atomic<std::uint64_t> calls{0};
         bool ended = false;
         std::vector<std::thread> threads;
     };
@@ -52,6 +52,12 @@ private:
 };
 
 void pause();  // a hint to the processor that this thread spins
+
+// The processor that this thread runs on, or -1 where that cannot be known.
+int current_processor();
+// Moves this thread to another processor if it is on that one. A system may wake a helper where its caller spins, and
+// leave the two to share a processor while others have nothing to do.
+void make_way(int processor);
 
 // Waits for a moment by spinning, and knows how long it has waited.
 class Spin {

@@ -49,6 +49,7 @@ inline void many_streams(const typename Set::Weight* w, int stride, const typena
     typename Set::Panel sums[STREAMS];
     for (int s = 0; s < STREAMS; ++s) sums[s] = fresh ? Set::zero() : Set::load(y + s * y_stride);
     for (int i = 0; i < inputs; i += Set::STEP) {
+        prefetch(w);
         const auto weights = Set::weights(w);
         for (int s = 0; s < STREAMS; ++s) Set::add(sums[s], weights, Set::broadcast(x + s * x_stride + i));
         w += stride;
