@@ -150,17 +150,23 @@ def test_a_late_generator_is_silence_and_is_counted_once_per_gap(card: Card) -> 
     assert heard[heard != 0].tolist() == ramp(0, 300).tolist()
 
 
-def test_the_cards_own_under_runs_count(card: Card) -> None:
-    card.at_start, card.underflow = 10, True
+def test_the_cards_own_under_runs_count_where_there_was_sound(card: Card) -> None:
+    card.at_start, card.underflow = 10, True  # as it starts: there was nothing to interrupt
 
     def blocks() -> Iterator[np.ndarray]:
         yield ramp(0, 100)
+        card.pull(10)  # one, in the middle of the sound
         card.underflow = False
+        card.pull(100)  # dry: another one
+        card.underflow = True
+        card.pull(100)  # within its silence
+        card.underflow = False
+        yield ramp(100, 50)  # half full, so silent until the end
         card.free.set()
 
     playback = play(blocks(), RATE, buffer_seconds=100 / RATE)
-    assert playback.samples == 100
-    assert playback.underruns >= 1
+    assert playback.samples == 150
+    assert playback.underruns == 2
 
 
 def test_a_short_sound_is_played_though_the_buffer_never_fills(card: Card) -> None:

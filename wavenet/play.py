@@ -131,10 +131,11 @@ class _Buffer:
     def take(self, out: NDArray[np.float32], late: bool = False) -> bool:
         """Fill `out` [n] with the next samples, or silence; False when all has been played.
 
-        late: the card already had to play something else, since this call came too late.
+        late: the card already had to play something else, since this call came too late. A gap only where there was
+            sound before it: not as the card starts, and not within the silence of a gap that is counted already.
         """
         with self._changed:
-            self.underruns += late
+            self.underruns += late and self.played > 0 and not self._filling
             filled = 0
             while filled < len(out) and self._blocks and not self._filling:
                 block = self._blocks.popleft()
