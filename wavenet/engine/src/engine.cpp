@@ -170,7 +170,8 @@ public:
         if (spent_ < LEAST_SECONDS) return;
         double& known = seconds_[helpers];
         const double each = spent_ / double(samples_);
-        known = known == 0 ? each : known + 0.3 * (each - known);
+        // a moment in which the system had other things to do says little
+        known = known == 0 ? each : known + 0.3 * (std::min(each, 2 * known) - known);
         samples_ = 0;
         spent_ = 0;
         chosen_ = next();
@@ -181,10 +182,13 @@ private:
         for (std::size_t helpers = 0; helpers < seconds_.size(); ++helpers)
             if (seconds_[helpers] == 0) return int(helpers);
         const std::size_t best = std::min_element(seconds_.begin(), seconds_.end()) - seconds_.begin();
-        const std::size_t other = ++others_ % seconds_.size();
-        const double slower = seconds_[other] / seconds_[best];  // the dearer a trial is, the rarer
+        if (seconds_.size() == 1) return 0;
+        if (other_ == best) other_ = (other_ + 1) % seconds_.size();
+        const double slower = seconds_[other_] / seconds_[best];  // the dearer a trial is, the rarer
         if (++since_other_ < std::min(OFTEN * slower * slower * slower, SELDOM)) return int(best);
         since_other_ = 0;
+        const std::size_t other = other_;
+        other_ = (other_ + 1) % seconds_.size();
         return int(other);
     }
 
@@ -196,7 +200,7 @@ private:
     int chosen_ = 0;
     std::size_t samples_ = 0;  // of the figure that is being made
     double spent_ = 0;
-    std::size_t others_ = 0;
+    std::size_t other_ = 0;  // the next one to be tried
     int since_other_ = 0;
 };
 

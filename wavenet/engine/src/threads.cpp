@@ -9,6 +9,7 @@
 #include <unistd.h>
 #endif
 #ifdef __linux__
+#include <pthread.h>
 #include <sched.h>
 #endif
 #if defined(__x86_64__) || defined(_M_X64)
@@ -33,16 +34,19 @@ void pause() {
 #ifdef __linux__
 int current_processor() { return sched_getcpu(); }
 
+void keep_off(std::thread::native_handle_type helper, int processor) {
+    cpu_set_t allowed;  // to the process
+    if (processor < 0 || sched_getaffinity(getpid(), sizeof allowed, &allowed)) return;
+    CPU_CLR(processor, &allowed);
+    if (CPU_COUNT(&allowed)) pthread_setaffinity_np(helper, sizeof allowed, &allowed);
+}
+
 void make_way(int processor) {
-    if (processor < 0 || sched_getcpu() != processor) return;
-    cpu_set_t allowed;
-    if (sched_getaffinity(0, sizeof allowed, &allowed) || CPU_COUNT(&allowed) < 2) return;
-    cpu_set_t others = allowed;
-    CPU_CLR(processor, &others);
-    if (!sched_setaffinity(0, sizeof others, &others)) sched_setaffinity(0, sizeof allowed, &allowed);
+    if (processor >= 0 && sched_getcpu() == processor) keep_off(pthread_self(), processor);
 }
 #else
 int current_processor() { return -1; }
+void keep_off(std::thread::native_handle_type, int) {}
 void make_way(int) {}
 #endif
 
@@ -72,6 +76,7 @@ void Crew::post(std::shared_ptr<Job> job) {
     }
     if (process_ != getpid()) return;
     const std::lock_guard lock(board_->mutex);
+    for (std::thread& thread : board_->threads) keep_off(thread.native_handle(), current_processor());
     board_->job = std::move(job);
     ++board_->calls;
     board_->called.notify_all();

@@ -55,8 +55,10 @@ void pause();  // a hint to the processor that this thread spins
 
 // The processor that this thread runs on, or -1 where that cannot be known.
 int current_processor();
-// Moves this thread to another processor if it is on that one. A system may wake a helper where its caller spins, and
-// leave the two to share a processor while others have nothing to do.
+// Keeps a helper off the processor that its caller spins on. Left to itself, a system may wake it there, where it then
+// waits for milliseconds while other processors have nothing to do.
+void keep_off(std::thread::native_handle_type helper, int processor);
+// The same for this thread, if it is there.
 void make_way(int processor);
 
 // Waits for a moment by spinning, and knows how long it has waited.
