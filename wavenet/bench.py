@@ -62,11 +62,12 @@ def generation_speeds(
                     made = create(engine, model.config, weights, precision, threads)
                 except EngineUnavailable:
                     break
-                yield generation_speed(made, threads, streams)
+                yield generation_speed(made, streams)
 
 
-def generation_speed(engine: Engine[Any], threads: int, streams: int = 1) -> Speed:
-    """Measure an engine that was made for so many threads."""
+def generation_speed(engine: Engine[Any], streams: int = 1) -> Speed:
+    """Measure an engine."""
+    threads = engine.threads or os.cpu_count() or 1
     peak = engine.peak() if hasattr(engine, "peak") else None
     session = Generator(engine).session(seed=0, count=streams)
     block, rate = 1, 0.0

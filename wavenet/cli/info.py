@@ -25,17 +25,19 @@ def command(what: str) -> None:
     wavenet info runs/speech
     wavenet info large
     """
-    from wavenet.bench import generation_speeds
+    from wavenet.bench import generation_speed
+    from wavenet.engine import create, native_installed
 
     model, recipe = network_of(what)
     for name, value in _facts(model.config):
         _line(name, value)
-    speed = max(generation_speeds(model, ("native", "torch")), key=lambda row: row.samples_per_second)
-    _line(
-        "speed here",
-        f"{speed.samples_per_second:,.0f} samples/s, {speed.times_real_time:.2f} x real time ({speed.engine} engine, "
-        f"{speed.precision}, {speed.threads} thread{'s' if speed.threads > 1 else ''})",
-    )
+    for engine, precision in (("native", "f32"), ("native", "int8")) if native_installed() else (("torch", "f32"),):
+        speed = generation_speed(create(engine, model.config, model.state_dict(), precision))
+        _line(
+            "speed here",
+            f"{speed.samples_per_second:,.0f} samples/s, {speed.times_real_time:.2f} x real time ({speed.engine} "
+            f"engine, {speed.precision}, {speed.threads} thread{'s' if speed.threads > 1 else ''})",
+        )
     if recipe is not None:
         for name, value in _training_facts(recipe):
             _line(name, value)

@@ -61,6 +61,7 @@ class Engine(ABC, Generic[S]):
     name: str
     precision = "f32"
     config: ModelConfig
+    threads: int | None  # at most; None: the process's setting
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an engine lives in its process: its model can be saved, it is not pickled")
