@@ -85,6 +85,14 @@ def test_every_instruction_set_agrees_with_the_portable_one(
     np.testing.assert_allclose(logits[name], logits["portable"], atol=tolerance, rtol=0)
 
 
+def test_every_source_file_is_named_in_the_build() -> None:
+    source = Path(__file__).parents[1] / "wavenet" / "engine" / "src"
+    build = (source / "CMakeLists.txt").read_text()
+    files = [path.relative_to(source).as_posix() for path in source.rglob("*.cpp")]
+    assert len(files) > 10
+    assert [name for name in files if name not in build] == []
+
+
 def test_a_forced_instruction_set_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kernels()[-1] == "portable"
     monkeypatch.setenv(KERNELS_VARIABLE, "altivec")

@@ -3,12 +3,6 @@
 #include <algorithm>
 
 namespace wavenet {
-namespace {
-
-constexpr auto LINGER = std::chrono::microseconds(200);  // how long a helper spins on with nothing to do
-
-}  // namespace
-
 template <class P>
 Following<P>::Following(const Step<P>& step, const Config& config, std::shared_ptr<Queues<P>> queues,
                         std::shared_ptr<Scratch<P>> scratch, int count)

@@ -17,12 +17,6 @@
 #endif
 
 namespace wavenet {
-namespace {
-
-constexpr auto LINGER = std::chrono::microseconds(200);  // spent awake after a call: the next one may come at once
-
-}  // namespace
-
 void pause() {
 #if defined(__x86_64__) || defined(_M_X64)
     _mm_pause();
@@ -86,7 +80,7 @@ void Crew::help(Board& board, int helper) {
     std::uint64_t heard = 0;
     for (;;) {
         std::shared_ptr<Job> job;
-        for (Spin spin; board.calls == heard && spin.again(LINGER);) {
+        for (Spin spin; board.calls == heard && spin.again(LINGER);) {  // the next call may come at once
         }
         {
             std::unique_lock lock(board.mutex);

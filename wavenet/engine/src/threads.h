@@ -51,6 +51,8 @@ private:
     int process_ = 0;  // that the threads live in
 };
 
+constexpr auto LINGER = std::chrono::microseconds(200);  // that a helper stays awake with nothing to do
+
 void pause();  // a hint to the processor that this thread spins
 
 // The processor that this thread runs on, or -1 where that cannot be known.
