@@ -3,6 +3,7 @@
 #include <algorithm>
 
 namespace wavenet {
+
 template <class P>
 Following<P>::Following(const Step<P>& step, const Config& config, std::shared_ptr<Queues<P>> queues,
                         std::shared_ptr<Scratch<P>> scratch, int count)
