@@ -1,5 +1,6 @@
 #include "threads.h"
 
+#include <functional>
 #include <system_error>
 
 #ifdef _WIN32
