@@ -1,8 +1,8 @@
 """Frozen, validated configurations; every derived figure is a property.
 
-Three of them make a recipe: `ModelConfig` (the network; it travels inside the model file), `DataConfig` (how
-recordings become crops) and `TrainingConfig` (the budget and the optimizer). Wrong values raise `ConfigError`, whose
-message names the field, the value and what is allowed.
+Three of them make a recipe: `ModelConfig` (the network; it travels inside the model file, and with it `MelConfig`, what
+its features are), `DataConfig` (how recordings become crops) and `TrainingConfig` (the budget and the optimizer). Wrong
+values raise `ConfigError`, whose message names the field, the value and what is allowed.
 """
 
 from __future__ import annotations
@@ -17,10 +17,17 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 MU_LAW_CODES = 256  # output classes and rows of the embedding table: 8-bit mu-law
+PCM_LEVELS = 65_536  # codes of the 16-bit outputs: -32,768 to 32,767
+OUTPUTS = ("mulaw", "logistic", "gaussian")
+FRAME_NETWORKS = ("plain", "parallel")
+PLAIN_TAPS = 3  # of every convolution at frame rate
+PARALLEL_RATES = (1, 2, 4, 8, 16)  # dilations, in frames, of the parallel branches
+POOLED_FRAMES = 64  # to each side: what the global branch averages over
+SCALAR_INPUTS, PREDICTED_INPUTS = 1, 3  # numbers per sample that the first layer of a 16-bit model is given
 MAX_PARAMETERS = 2**31  # more is a typing error or a hostile file, not a WaveNet
 MAX_QUEUED = 2**26  # numbers in the queues of one stream, likewise: a quarter of a gigabyte
 
-C = TypeVar("C", bound="ModelConfig | DataConfig | TrainingConfig")
+C = TypeVar("C", bound="MelConfig | ModelConfig | DataConfig | TrainingConfig")
 
 
 class ConfigError(ValueError):
@@ -28,11 +35,73 @@ class ConfigError(ValueError):
 
 
 @dataclass(frozen=True)
+class MelConfig:
+    """What a model's features are: the natural logarithm of a mel spectrogram, `wavenet.features` says how.
+
+    Two programs mean the same features only if every one of these agrees.
+    """
+
+    rate: int = 16_000  # Hz; of the model that they belong to
+    window: int = 640  # samples, Hann
+    fft: int = 1_024  # samples, the window padded with zeros
+    hop: int = 160  # samples from frame to frame
+    bands: int = 80
+    low: float = 0.0  # Hz, lower end of the first band
+    high: float = 8_000.0  # Hz, upper end of the last band
+    scale: str = "slaney"  # of the bands: "slaney" (linear, then logarithmic) or "htk" (logarithmic)
+    area: bool = True  # every band's weights are divided by its width in Hz ("Slaney norm")
+    power: float = 1.0  # of the magnitudes that a band sums: 1 magnitude, 2 energy
+    floor: float = 1e-5  # a band that holds less is taken to hold this
+    mean: float = -5.0  # normalisation: the frame network is given (feature - mean) / deviation
+    deviation: float = 2.5
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        _check_range(self, "rate", 1_000, 384_000)
+        _check_range(self, "fft", 16, 65_536)
+        _check_range(self, "window", 4, self.fft)
+        _check_range(self, "hop", 1, self.fft)
+        if (self.fft - self.hop) % 2:
+            raise ConfigError(f"hop = {self.hop}: must be even where fft ({self.fft}) is, so that frames have a centre")
+        _check_range(self, "bands", 1, 1_024)
+        _check_range(self, "high", 1.0, self.rate / 2)
+        _check_range(self, "low", 0.0, self.high - 1)
+        _check_choice(self, "scale", ("slaney", "htk"))
+        _check_range(self, "power", 0.1, 4.0)
+        _check_range(self, "floor", 1e-30, 1.0)
+        _check_range(self, "mean", -1e3, 1e3)
+        _check_range(self, "deviation", 1e-3, 1e3)
+
+    @property
+    def silence(self) -> float:
+        """The feature of silence, in every band."""
+        return math.log(self.floor)
+
+    def check_same(self, other: MelConfig, where: str) -> None:
+        """Raises `ConfigError` naming the first parameter in which features from `where` differ from these."""
+        for field in dataclasses.fields(self):
+            mine, given = getattr(self, field.name), getattr(other, field.name)
+            if mine != given:
+                raise ConfigError(
+                    f"{where}: its features have {field.name} = {given!r}, the model's have {mine!r}; "
+                    "make them again with the model's parameters"
+                )
+
+
+@dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a WaveNet (van den Oord et al. 2016, sections 2.1 to 2.4). All widths count channels.
+    """The shape of a WaveNet (van den Oord et al. 2016, sections 2.1 to 2.5). All widths count channels.
 
     `gate_channels` defaults to `residual_channels`, `head_channels` to `skip_channels`. Layer l has the dilation
     2^(l mod layers_per_cycle), so the dilation doubles along a cycle and starts again at 1 with the next one.
+
+    output: "mulaw", 256 classes; or 16-bit samples from a discretised distribution with `mixtures` logistic parts
+        ("logistic") or a single Gaussian ("gaussian").
+    speakers: names of the voices it can be told to use, each an embedding of `speaker_channels` numbers.
+    features: what the spectrogram that drives it is; None: it is driven by none. Then `frame_network` ("plain" or
+        "parallel") makes `frame_channels` numbers of every frame and those around it.
+    linear_prediction: order of a linear predictor that is computed from the features; 0: none. The 16-bit output then
+        describes what the predictor leaves over.
     """
 
     cycles: int = 2
@@ -46,7 +115,11 @@ class ModelConfig:
     mixtures: int = 10  # used by the logistic output only
     sample_rate: int = 16_000  # Hz
     speakers: tuple[str, ...] = ()
-    features: Mapping[str, Any] | None = None
+    speaker_channels: int = 16
+    features: MelConfig | None = None
+    frame_network: str = "plain"
+    frame_channels: int = 64
+    linear_prediction: int = 0
 
     def __post_init__(self) -> None:
         if self.gate_channels is None:
@@ -55,6 +128,9 @@ class ModelConfig:
             object.__setattr__(self, "head_channels", self.skip_channels)
         if isinstance(self.speakers, list):  # as JSON and TOML have it
             object.__setattr__(self, "speakers", tuple(self.speakers))
+        if isinstance(self.features, Mapping):
+            values = {"rate": self.sample_rate, "high": min(MelConfig.high, self.sample_rate / 2), **self.features}
+            object.__setattr__(self, "features", from_dict(MelConfig, values, "features"))
         _check_types(self)
         _check_range(self, "cycles", 1, 64)
         _check_range(self, "layers_per_cycle", 1, 24)
@@ -63,17 +139,50 @@ class ModelConfig:
             _check_range(self, name, 1, 65_536)
         _check_range(self, "mixtures", 1, 256)
         _check_range(self, "sample_rate", 1_000, 384_000)
-        if self.output != "mulaw":
-            raise ConfigError(f"output = {self.output!r}: this version knows 'mulaw' only")
-        if self.speakers:
-            raise ConfigError("speakers: this version has no speaker conditioning; leave it empty")
-        if self.features is not None:
-            raise ConfigError("features: this version has no mel conditioning; leave it out")
+        _check_range(self, "speaker_channels", 1, 4_096)
+        _check_range(self, "frame_channels", 4, 4_096)
+        _check_range(self, "linear_prediction", 0, 64)
+        _check_choice(self, "output", OUTPUTS)
+        _check_choice(self, "frame_network", FRAME_NETWORKS)
+        self._check_speakers()
+        if self.features is not None and self.features.rate != self.sample_rate:
+            raise ConfigError(f"features.rate = {self.features.rate}: must be the sample_rate, {self.sample_rate}")
+        if self.linear_prediction and (self.features is None or self.output == "mulaw"):
+            raise ConfigError("linear_prediction: needs features to compute it from, and a 16-bit output to shift")
         if self.parameters > MAX_PARAMETERS:
             raise ConfigError(f"parameters = {self.parameters:,}: at most {MAX_PARAMETERS:,} are accepted")
         queued = (self.receptive_field - 1) * self.residual_channels
         if queued > MAX_QUEUED:
             raise ConfigError(f"receptive_field = {self.receptive_field:,} x residual_channels: at most {MAX_QUEUED:,}")
+
+    def _check_speakers(self) -> None:
+        for name in self.speakers:
+            if not isinstance(name, str) or not name:
+                raise ConfigError(f"speakers: {name!r} is no name")
+        if len(set(self.speakers)) < len(self.speakers):
+            raise ConfigError("speakers: a name stands there twice")
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether the network has to be told what to play."""
+        return bool(self.speakers) or self.features is not None
+
+    @property
+    def hop(self) -> int:
+        """Samples per frame of the features. Raises `ConfigError` where there are none."""
+        if self.features is None:
+            raise ConfigError("features: this model is driven by none")
+        return self.features.hop
+
+    @property
+    def frame_reach(self) -> int:
+        """Frames to each side of one that the frame network sees."""
+        return POOLED_FRAMES if self.frame_network == "parallel" else 2 * (PLAIN_TAPS // 2)
+
+    @property
+    def branch_channels(self) -> int:
+        """Channels of each parallel branch of the frame network: with 80 bands it then costs as much as a plain one."""
+        return self.frame_channels // 4
 
     @property
     def gate(self) -> int:
@@ -101,20 +210,37 @@ class ModelConfig:
         return 1 + (self.kernel_size - 1) * sum(self.dilations)
 
     @property
+    def seen(self) -> int:
+        """Samples that can change a prediction: the receptive field, and what a linear predictor sees before it."""
+        return self.receptive_field + (self.linear_prediction + 1 if self.linear_prediction else 0)
+
+    @property
     def receptive_field_ms(self) -> float:
         """The same in milliseconds at the model's rate."""
         return 1000 * self.receptive_field / self.sample_rate
 
     @property
     def output_channels(self) -> int:
-        """Channels A that the head makes for every sample."""
-        return MU_LAW_CODES
+        """Channels A that the head makes for every sample: logits, or weights, means and log scales."""
+        return {"mulaw": MU_LAW_CODES, "logistic": 3 * self.mixtures, "gaussian": 2}[self.output]
+
+    @property
+    def parts(self) -> int:
+        """Parts of a 16-bit output's distribution: its means and log scales are so many each."""
+        return self.mixtures if self.output == "logistic" else 1
+
+    @property
+    def input_rows(self) -> int:
+        """Rows of the embedding: one for each code, or for each number that a 16-bit model is given per sample."""
+        if self.output == "mulaw":
+            return MU_LAW_CODES
+        return PREDICTED_INPUTS if self.linear_prediction else SCALAR_INPUTS
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Every tensor of the network: its name in `WaveNet.state_dict()` and in the model file, and its shape."""
         residual, gate, skip = self.residual_channels, self.gate, self.skip_channels
-        shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (MU_LAW_CODES, residual)}
+        shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (self.input_rows, residual)}
         for layer in range(self.layers):
             shapes[f"layers.{layer}.dilated.weight"] = (self.kernel_size, 2 * gate, residual)
             shapes[f"layers.{layer}.dilated.bias"] = (2 * gate,)
@@ -127,7 +253,30 @@ class ModelConfig:
         shapes["head.hidden.bias"] = (self.head,)
         shapes["head.output.weight"] = (self.output_channels, self.head)
         shapes["head.output.bias"] = (self.output_channels,)
+        if self.speakers:
+            shapes["conditioning.speaker.weight"] = (len(self.speakers), self.speaker_channels)
+            shapes["conditioning.from_speaker.weight"] = (self.layers * 2 * gate, self.speaker_channels)
+        if self.features is not None:
+            shapes |= {f"conditioning.frames.{name}": shape for name, shape in self._frame_shapes().items()}
+            shapes["conditioning.from_frames.weight"] = (self.layers * 2 * gate, self.frame_channels)
         return shapes
+
+    def _frame_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Tensors of the frame network; convolutions are [taps, outputs, inputs]."""
+        bands, width, branch = typing.cast(MelConfig, self.features).bands, self.frame_channels, self.branch_channels
+        if self.frame_network == "plain":
+            return {
+                "first.weight": (PLAIN_TAPS, width, bands),
+                "first.bias": (width,),
+                "second.weight": (PLAIN_TAPS, width, width),
+                "second.bias": (width,),
+            }
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name in ("point", *(f"rate_{rate}" for rate in PARALLEL_RATES), "pooled"):
+            taps = PLAIN_TAPS if name.startswith("rate") else 1
+            shapes |= {f"{name}.weight": (taps, branch, bands), f"{name}.bias": (branch,)}
+        branches = 2 + len(PARALLEL_RATES)
+        return shapes | {"joined.weight": (1, width, branches * branch), "joined.bias": (width,)}
 
     @property
     def parameters(self) -> int:
@@ -136,9 +285,18 @@ class ModelConfig:
 
     @property
     def macs_per_sample(self) -> int:
-        """Multiply-adds per sample with cached queues: every weight once, but the embedding, which is a look-up."""
+        """Multiply-adds per sample with cached queues: every weight once, but the embedding, which is a look-up.
+
+        What is done once per frame, or once per speaker, is not in it: see `macs_per_frame`.
+        """
         weights = (name for name in self.shapes if name.endswith(".weight") and name != "embedding.weight")
-        return sum(math.prod(self.shapes[name]) for name in weights)
+        return sum(math.prod(self.shapes[name]) for name in weights if not name.startswith("conditioning."))
+
+    @property
+    def macs_per_frame(self) -> int:
+        """Multiply-adds per frame of the features: the frame network, and its projection into every layer's gates."""
+        weights = (name for name in self.shapes if name.startswith(("conditioning.frames.", "conditioning.from_frames")))
+        return sum(math.prod(self.shapes[name]) for name in weights if name.endswith(".weight"))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON or TOML."""
@@ -153,6 +311,7 @@ class DataConfig:
     trim_db: float = 0.0  # cut ends that lie this far below the clip's peak; 0 keeps every sample
     join: bool = False  # go on with another clip where one ends, instead of padding
     edge_silence: float = -1.0  # seconds of silence kept at clip ends in training crops; negative keeps all
+    speakers: str = ""  # "folders": the first-level sub-folders name them; FILE.csv: path,speaker; "": one voice
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -237,6 +396,12 @@ def _check_types(config: Any) -> None:
         if not isinstance(value, plain) or (isinstance(value, bool) and bool not in plain):
             names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in plain if kind is not types.NoneType)
             raise ConfigError(f"{field.name} = {value!r}: expected {names}")
+
+
+def _check_choice(config: Any, name: str, known: tuple[str, ...]) -> None:
+    value = getattr(config, name)
+    if value not in known:
+        raise ConfigError(f"{name} = {value!r}: unknown{suggest(value, known)}; known: {', '.join(known)}")
 
 
 def _check_range(config: Any, name: str, low: float, high: float) -> None:

@@ -1,4 +1,6 @@
-"""From logits and a coin to a code: temperature, top-k, top-p, inverse of the cumulative distribution. NumPy only.
+"""From what the network says and a coin to a code: temperature, top-k, top-p, inverse of the cumulative distribution.
+
+NumPy only. `sample` draws from logits, `sample_continuous` from the distributions of 16-bit sound.
 
 The coin is an argument, so every engine draws alike. All arithmetic here is float64; what is left are the logits
 themselves. Engines, and batch sizes, add in different orders, so that their float32 logits differ in the last bits.
@@ -12,14 +14,20 @@ import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from wavenet.pcm import FULL_SCALE
+
 GREEDY_BELOW = 1e-9  # colder is argmax: a logit would have to be within 1e-7 of the best one to be drawn at all
 MASS_ROUNDING = 1e-9  # top-p: a set this close to the wanted mass has reached it; rounding adds no further code
 
+
+LEAST_LOG_SCALE, MOST_LOG_SCALE = -14.0, 8.0  # of a 16-bit distribution, in full scale: 1/18 of half a step
+LEAST_TAIL = 2.0**-53  # a coin is no nearer to 0 or 1: the quantiles there are finite
 
 MAX_STREAMS = 65_536  # side by side; more is a typing error
 
@@ -94,6 +102,55 @@ def sample(logits: ArrayLike, coins: ArrayLike, sampling: Sampling) -> NDArray[n
     total = cumulative[:, -1]  # [B]
     # coin < 1 makes coin * total < total in floating point too, so there always is a code above the coin
     return (cumulative > (np.asarray(coins) * total)[:, np.newaxis]).argmax(axis=1)
+
+
+def sample_continuous(output: str, numbers: ArrayLike, coins: ArrayLike, sampling: Sampling) -> NDArray[np.int64]:
+    """16-bit codes [B] (int64) for the numbers [B, A] of a "logistic" or "gaussian" output and coins [B].
+
+    The coin first picks the part of the mixture, as `sample` picks a code; where it lies within that part's share is
+    then uniform again, and the quantile there is the sample. The temperature divides the weights' logits and multiplies
+    the scales. top_p keeps the middle of each part, which holds that share of it; a top_k there cannot be.
+    """
+    values = np.array(numbers, dtype=np.float64)
+    _check_finite(values)
+    check_continuous(sampling)
+    drawn = [_quantile(output, row, coin, sampling) for row, coin in zip(values, np.asarray(coins), strict=True)]
+    return np.clip(np.rint(np.array(drawn) * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int64)
+
+
+def check_continuous(sampling: Sampling) -> None:
+    """Raises `ValueError` for options that 16-bit outputs have not."""
+    if sampling.top_k is not None:
+        raise ValueError("top_k: a 16-bit output has no list of codes to choose from; use temperature or top_p")
+
+
+def _quantile(output: str, numbers: NDArray[np.float64], coin: float, sampling: Sampling) -> float:
+    """The sample, in full scale, of one stream's numbers [A]."""
+    if output == "gaussian":
+        mean, log_scale = numbers.tolist()
+    else:
+        logits, means, log_scales = numbers.reshape(3, -1)
+        part, coin = _pick(logits, coin, sampling)
+        mean, log_scale = means[part], log_scales[part]
+    if sampling.greedy:
+        return float(mean)
+    if sampling.top_p is not None:
+        coin = 0.5 + (coin - 0.5) * sampling.top_p
+    coin = min(max(coin, LEAST_TAIL), 1 - LEAST_TAIL)
+    quantile = NormalDist().inv_cdf(coin) if output == "gaussian" else math.log(coin / (1 - coin))
+    scale = math.exp(min(max(log_scale, LEAST_LOG_SCALE), MOST_LOG_SCALE))
+    return float(mean + sampling.temperature * scale * quantile)
+
+
+def _pick(logits: NDArray[np.float64], coin: float, sampling: Sampling) -> tuple[int, float]:
+    """The part of a mixture that a coin picks, and where in its share, from 0 to 1, the coin lies."""
+    if sampling.greedy:
+        return int(logits.argmax()), 0.5
+    cumulative = np.add.accumulate(np.exp((logits - logits.max()) / sampling.temperature))
+    wanted = coin * cumulative[-1]
+    part = int((cumulative > wanted).argmax())
+    before = cumulative[part - 1] if part else 0.0
+    return part, float((wanted - before) / (cumulative[part] - before))
 
 
 def _truncate(weights: NDArray[np.float64], sampling: Sampling) -> None:

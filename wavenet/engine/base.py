@@ -13,8 +13,9 @@ from typing import Generic, NoReturn, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wavenet.config import MU_LAW_CODES, ModelConfig
-from wavenet.mulaw import SILENCE
+from wavenet.codes import codes_of
+from wavenet.conditions import Conditioner, Conditions, Course
+from wavenet.config import ModelConfig
 from wavenet.sampling import Sampling
 
 
@@ -23,18 +24,20 @@ class EngineUnavailable(RuntimeError):
 
 
 class State(ABC):
-    """Where B streams stand: the last code of each, which is the network's next input, and the engine's queues.
+    """Where B streams stand: the last code of each, the network's next input; what they are told; the engine's queues.
 
     codes: int64 [B], the last sample of every stream; silence before the first. Always the same array, written in
         place, so that an engine may keep its address.
     position: samples made or primed so far, the same for all streams.
+    course: what a conditioned network is told, and when; None for another network.
     """
 
-    def __init__(self, streams: int) -> None:
+    def __init__(self, streams: int, silence: int, course: Course | None) -> None:
         if streams < 1:
             raise ValueError(f"streams = {streams}: at least one is needed")
-        self.codes: NDArray[np.int64] = np.full(streams, SILENCE, dtype=np.int64)
+        self.codes: NDArray[np.int64] = np.full(streams, silence, dtype=np.int64)
         self.position = 0
+        self.course = course
 
     @property
     def streams(self) -> int:
@@ -62,17 +65,25 @@ class Engine(ABC, Generic[S]):
     precision = "f32"
     config: ModelConfig
     threads: int | None  # at most; None: the process's setting
+    conditioner: Conditioner | None  # of a conditioned network
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an engine lives in its process: its model can be saved, it is not pickled")
 
     @abstractmethod
-    def new_state(self, streams: int = 1) -> S:
-        """The state before the first sample: queues of zeros, and silence as the first input."""
+    def new_state(self, streams: int = 1, conditions: Conditions | None = None) -> S:
+        """The state before the first sample: queues of zeros, and silence as the first input.
+
+        conditions: what a conditioned network is told (`conditions_of`); `state.course.change` tells it otherwise.
+        Raises `ValueError` where they are missing, or are for another number of streams.
+        """
 
     @abstractmethod
     def generate(self, state: S, coins: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
-        """Draw the next codes [B, n] with the coins [B, n] and advance the state by n samples."""
+        """Draw the next codes [B, n] with the coins [B, n] and advance the state by n samples.
+
+        Here, in `logits` and in `prime`: raises `ValueError` where the features end before, and changes nothing.
+        """
 
     @abstractmethod
     def logits(self, state: S, codes: ArrayLike) -> NDArray[np.float32]:
@@ -85,6 +96,23 @@ class Engine(ABC, Generic[S]):
     @abstractmethod
     def prime(self, state: S, codes: ArrayLike) -> None:
         """Feed the given codes [B, T]: the state that `logits` leaves, without the cost of the logits."""
+
+    def course_of(self, streams: int, conditions: Conditions | None) -> Course | None:
+        """The course of a new state. Raises `ValueError` as `new_state` does."""
+        if self.conditioner is None:
+            if conditions is not None and (conditions.speaker is not None or conditions.features is not None):
+                raise ValueError("this model is not conditioned: leave speaker and features out")
+            return None
+        given = conditions or Conditions()
+        for name, array, needed in (
+            ("speaker", given.speaker, bool(self.config.speakers)),
+            ("features", given.features, self.config.features is not None),
+        ):
+            if (array is not None) != needed:
+                raise ValueError(f"{name}: {'needed by' if needed else 'not known to'} this model")
+            if array is not None and len(array) != streams:
+                raise ValueError(f"{name}: for {len(array)} streams, not {streams}")
+        return Course(self.conditioner, given)
 
     def checked_coins(self, state: State, coins: ArrayLike) -> NDArray[np.float64]:
         """Coins as float64 [B, n]. Raises `ValueError` for another shape or a coin outside [0, 1)."""
@@ -102,6 +130,5 @@ class Engine(ABC, Generic[S]):
             raise ValueError(f"codes must be [{state.streams}, T], one row per stream, not {list(array.shape)}")
         if not np.issubdtype(array.dtype, np.integer):
             raise ValueError(f"codes must be whole numbers, not {array.dtype}")
-        if array.size and (array.min() < 0 or array.max() >= MU_LAW_CODES):
-            raise ValueError(f"codes must lie between 0 and {MU_LAW_CODES - 1}")
+        codes_of(self.config.output).check(array)
         return array.astype(np.int64)

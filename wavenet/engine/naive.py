@@ -6,25 +6,27 @@ queues (Le Paine et al., "Fast Wavenet Generation Algorithm", 2016) make it grow
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from wavenet.conditions import Conditions, Course
 from wavenet.engine.base import State
 from wavenet.engine.stepped import SteppedEngine, fed_codes
 
 
 class HistoryState(State):
-    """The inputs so far, at most a receptive field of them; fewer stand for a clip that began with empty queues."""
+    """The inputs so far, at most those that matter; fewer stand for a clip that began with empty queues."""
 
-    def __init__(self, streams: int) -> None:
-        super().__init__(streams)
+    def __init__(self, streams: int, silence: int, course: Course | None) -> None:
+        super().__init__(streams, silence, course)
+        self.silence = silence
         self.history: NDArray[np.int64] = np.empty((streams, 0), dtype=np.int64)
 
     def copy(self) -> Self:
-        other = type(self)(self.streams)
+        other = type(self)(self.streams, self.silence, self.course and self.course.copy())
         other.codes[:] = self.codes
         other.position, other.history = self.position, self.history.copy()
         return other
@@ -35,22 +37,30 @@ class NaiveEngine(SteppedEngine[HistoryState]):
 
     name = "naive"
 
-    def new_state(self, streams: int = 1) -> HistoryState:
-        return HistoryState(streams)
+    def new_state(self, streams: int = 1, conditions: Conditions | None = None) -> HistoryState:
+        return HistoryState(streams, self.silence, self.course_of(streams, conditions))
 
     def step(self, state: HistoryState) -> NDArray[np.float32]:
         self._remember(state, state.codes[:, None])
-        logits = self.model(torch.from_numpy(state.history).to(self.device))[:, -1]  # [B, A]
+        speaker, local = None, None
+        if state.course is not None:
+            speaker, local = (self._tensor(part) for part in vars(state.course.conditions).values())
+        first = state.position - state.history.shape[1]
+        logits = self.model(torch.from_numpy(state.history).to(self.device), speaker, local, first)[:, -1]  # [B, A]
         return logits.cpu().numpy()
 
     def prime(self, state: HistoryState, codes: ArrayLike) -> None:
         codes = self.checked_codes(state, codes)
+        self.check_course(state, codes.shape[1])
         if codes.shape[1]:
             self._remember(state, fed_codes(state.codes, codes))
             state.codes[:] = codes[:, -1]
 
+    def _tensor(self, array: NDArray[Any] | None) -> torch.Tensor | None:
+        return None if array is None else torch.from_numpy(array).to(self.device)
+
     def _remember(self, state: HistoryState, inputs: NDArray[np.int64]) -> None:
-        """Append inputs [B, T]; older than the receptive field is forgotten."""
+        """Append inputs [B, T]; older than the network can see is forgotten."""
         joined = np.concatenate([state.history, inputs], axis=1)
-        state.history = np.ascontiguousarray(joined[:, -self.config.receptive_field :])
+        state.history = np.ascontiguousarray(joined[:, -self.config.seen :])
         state.position += inputs.shape[1]

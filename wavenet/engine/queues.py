@@ -16,6 +16,8 @@ rearrangements of the weights, made once by `PackedWeights`, save half of them:
    tap W of the next layer is folded into it: [W x'; x'] = [[W Q, W], [Q, 1]] [z; x].
 3. The embedding is only ever read through layer 0, so its table holds [W_0 x; x].
 
+What a conditioned network is told takes the place of the biases, blended sample by sample from the rows of two frames.
+
 Nothing is allocated per sample: all buffers belong to the state, and a step is a fixed list of calls on them.
 """
 
@@ -31,10 +33,12 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from wavenet.conditions import Conditions, Course, Told, blend
 from wavenet.config import ModelConfig
 from wavenet.engine.base import State
 from wavenet.engine.stepped import SteppedEngine, fed_codes
-from wavenet.mulaw import SILENCE
+from wavenet.pcm import FULL_SCALE
+from wavenet.prediction import Predictor
 
 # Products of one to three rows add in another order than larger ones. With idle rows beside a few streams, a stream is
 # the same to the last bit alone and in a batch, which costs a single stream a third of its speed.
@@ -48,12 +52,14 @@ class PackedWeights:
     """The network's weights as a step reads them. A row of `work` has the width W = 2G + R: [a | b | x]."""
 
     folded: bool  # whether `onward` makes a whole row, or x only, which `now` then takes to a and b
-    table: Tensor  # [256, W]: what each input code adds to layer 0's row
+    table: Tensor  # [256, W]: what each input code, or each number of a 16-bit input, adds to layer 0's row
     past: Tensor  # [K-1, L, R, W]: from the past inputs, tap 0 (the oldest) first; adds nothing to the x part
     bias: Tensor  # [L, 1, W]
     onward: list[Tensor]  # L-1 times [W or R, G+R]: from [z; x] of a layer to the next one's row or x
     now: list[Tensor]  # L-1 times [2G, R]: current tap of layers 1, 2, ...
     skip: Tensor  # [S, L*G]
+    halves: Tensor  # [2G]: what the gates' sums are scaled by
+    folds: Tensor  # [L, 1, 2G]: the part of the gates' bias that is not their own
 
     def __init__(self, config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
         weights = {name: tensor.double() for name, tensor in tensors.items()}  # rounded to float32 once, at the end
@@ -78,6 +84,8 @@ class PackedWeights:
         self.table = torch.cat([table @ taps[0][-1].t(), table], dim=1).float()
         self.past = F.pad(past, (0, width - 2 * gate)).float().contiguous()
         self.bias = torch.stack(rows)[:, None].float()
+        self.halves = halves.float()
+        self.folds = (torch.stack(rows)[:, : 2 * gate] - torch.stack(biases))[:, None].float()
         self.skip = (weights["skip.weight"] / 2).float()
 
 
@@ -109,24 +117,32 @@ class QueueState(State):
     [t | 2z | x] after it.
     """
 
-    def __init__(self, engine: QueueEngine, streams: int) -> None:
-        super().__init__(streams)
+    def __init__(self, engine: QueueEngine, streams: int, course: Course | None) -> None:
+        super().__init__(streams, engine.silence, course)
         config, device = engine.config, engine.device
         self.engine = engine
         rows = max(streams, LEAST_ROWS)
-        self.inputs = np.full(rows, SILENCE)
+        self.inputs = np.full(rows, engine.silence)
         self.codes = self.inputs[:streams]
         self.ring = torch.zeros(engine.slots.total, rows, config.residual_channels, device=device)
         self.clock = -engine.slots.lags
         self.work = torch.empty(config.layers, rows, 2 * config.gate + config.residual_channels, device=device)
         self.logits = torch.empty(rows, config.output_channels, device=device)
+        self.numbers = torch.zeros(rows, config.input_rows if config.output != "mulaw" else 0)  # 16-bit input
+        self.predictor = Predictor(streams, config.linear_prediction) if config.linear_prediction else None
+        self.bias = engine.packed.bias
+        self.told: Told | None = None  # the chunk that `frames` were made of
+        if course is not None:
+            self.bias = self.bias.repeat(1, rows, 1)  # [L, B, W]
         self.calls = [*self._begin_rows(), *self._layers(), *self._store(), *self._head()]
 
     def copy(self) -> Self:
         with self.engine.running():
-            other = type(self)(self.engine, self.streams)
+            other = type(self)(self.engine, self.streams, self.course and self.course.copy())
             other.ring.copy_(self.ring)
             other.clock.copy_(self.clock)
+        if self.predictor is not None:
+            other.predictor = self.predictor.copy()
         other.codes[:] = self.codes
         other.position = self.position
         return other
@@ -136,20 +152,60 @@ class QueueState(State):
         slots, packed = self.engine.slots, self.engine.packed
         due = torch.empty_like(self.clock)  # [K-1, L] slots of the past taps
         past = self.ring.new_empty(*due.shape, *self.ring.shape[1:])  # [K-1, L, B, R]
-        codes = torch.from_numpy(self.inputs).to(self.ring.device)
         added = self.work.new_empty(self.work.shape[1:])  # [B, W]
         self.oldest = due[0]  # [L] these slots are read first and then take the new inputs
+        if self.engine.config.output == "mulaw":
+            codes = torch.from_numpy(self.inputs).to(self.ring.device)
+            read = [
+                partial(codes.copy_, torch.from_numpy(self.inputs)),  # on the CPU both are the same memory
+                partial(torch.index_select, packed.table, 0, codes, out=added),
+            ]
+        else:
+            numbers = self.numbers.to(self.ring.device)
+            read = [partial(numbers.copy_, self.numbers), partial(torch.mm, numbers, packed.table, out=added)]
         return [
-            partial(codes.copy_, torch.from_numpy(self.inputs)),  # on the CPU both are the same memory
             partial(torch.remainder, self.clock, slots.sizes, out=due),
             partial(due.add_, slots.first),
             partial(self.clock.add_, 1),
             partial(torch.index_select, self.ring, 0, due.view(-1), out=past.view(-1, *self.ring.shape[1:])),
-            partial(torch.baddbmm, packed.bias, past[0], packed.past[0], out=self.work),
+            partial(torch.baddbmm, self.bias, past[0], packed.past[0], out=self.work),
             *(partial(self.work.baddbmm_, past[tap], packed.past[tap]) for tap in range(1, len(past))),
-            partial(torch.index_select, packed.table, 0, codes, out=added),
+            *read,
             partial(self.work[0].add_, added),
         ]
+
+    def listen(self) -> None:
+        """Bring the biases, and the numbers that a 16-bit network is given, to the next sample."""
+        told = None
+        if self.course is not None:
+            told = self.course.told(self.position)
+            self._tell(told)
+        if self.engine.config.output == "mulaw":
+            return
+        last = self.codes / FULL_SCALE
+        given = last[:, None] if self.predictor is None else self.predictor.next(last, self.predictors(told))
+        self.numbers[: self.streams] = torch.from_numpy(np.asarray(given, np.float32))
+
+    def predictors(self, told: Told | None) -> NDArray[np.float64]:
+        """The predictor's rows [B, order + 2] for the next sample."""
+        assert told is not None and told.predictors is not None
+        return told.predictors[:, self.offset() // self.engine.config.hop]
+
+    def offset(self) -> int:
+        """Where in its chunk the next sample lies."""
+        assert self.engine.conditioner is not None
+        return self.position % (self.engine.conditioner.samples or 1)
+
+    def _tell(self, told: Told) -> None:
+        gates = self.bias[:, : self.streams, : 2 * self.engine.config.gate]  # [L, B, 2G]
+        if told is not self.told:
+            self.frames = self.engine.told_rows(told)  # [CHUNK + 2 or 1, L, B, 2G]
+            self.told = told
+            if len(self.frames) == 1:
+                gates.copy_(self.frames[0])
+        if len(self.frames) > 1:
+            frame, along = blend(self.offset(), self.engine.config.hop)
+            torch.lerp(self.frames[frame], self.frames[frame + 1], along, out=gates)
 
     def _layers(self) -> list[Callable[[], Any]]:
         packed, gate = self.engine.packed, self.engine.config.gate
@@ -202,15 +258,22 @@ class QueueEngine(SteppedEngine[QueueState]):
         self.packed = PackedWeights(config, self.model.state_dict())
         self.slots = Slots(config, self.device)
 
-    def new_state(self, streams: int = 1) -> QueueState:
+    def new_state(self, streams: int = 1, conditions: Conditions | None = None) -> QueueState:
         with self.running():
-            return QueueState(self, streams)
+            return QueueState(self, streams, self.course_of(streams, conditions))
 
     def step(self, state: QueueState) -> NDArray[np.float32]:
+        state.listen()
         for call in state.calls:
             call()
         state.position += 1
-        return state.logits[: state.streams].numpy(force=True)
+        numbers = state.logits[: state.streams].numpy(force=True)
+        return numbers if state.predictor is None else state.predictor.shifted(numbers, self.config.parts)
+
+    def told_rows(self, told: Told) -> Tensor:
+        """A chunk's rows as a step reads them: [CHUNK + 2 or 1, L, B, 2G], in the place of the gates' biases."""
+        rows = torch.from_numpy(told.rows).to(self.device).permute(1, 2, 0, 3)  # [F, L, B, 2G]
+        return torch.addcmul(self.packed.folds, rows, self.packed.halves)
 
     def prime(self, state: QueueState, codes: ArrayLike) -> None:
         """One parallel pass through the model's own layers, each reading on from what its queue holds.
@@ -220,22 +283,53 @@ class QueueEngine(SteppedEngine[QueueState]):
         """
         codes = self.checked_codes(state, codes)
         samples = codes.shape[1]
+        self.check_course(state, samples)
         if not samples:
             return
-        inputs = fed_codes(state.codes, codes)[:, -self.config.receptive_field :]  # [B, N]
+        inputs = fed_codes(state.codes, codes)[:, -self.config.seen :]  # [B, N]
         end = state.position + samples
         start = end - inputs.shape[1]
         with self.running():
-            rows = self.model.embed(torch.from_numpy(inputs).to(self.device))  # [N*B, R], time first
+            rows, told = self._heard(state, inputs, start)
             for index, layer in enumerate(self.model.layers):
                 queue = state.ring[self.slots.of_layer(index, start), : state.streams].flatten(0, 1)  # [size*B, R]
                 joined = torch.cat([queue, rows])
                 newest = joined[-len(queue) :].unflatten(0, (-1, state.streams))  # [size, B, R]
                 state.ring[self.slots.of_layer(index, end), : state.streams] = newest
-                rows = layer(joined, state.streams)[0][len(queue) :]
+                added = None
+                if told is not None:  # nothing is read off the rows of the queue
+                    added = torch.cat([torch.zeros(len(queue), told.shape[-1], device=self.device), told[index]])
+                rows = layer(joined, state.streams, added)[0][len(queue) :]
             state.clock.add_(samples)
         state.codes[:] = codes[:, -1]
         state.position = end
+
+
+    def _heard(self, state: QueueState, inputs: NDArray[np.int64], start: int) -> tuple[Tensor, Tensor | None]:
+        """The first layer's rows [N*B, R] for inputs [B, N] from `start` on, and what layers are told, [L, N*B, 2G]."""
+        state.position = start
+        told, given = [], []
+        if state.predictor is not None:
+            if start > 0 and inputs.shape[1] == self.config.seen:  # what lies between was not heard
+                state.predictor = Predictor(state.streams, self.config.linear_prediction)
+        for last in inputs.T if self.conditioner is not None else ():
+            assert state.course is not None
+            chunk = state.course.told(state.position)
+            if len(chunk.rows[0]) > 1:
+                frame, along = blend(state.offset(), self.config.hop)
+                told.append((1 - along) * chunk.rows[:, frame] + along * chunk.rows[:, frame + 1])  # [B, L, 2G]
+            else:
+                told.append(chunk.rows[:, 0])
+            if state.predictor is not None:
+                given.append(state.predictor.next(last / FULL_SCALE, state.predictors(chunk)))  # [B, 3]
+            state.position += 1
+        layers = None
+        if told:
+            layers = torch.from_numpy(np.stack(told, axis=0)).to(self.device).float()  # [N, B, L, 2G]
+            layers = layers.permute(2, 0, 1, 3).flatten(1, 2)
+        if given:
+            return torch.from_numpy(np.concatenate(given)).to(self.device) @ self.model.embedding.weight, layers
+        return self.model.embed(torch.from_numpy(inputs).to(self.device)), layers
 
 
 def _add_product(target: Tensor, source: Tensor, weight: Tensor) -> Callable[[], Tensor]:

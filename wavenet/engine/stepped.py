@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from wavenet.codes import codes_of
+from wavenet.conditions import Conditioner
 from wavenet.config import ModelConfig
 from wavenet.engine.base import Engine, S
 from wavenet.model import WaveNet
-from wavenet.sampling import Sampling, sample
+from wavenet.sampling import Sampling, sample, sample_continuous
 
 
 class SteppedEngine(Engine[S]):
@@ -35,6 +37,10 @@ class SteppedEngine(Engine[S]):
         self.model.load_state_dict(copies, assign=True)
         self.model.eval().requires_grad_(False)
         self.device = self.model.embedding.weight.device
+        self.silence = codes_of(config.output).silence
+        self.conditioner = None
+        if config.conditioned:
+            self.conditioner = Conditioner(config, {name: value.numpy(force=True) for name, value in copies.items()})
 
     @abstractmethod
     def step(self, state: S) -> NDArray[np.float32]:
@@ -45,20 +51,33 @@ class SteppedEngine(Engine[S]):
 
     def generate(self, state: S, coins: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
         coins = self.checked_coins(state, coins)
+        self.check_course(state, coins.shape[1])
         codes = np.empty(coins.shape, dtype=np.int64)
         with self.running():
             for t in range(coins.shape[1]):
-                state.codes[:] = codes[:, t] = sample(self.step(state), coins[:, t], sampling)
+                state.codes[:] = codes[:, t] = self.draw(self.step(state), coins[:, t], sampling)
         return codes
 
     def logits(self, state: S, codes: ArrayLike) -> NDArray[np.float32]:
         codes = self.checked_codes(state, codes)
+        self.check_course(state, codes.shape[1])
         logits = np.empty((*codes.shape, self.config.output_channels), dtype=np.float32)
         with self.running():
             for t in range(codes.shape[1]):
                 logits[:, t] = self.step(state)
                 state.codes[:] = codes[:, t]
         return logits
+
+    def draw(self, numbers: NDArray[np.float32], coins: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
+        """The codes [B] that coins [B] draw from what the network says, [B, A]."""
+        if self.config.output == "mulaw":
+            return sample(numbers, coins, sampling)
+        return sample_continuous(self.config.output, numbers, coins, sampling)
+
+    def check_course(self, state: S, samples: int) -> None:
+        """Raises `ValueError` where the features end before these samples do."""
+        if state.course is not None:
+            state.course.check(state.position, samples)
 
     @contextmanager
     def running(self) -> Iterator[None]:
