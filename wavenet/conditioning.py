@@ -53,9 +53,7 @@ class Conditioning(nn.Module):
                 cast(FrameConv, part).reset_parameters()
             nn.init.normal_(self.from_frames.weight, std=0.5 / math.sqrt(self.config.frame_channels))
 
-    def forward(
-        self, speaker: Tensor | None, local: Tensor | None, streams: int, first: int, samples: int
-    ) -> Added:
+    def forward(self, speaker: Tensor | None, local: Tensor | None, streams: int, first: int, samples: int) -> Added:
         """What B = `streams` are told at the `samples` positions from `first` on; see `WaveNet.forward`."""
         self._check(speaker, local, streams, first)
         if local is None:

@@ -295,7 +295,9 @@ class ModelConfig:
     @property
     def macs_per_frame(self) -> int:
         """Multiply-adds per frame of the features: the frame network, and its projection into every layer's gates."""
-        weights = (name for name in self.shapes if name.startswith(("conditioning.frames.", "conditioning.from_frames")))
+        weights = (
+            name for name in self.shapes if name.startswith(("conditioning.frames.", "conditioning.from_frames"))
+        )
         return sum(math.prod(self.shapes[name]) for name in weights if name.endswith(".weight"))
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,18 +1,21 @@
-"""A folder of recordings -> a cache that is decoded once -> random crops of mu-law codes."""
+"""A folder of recordings -> a cache that is decoded once -> random crops of codes, with the sound around them."""
 
 from __future__ import annotations
 
+import csv
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wavenet import audio, mulaw
+from wavenet import codes as alphabets
 from wavenet.cache import CHANGED, Cache, DatasetError, Loader, Progress, cache_folder, update, walk
 from wavenet.config import DataConfig
 
@@ -24,13 +27,23 @@ _CODES = mulaw.encode(np.arange(2**16, dtype=np.uint16).view(np.int16) / np.floa
 
 
 class Clips:
-    """Recordings in memory-mapped sound: clip i is samples[offsets[i] : offsets[i] + lengths[i]]."""
+    """Recordings in memory-mapped sound: clip i is samples[offsets[i] : offsets[i] + lengths[i]].
+
+    speakers: who speaks in each, [n] names; None where that is not known.
+    """
 
     def __init__(
-        self, samples: NDArray[np.int16], offsets: NDArray[np.int64], lengths: NDArray[np.int64], rate: int
+        self,
+        samples: NDArray[np.int16],
+        offsets: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        rate: int,
+        speakers: Sequence[str] | None = None,
     ) -> None:
         self.samples, self.offsets, self.lengths, self.rate = samples, offsets, lengths, rate  # int16 [all], [n], [n]
+        self.speakers = speakers
         self._ends: dict[int, NDArray[np.int64]] = {}
+        self._spoken: dict[str, NDArray[np.int64]] = {}
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -48,9 +61,15 @@ class Clips:
         offset, length = int(self.offsets[i]), int(self.lengths[i])
         return self.samples[offset : offset + length]
 
-    def codes(self, i: int) -> NDArray[np.uint8]:
-        """Mu-law codes of clip i, uint8 [length]."""
-        return _encode(self.clip(i))
+    def codes(self, i: int, codes: alphabets.Codes = alphabets.MU_LAW) -> NDArray[Any]:
+        """Codes of clip i, [length]: uint8 for mu-law, int16 for 16-bit ones."""
+        return _encode(self.clip(i), codes)
+
+    def of_speaker(self, name: str) -> NDArray[np.int64]:
+        """The clips of one speaker; kept for the next call."""
+        if name not in self._spoken:
+            self._spoken[name] = np.flatnonzero([name == speaker for speaker in self.speakers or ()])
+        return self._spoken[name]
 
     def cumulative(self, margin: int) -> NDArray[np.int64]:
         """Running sum over the clips of the crop positions they offer, int64 [n]; kept for the next call.
@@ -62,50 +81,81 @@ class Clips:
         return self._ends[margin]
 
 
-def crops(
-    clips: Clips, batch: int, crop: int, rng: np.random.Generator, join: bool = False
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Draw random crops: inputs, targets (mu-law codes) and mask, each [batch, crop].
+class Crops(NamedTuple):
+    """Random crops, B rows of T samples."""
 
-    Inputs are the targets one sample later. The first input is the sample before the crop, at a clip's start silence.
-    The mask is False where a target is padding, which the loss leaves out. Every sample of every clip is equally
+    inputs: NDArray[np.int64]  # [B, T]: the targets one sample later, as codes
+    targets: NDArray[np.int64]  # [B, T]
+    mask: NDArray[np.bool_]  # [B, T]: False where a target is padding, which the loss leaves out
+    sound: NDArray[np.int16]  # [B, margin + T + margin]: the same sound, and what lies around it
+    bounds: NDArray[np.int64]  # [B, 2]: where in `sound` the recordings begin and end; beyond is silence
+    clips: NDArray[np.int64]  # [B]: the clip that each row begins in
+
+
+def crops(
+    clips: Clips,
+    batch: int,
+    crop: int,
+    rng: np.random.Generator,
+    join: bool = False,
+    codes: alphabets.Codes = alphabets.MU_LAW,
+    margin: int = 1,
+) -> Crops:
+    """Draw random crops of T = `crop` samples, with at least one sample of `margin` around them.
+
+    The first input is the sample before the crop, at a clip's start silence. Every sample of every clip is equally
     likely to be a target, the first and the last included:
 
         join=False  |--clip--|    a window slides over the clip from beyond its start to beyond its end, and the crop
                    [===]   [===]  is what both share, at the front of its row, the rest padded with silence. A clip
                                   shorter than a crop is always heard whole.
         join=True   |--clip--|-another-|  a uniform start in the clip; where it ends another one, drawn with equal
-                          [=======]       chances, goes on from its first sample, as clips are played one by one.
+                          [=======]       chances and of the same speaker, goes on from its first sample, as clips are
+                                          played one by one.
 
     Raises `ValueError` when there are no clips.
     """
     if not len(clips):
         raise ValueError("there are no clips to draw crops from")
-    inputs = np.full((batch, crop), mulaw.SILENCE, np.int64)  # [B, T]
-    targets = np.full((batch, crop), mulaw.SILENCE, np.int64)  # [B, T]
-    mask = np.zeros((batch, crop), np.bool_)  # [B, T]
-    margin = 0 if join else crop - 1  # positions before a clip's start from which a window still reaches into it
-    ends = clips.cumulative(margin)
+    size = margin + crop + margin
+    sound = np.zeros((batch, size), np.int16)
+    bounds = np.zeros((batch, 2), np.int64)
+    filled = np.zeros(batch, np.int64)  # samples of each crop that are no padding
+    drawn = np.zeros(batch, np.int64)
+    beyond = 0 if join else crop - 1  # positions before a clip's start from which a window still reaches into it
+    ends = clips.cumulative(beyond)
     for row, position in enumerate(rng.integers(0, ends[-1], size=batch)):
-        i = int(np.searchsorted(ends, position, side="right"))
+        i = drawn[row] = int(np.searchsorted(ends, position, side="right"))
         length = int(clips.lengths[i])
-        start = int(position - (ends[i - 1] if i else 0)) - margin  # negative: the window begins before the clip
+        start = int(position - (ends[i - 1] if i else 0)) - beyond  # negative: the window begins before the clip
         stop = min(start + crop, length)
         if not join and length <= crop:
             start, stop = 0, length
         start = max(start, 0)
-        sound = _encode(clips.clip(i)[max(start - 1, 0) : stop])
-        filled = stop - start
-        targets[row, :filled] = sound[len(sound) - filled :]
-        if start > 0:
-            inputs[row, 0] = sound[0]
-        while join and filled < crop:
-            sound = _encode(clips.clip(int(rng.integers(len(clips))))[: crop - filled])
-            targets[row, filled : filled + len(sound)] = sound
-            filled += len(sound)
-        inputs[row, 1:filled] = targets[row, : filled - 1]
-        mask[row, :filled] = True
-    return inputs, targets, mask
+        filled[row] = crop if join else stop - start
+        first = max(start - margin, 0)
+        # a window that began before the clip ends before it, too: what follows is not heard, but belongs to the margin
+        heard = clips.clip(i)[first : start + crop + margin]
+        begin = margin - (start - first)
+        end = begin + len(heard)
+        sound[row, begin:end] = heard
+        while join and end < margin + crop:
+            heard = clips.clip(_another(clips, i, rng))[: size - end]
+            sound[row, end : end + len(heard)] = heard
+            end += len(heard)
+        bounds[row] = begin, end
+    mask = np.arange(crop) < filled[:, None]
+    spoken = _encode(sound[:, margin - 1 : margin + crop], codes).astype(np.int64)  # [B, 1 + T]
+    inputs, targets = (np.where(mask, part, codes.silence) for part in (spoken[:, :-1], spoken[:, 1:]))
+    return Crops(inputs, targets, mask, sound, bounds, drawn)
+
+
+def _another(clips: Clips, i: int, rng: np.random.Generator) -> int:
+    """A random clip of the speaker of clip i."""
+    if clips.speakers is None:
+        return int(rng.integers(len(clips)))
+    same = clips.of_speaker(clips.speakers[i])
+    return int(same[rng.integers(len(same))])
 
 
 @dataclass
@@ -125,6 +175,7 @@ class Summary:
     validation_files: int = 0
     validation_seconds: float = 0.0
     tail: bool = False  # validation is the end of the only recording
+    speakers: dict[str, float] = field(default_factory=dict)  # kept seconds of each, where they are told apart
     skipped: list[tuple[str, str]] = field(default_factory=list)  # path below the folder, reason
 
     @property
@@ -150,6 +201,9 @@ class Summary:
             held_out = "none"
         train = f"{_count(self.train_files, 'file')}, {_duration(self.train_seconds)}"
         lines.append(f"training: {train}; validation: {held_out}")
+        if self.speakers:
+            each = ", ".join(f"{audio.printable(name)} {_duration(s)}" for name, s in self.speakers.items())
+            lines.append(f"{_count(len(self.speakers), 'speaker')}: {each}")
         named = self.skipped[:LISTED_SKIPS]
         lines += [f"skipped {audio.printable(path)}: {reason}" for path, reason in named]
         if len(self.skipped) > len(named):
@@ -184,13 +238,16 @@ def open_folder(
     with closing(Cache(cache_folder(root, rate, data.trim_db))) as cache:
         hashes, refused = update(cache, Loader(root, rate, data.trim_db, cache.keys()), found, progress)
         stored = cache.clips()
-        keys = []
+        speaker_of = _speakers(root, data.speakers)
+        keys, speakers = [], []
         for name, key in sorted(hashes.items()):
             reason = stored[key].reason if key in stored else CHANGED  # a copy of a file that changed meanwhile
-            if reason:
-                refused.append((name, reason))
+            speaker, unknown = speaker_of(name)
+            if reason or unknown:
+                refused.append((name, reason or unknown))
             else:
                 keys.append(key)
+                speakers.append(speaker)
         summary.skipped = sorted(skipped + refused)
         if not keys:
             raise DatasetError(_nothing_usable(summary))
@@ -198,7 +255,28 @@ def open_folder(
         samples = cache.samples()
     summary.copies = len(keys) - len(set(keys))
     rows = np.array([stored[key][:5] for key in keys], np.int64)  # [n, 5]
-    return _divide(samples, rows, held_out, data, summary)
+    return _divide(samples, rows, held_out, data, summary, speakers)
+
+
+def _speakers(root: Path, told: str) -> Callable[[str], tuple[str, str]]:
+    """What gives a file's speaker, or the reason why it has none, by its path below the root. Raises `DatasetError`."""
+    if not told:
+        return lambda name: ("", "")
+    if told == "folders":
+        return lambda name: (name.split(os.sep)[0], "") if os.sep in name else ("", "in no speaker's folder")
+    table = next((path for path in (Path(told), root / told) if path.is_file()), None)
+    if table is None:
+        raise DatasetError(f"data.speakers = {told!r}: must be 'folders', or a file of lines path,speaker")
+    try:
+        with open(table, newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in csv.reader(file) if line]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{audio.printable(table)}: cannot be read as lines of path,speaker ({error})") from None
+    for number, line in enumerate(lines, 1):
+        if len(line) != 2 or not line[1].strip():
+            raise DatasetError(f"{audio.printable(table)}: line {number} is not path,speaker: {','.join(line)!r}")
+    known = {os.path.normpath(path.strip()): speaker.strip() for path, speaker in lines}
+    return lambda name: (known[name], "") if name in known else ("", f"not listed: {table.name} names no speaker")
 
 
 def _nothing_usable(summary: Summary) -> str:
@@ -227,21 +305,31 @@ def _held_out(cache: Cache, keys: list[bytes], validation: float) -> NDArray[np.
 
 
 def _divide(
-    samples: NDArray[np.int16], rows: NDArray[np.int64], held_out: NDArray[np.bool_], data: DataConfig, summary: Summary
+    samples: NDArray[np.int16],
+    rows: NDArray[np.int64],
+    held_out: NDArray[np.bool_],
+    data: DataConfig,
+    summary: Summary,
+    speakers: list[str],
 ) -> Recordings:
     """Training and validation clips, and the rest of the summary; `rows` are those of the cache, int64 [n, 5]."""
     rate = summary.rate
     offsets, lengths, lead, trail, trimmed = rows.T
     summary.kept, summary.seconds = len(rows), int(lengths.sum()) / rate
     summary.trimmed_seconds = int(trimmed.sum()) / rate
+    names = np.array(speakers, dtype=object) if data.speakers else None
+    if names is not None:
+        summary.speakers = {name: int(lengths[names == name].sum()) / rate for name in sorted(set(speakers))}
     tail = np.zeros_like(lengths)
     summary.tail = len(np.unique(offsets)) == 1 and data.validation > 0 and lengths[0] >= TAIL_SHARE
     if summary.tail:  # nothing to hold out but the end of the one recording
         tail = np.minimum(lengths // TAIL_SHARE, TAIL_SECONDS * rate)
-        validation = Clips(samples, (offsets + lengths - tail)[:1], tail[:1], rate)  # once, however many copies
+        validation = Clips(
+            samples, (offsets + lengths - tail)[:1], tail[:1], rate, speakers[:1] if data.speakers else None
+        )  # once
         held_out = np.zeros_like(held_out)
     else:
-        validation = Clips(samples, offsets[held_out], lengths[held_out], rate)
+        validation = Clips(samples, offsets[held_out], lengths[held_out], rate, _taken(names, held_out))
     begin, end = offsets[~held_out], (offsets + lengths - tail)[~held_out]
     if data.edge_silence >= 0:
         keep = round(data.edge_silence * rate)
@@ -250,14 +338,18 @@ def _divide(
         sounding = cut_lead + cut_trail < end - begin  # else silence is all that the held-out tail leaves
         summary.edge_seconds = int((cut_lead + cut_trail)[sounding].sum()) / rate
         begin, end = begin + cut_lead * sounding, end - cut_trail * sounding
-    train = Clips(samples, begin, end - begin, rate)
+    train = Clips(samples, begin, end - begin, rate, _taken(names, ~held_out))
     summary.train_files, summary.train_seconds = len(train), train.seconds
     summary.validation_files, summary.validation_seconds = len(validation), validation.seconds
     return Recordings(train, validation, summary)
 
 
-def _encode(samples: NDArray[np.int16]) -> NDArray[np.uint8]:
-    return _CODES[samples.view(np.uint16)]
+def _taken(names: NDArray[Any] | None, which: NDArray[np.bool_]) -> list[str] | None:
+    return None if names is None else names[which].tolist()
+
+
+def _encode(samples: NDArray[np.int16], codes: alphabets.Codes) -> NDArray[Any]:
+    return _CODES[samples.view(np.uint16)] if codes is alphabets.MU_LAW else samples
 
 
 def _count(number: int, one: str = "", many: str = "") -> str:

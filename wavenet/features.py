@@ -19,10 +19,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from wavenet.config import MelConfig
+from wavenet.pcm import FULL_SCALE
+
+PIECE = 2_000  # frames transformed at once
 
 
 class MelSpectrogram(nn.Module):
-    """Sound [..., T] -> log-mel features [..., bands, frames], float32; exact for crops as for whole recordings."""
+    """The transform of frames: see `mel_spectrogram` for those of a whole sound."""
 
     def __init__(self, config: MelConfig) -> None:
         super().__init__()
@@ -46,25 +49,63 @@ class MelSpectrogram(nn.Module):
         """Samples before and after a frame's own that its transform takes in."""
         return (self.config.fft - self.config.hop) // 2
 
-    def forward(self, sound: Tensor) -> Tensor:
-        """Features of a whole sound: ceil(T / hop) frames, with silence around it."""
-        rest = -sound.shape[-1] % self.config.hop
-        return self.inside(nn.functional.pad(sound, (self.margin, self.margin + rest)))
-
     def inside(self, sound: Tensor) -> Tensor:
-        """Features of the frames whose transforms lie inside: T - 2 margin samples make so many hops of them."""
+        """Features of the frames whose transforms lie inside: (T - 2 margin) / hop of them."""
         return self.mel(sound).clamp_min(self.config.floor).log()
 
 
-def mel_spectrogram(audio: ArrayLike, config: MelConfig) -> NDArray[np.float32]:
-    """Log-mel features [..., bands, frames] (float32) of sound [..., T] in [-1, 1] at the configuration's rate.
+class CropFeatures:
+    """The features of random crops, from their own sound and what lies around it: exactly those of the recording.
 
-    Raises `ValueError` for sound that is empty or NaN.
+    Frames count from the crop's first sample. `margin`: samples that are needed to each side of a crop. `first`: where
+    the crop begins in its features, in samples.
     """
-    sound = np.asarray(audio, dtype=np.float32)
+
+    def __init__(self, config: MelConfig, reach: int, crop: int) -> None:
+        """reach: frames that the network sees to each side of one."""
+        self.spectrogram = MelSpectrogram(config)
+        self.lead = reach + 1  # one more is blended in
+        self.first = self.lead * config.hop
+        self.frames = -(-crop // config.hop) + 2 * self.lead
+        self.margin = self.first + config.hop + self.spectrogram.margin
+        self.hop = config.hop
+
+    def __call__(self, sound: NDArray[np.int16], bounds: NDArray[np.int64]) -> Tensor:
+        """Features [B, bands, frames] of `Crops.sound` and `Crops.bounds`; frames beyond a recording are silent."""
+        begin = self.margin - self.first - self.spectrogram.margin
+        size = self.frames * self.hop + 2 * self.spectrogram.margin
+        scaled = torch.from_numpy(sound[:, begin : begin + size]).float() / FULL_SCALE
+        features = self.spectrogram.inside(scaled)
+        starts = torch.arange(self.frames) * self.hop + self.margin - self.first  # of each frame, in `sound`
+        low, high = torch.from_numpy(bounds).unbind(1)
+        silent = (starts + self.hop <= low[:, None]) | (starts >= high[:, None])  # [B, frames]
+        return features.masked_fill(silent[:, None], self.spectrogram.config.silence)
+
+
+def mel_spectrogram(audio: ArrayLike, config: MelConfig) -> NDArray[np.float32]:
+    """Log-mel features [..., bands, ceil(T / hop)] (float32) of sound [..., T] in [-1, 1] at the configuration's rate.
+
+    Made piece by piece: hours of sound need little more memory than their features. Raises `ValueError` for sound that
+    is empty, not floating point, or NaN.
+    """
+    sound = np.asarray(audio)
     if sound.ndim == 0 or sound.shape[-1] == 0:
         raise ValueError("the sound is empty: it has no features")
-    if not np.isfinite(sound).all():
-        raise ValueError("the sound holds NaN or infinity; replace those samples first")
-    with torch.inference_mode():
-        return MelSpectrogram(config)(torch.from_numpy(np.ascontiguousarray(sound))).numpy()
+    if not np.issubdtype(sound.dtype, np.floating):
+        raise ValueError(
+            f"the sound is {sound.dtype}; it must be in [-1, 1]: 16-bit samples are first divided by 32,768"
+        )
+    spectrogram, hop = MelSpectrogram(config), config.hop
+    frames, margin = -(-sound.shape[-1] // hop), spectrogram.margin
+    features = np.empty((*sound.shape[:-1], config.bands, frames), np.float32)
+    for first in range(0, frames, PIECE):
+        last = min(first + PIECE, frames)
+        low, high = first * hop - margin, last * hop + margin
+        inside = torch.from_numpy(np.ascontiguousarray(sound[..., max(low, 0) : high], np.float32))
+        if not bool(torch.isfinite(inside).all()):
+            raise ValueError("the sound holds NaN or infinity; replace those samples first")
+        before = max(-low, 0)
+        around = nn.functional.pad(inside, (before, high - low - before - inside.shape[-1]))
+        with torch.inference_mode():
+            features[..., first:last] = spectrogram.inside(around).numpy()
+    return features

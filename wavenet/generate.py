@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wavenet import engine as engines
-from wavenet import mulaw
+from wavenet.codes import codes_of
+from wavenet.conditions import Speaker, conditions_of
 from wavenet.config import ModelConfig
-from wavenet.sampling import MAX_STREAMS, Sampling, coins, draw_coins
+from wavenet.sampling import MAX_STREAMS, Sampling, check_continuous, coins, draw_coins
 
 if TYPE_CHECKING:
     from wavenet.model import WaveNet
@@ -39,30 +40,46 @@ class SessionOptions(TypedDict, total=False):
     top_p: float | None
     count: int | None
     prime: ArrayLike | None
+    speaker: Speaker | None
+    features: ArrayLike | None
 
 
 class Session:
     """A living stream, or `count` of them side by side: `next` makes the next samples.
 
-    `temperature`, `top_k` and `top_p` may be assigned between calls; wrong values raise `ValueError` and change
-    nothing.
+    `temperature`, `top_k`, `top_p` and `speaker` may be assigned between calls; wrong values raise `ValueError` and
+    change nothing.
     """
 
-    def __init__(self, engine: engines.Engine[Any], sampling: Sampling, seed: int, count: int | None) -> None:
+    def __init__(
+        self,
+        engine: engines.Engine[Any],
+        sampling: Sampling,
+        seed: int,
+        count: int | None,
+        speaker: Speaker | None = None,
+        features: ArrayLike | None = None,
+    ) -> None:
         if count is not None and not 1 <= count <= MAX_STREAMS:
             raise ValueError(f"count = {count}: must be from 1 to {MAX_STREAMS:,}, or None for one without that axis")
         self._engine = engine
-        self._sampling = sampling
+        self._codes = codes_of(engine.config.output)
+        self._sampling = self._checked(sampling)
         self._count = count
         self._coins = _coins_of(seed, count)
-        self._state = engine.new_state(count or 1)
+        self._speaker = speaker
+        told = conditions_of(engine.config, count or 1, speaker, features)
+        self._state = engine.new_state(count or 1, told if engine.config.conditioned else None)
 
     def next(self, samples: int) -> NDArray[np.float32]:
-        """The next `samples` samples in [-1, 1]: float32 [samples], or [count, samples]."""
-        return mulaw.decode(self.next_codes(samples))
+        """The next `samples` samples in [-1, 1]: float32 [samples], or [count, samples].
+
+        Raises `ValueError`, and makes none, where the features end before: `left` says how many there are.
+        """
+        return self._codes.decode(self.next_codes(samples))
 
     def next_codes(self, samples: int) -> NDArray[np.int64]:
-        """The same as mu-law codes, int64 [samples] or [count, samples]."""
+        """The same as mu-law or 16-bit codes, int64 [samples] or [count, samples]."""
         if samples < 1:
             raise ValueError(f"samples = {samples}: at least 1 must be asked for")
         codes = self._engine.generate(self._state, draw_coins(self._coins, samples), self._sampling)
@@ -71,7 +88,8 @@ class Session:
     def prime(self, audio: ArrayLike) -> None:
         """Go on as if `audio` had been made: float [n] for every stream, or [count, n], at the model's rate.
 
-        No coin is used. Raises `ValueError` for sound that is empty, not floating point, NaN, or of another shape.
+        No coin is used; features go on behind it. Raises `ValueError` for sound that is empty, not floating point, NaN,
+        or of another shape.
         """
         sound = np.asarray(audio)
         if not np.issubdtype(sound.dtype, np.floating):
@@ -83,7 +101,7 @@ class Session:
             raise ValueError(f"prime: must be [n] or [{streams}, n] samples, not {list(sound.shape)}")
         if sound.shape[1] == 0:
             raise ValueError("prime: the sound is empty; leave prime out to start from silence")
-        self._engine.prime(self._state, mulaw.encode(sound))
+        self._engine.prime(self._state, self._codes.encode(sound))
 
     def copy(self, seed: int | None = None) -> Session:
         """An independent session that goes on from here: with the same coins, or with new ones from `seed`."""
@@ -101,13 +119,43 @@ class Session:
         return self._state.position
 
     @property
+    def left(self) -> int | None:
+        """Samples until the features end; None without features."""
+        course = self._state.course
+        if course is None or course.conditions.features is None:
+            return None
+        return max(0, course.conditions.features.shape[-1] * self._engine.config.hop - self.position)
+
+    @property
+    def speaker(self) -> Speaker | None:
+        """Who speaks: a name, or a blend, a mapping of names to shares."""
+        return self._speaker
+
+    @speaker.setter
+    def speaker(self, value: Speaker) -> None:
+        told = conditions_of(self._engine.config, self._state.streams, value, self._features)
+        assert self._state.course is not None  # of a model that knows speakers
+        self._state.course.change(told)
+        self._speaker = value
+
+    @property
+    def _features(self) -> NDArray[np.float32] | None:
+        course = self._state.course
+        return None if course is None else course.conditions.features
+
+    def _checked(self, sampling: Sampling) -> Sampling:
+        if self._engine.config.output != "mulaw":
+            check_continuous(sampling)
+        return sampling
+
+    @property
     def temperature(self) -> float:
         """Divides the logits: below 1 more likely sound, above 1 more surprising, 0 the most probable code."""
         return self._sampling.temperature
 
     @temperature.setter
     def temperature(self, value: float) -> None:
-        self._sampling = dataclasses.replace(self._sampling, temperature=value)
+        self._sampling = self._checked(dataclasses.replace(self._sampling, temperature=value))
 
     @property
     def top_k(self) -> int | None:
@@ -116,7 +164,7 @@ class Session:
 
     @top_k.setter
     def top_k(self, value: int | None) -> None:
-        self._sampling = dataclasses.replace(self._sampling, top_k=value)
+        self._sampling = self._checked(dataclasses.replace(self._sampling, top_k=value))
 
     @property
     def top_p(self) -> float | None:
@@ -125,7 +173,7 @@ class Session:
 
     @top_p.setter
     def top_p(self, value: float | None) -> None:
-        self._sampling = dataclasses.replace(self._sampling, top_p=value)
+        self._sampling = self._checked(dataclasses.replace(self._sampling, top_p=value))
 
 
 class Generator:
@@ -179,15 +227,21 @@ class Generator:
         top_p: float | None = None,
         count: int | None = None,
         prime: ArrayLike | None = None,
+        speaker: Speaker | None = None,
+        features: ArrayLike | None = None,
     ) -> Session:
         """A new stream from silence, or from the end of `prime`.
 
         seed: of the coins; stream i of a batch has the coins of seed + i. temperature, top_k, top_p: see `Sampling`.
         count: streams made side by side, the first axis of what they return; None: one, without that axis.
         prime: sound to continue, float [n] in [-1, 1] at the model's rate for all streams, or [count, n].
+        speaker: of a model that knows several: a name, or a blend such as {"ann": 0.3, "bob": 0.7}.
+        features: of a model that is driven by them: log-mel frames [bands, N] for all streams, or [count, bands, N],
+            with the parameters in `config.features`; `wavenet.features.mel_spectrogram` makes them of sound. The first
+            frame begins with the stream, or with `prime`.
         Raises `ValueError`, in one line, for whatever of this cannot be.
         """
-        session = Session(self._engine, Sampling(temperature, top_k, top_p), seed, count)
+        session = Session(self._engine, Sampling(temperature, top_k, top_p), seed, count, speaker, features)
         if prime is not None:
             session.prime(prime)
         return session
@@ -197,28 +251,34 @@ class Generator:
     ) -> Iterator[NDArray[np.float32]]:
         """Blocks of float32 [block] or [count, block], for ever, or for `seconds`; the last may be shorter.
 
-        Options as of `session`. Wrong ones raise `ValueError` here, not at the first block.
+        With features it ends where they do, or before. Options as of `session`. Wrong ones raise `ValueError` here,
+        not at the first block.
         """
         if block < 1:
             raise ValueError(f"block = {block}: must be at least 1 sample")
         total = None if seconds is None else self.samples(seconds)
-        return _blocks(self.session(**options), block, total)
+        session = self.session(**options)
+        return _blocks(session, block, total_of(session, total))
 
     def render(
         self,
-        seconds: float,
+        seconds: float | None = None,
         progress: Callable[[int, int], None] | None = None,
         **options: Unpack[SessionOptions],
     ) -> NDArray[np.float32]:
         """`seconds` of sound: float32 [samples] in [-1, 1], or [count, samples] if `count` is given.
 
+        seconds: may be left out with features, which then are copied from the first to the last.
         progress: called as progress(samples done, samples in all) several times a second of sound.
         Options and errors as of `session`.
         """
-        total = self.samples(seconds)
+        session = self.session(**options)
+        total = total_of(session, None if seconds is None else self.samples(seconds))
+        if total is None:
+            raise ValueError("seconds: say how long the sound is to be")
         blocks = []
         done = 0
-        for block in self.stream(seconds, max(1, self.sample_rate // 20), **options):
+        for block in _blocks(session, max(1, self.sample_rate // 20), total):
             blocks.append(block)
             done += block.shape[-1]
             if progress is not None:
@@ -230,6 +290,21 @@ class Generator:
         if not math.isfinite(seconds * self.sample_rate) or round(seconds * self.sample_rate) < 1:
             raise ValueError(f"seconds = {seconds}: must be at least one sample (1/{self.sample_rate} s) and finite")
         return round(seconds * self.sample_rate)
+
+
+def total_of(session: Session, samples: int | None) -> int | None:
+    """How many samples a stream makes: so many, or as many as there are features; None: for ever.
+
+    Raises `ValueError` where the features do not last so long.
+    """
+    left = session.left
+    if left is None:
+        return samples
+    if left == 0:
+        raise ValueError("the features end with the primed sound: nothing is left to make")
+    if samples is not None and samples > left:
+        raise ValueError(f"the features last for {left:,} samples, not for {samples:,}: leave seconds out")
+    return left if samples is None else samples
 
 
 def silent_share(audio: ArrayLike, rate: int) -> float:

@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
+from wavenet.codes import codes_of
+from wavenet.conditions import Conditions, conditions_of
+from wavenet.config import ModelConfig
 from wavenet.dataset import Clips
 from wavenet.engine import Engine
 from wavenet.model import WaveNet
 from wavenet.mulaw import CODES, SILENCE
+from wavenet.outputs import mu_law_remainder, nats
+from wavenet.pcm import FULL_SCALE
 
 PIECE = 16_384  # samples predicted at once: bounds the memory for clips of any length
 
@@ -28,13 +32,15 @@ class ReferenceLevels:
     pairs: float  # every sample from the one before it: the entropy of a table of code pairs
 
 
-def bits_of(model: WaveNet | Engine[Any], codes: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+def bits_of(
+    model: WaveNet | Engine[Any], codes: NDArray[np.integer[Any]], told: Conditions | None = None
+) -> NDArray[np.float64]:
     """Bits that each sample of one clip costs, float64 [T], given all that came before it (teacher forcing).
 
     model: the network in PyTorch, which hears whole pieces at once, or an engine, sample by sample in its precision.
-    The clip begins as every clip does: empty queues, and silence as the first input.
+    told: what a conditioned model is told. The clip begins as every clip does: empty queues, silence as the first input.
     """
-    return np.concatenate([np.empty(0), *_pieces(model, codes)])
+    return np.concatenate([np.empty(0), *_pieces(model, codes, told)])
 
 
 def bits_per_sample(
@@ -42,53 +48,87 @@ def bits_per_sample(
     clips: Clips,
     seconds: float = math.inf,
     progress: Callable[[int, int], None] | None = None,
+    speaker: str | None = None,
 ) -> float:
-    """Mean bits per sample over whole clips, the first `seconds` of them; NaN when there are none. As `bits_of`."""
+    """Mean bits per sample over whole clips, the first `seconds` of them; NaN when there are none. As `bits_of`.
+
+    A conditioned model is told each clip's own features and speaker, or `speaker` instead.
+    """
     total = min(int(clips.lengths.sum()), int(min(seconds * clips.rate, 2**62)))
     bits, samples = 0.0, 0
     for clip in range(len(clips)):
         if samples >= total:
             break
-        for costs in _pieces(model, clips.codes(clip)[: total - samples]):
+        codes = clips.codes(clip, codes_of(model.config.output))[: total - samples]
+        for costs in _pieces(model, codes, conditions_of_clip(model.config, clips, clip, speaker)):
             bits, samples = bits + float(costs.sum()), samples + len(costs)
             if progress:
                 progress(samples, total)
     return bits / samples if samples else math.nan
 
 
-def _pieces(model: WaveNet | Engine[Any], codes: NDArray[np.integer[Any]]) -> Iterator[NDArray[np.float64]]:
+def conditions_of_clip(config: ModelConfig, clips: Clips, clip: int, speaker: str | None = None) -> Conditions | None:
+    """What a conditioned model is told about a clip: its speaker, or the one named instead, and its features.
+
+    Raises `ValueError` for a speaker that the model does not know, or where nobody says who it is.
+    """
+    if not config.conditioned:
+        return None
+    features = None
+    if config.features is not None:
+        from wavenet.features import mel_spectrogram  # torchaudio, only where there are features
+
+        features = mel_spectrogram(clips.clip(clip) / np.float32(FULL_SCALE), config.features)
+    named = speaker or (clips.speakers[clip] if clips.speakers is not None and config.speakers else None)
+    return conditions_of(config, 1, named, features)
+
+
+def _pieces(
+    model: WaveNet | Engine[Any], codes: NDArray[np.integer[Any]], told: Conditions | None
+) -> Iterator[NDArray[np.float64]]:
     """`bits_of` piece by piece: the same numbers, bounded memory."""
-    return _engine_pieces(model, codes) if isinstance(model, Engine) else _model_pieces(model, codes)
+    return _engine_pieces(model, codes, told) if isinstance(model, Engine) else _model_pieces(model, codes, told)
 
 
-def _engine_pieces(engine: Engine[Any], codes: NDArray[np.integer[Any]]) -> Iterator[NDArray[np.float64]]:
-    state = engine.new_state(1)
+def _engine_pieces(
+    engine: Engine[Any], codes: NDArray[np.integer[Any]], told: Conditions | None
+) -> Iterator[NDArray[np.float64]]:
+    state = engine.new_state(1, told)
     for start in range(0, len(codes), PIECE):
         piece = codes[None, start : start + PIECE].astype(np.int64)  # [1, T]
-        logits = engine.logits(state, piece)[0].astype(np.float64)  # [T, A]
-        logits -= logits.max(axis=1, keepdims=True)
-        costs = np.log(np.exp(logits).sum(axis=1)) - np.take_along_axis(logits, piece.T, axis=1)[:, 0]
-        yield costs / math.log(2)
+        numbers = torch.from_numpy(engine.logits(state, piece)[0])  # [T, A]
+        yield _bits(engine.config.output, numbers, torch.from_numpy(piece[0]))
 
 
-def _model_pieces(model: WaveNet, codes: NDArray[np.integer[Any]]) -> Iterator[NDArray[np.float64]]:
-    """Each piece predicted with the receptive field before it."""
+def _model_pieces(
+    model: WaveNet, codes: NDArray[np.integer[Any]], told: Conditions | None
+) -> Iterator[NDArray[np.float64]]:
+    """Each piece predicted with all that the network sees before it."""
     device = next(model.parameters()).device
-    past = model.config.receptive_field - 1
+    speaker, local = None, None
+    if told is not None:
+        speaker, local = (None if part is None else torch.from_numpy(part).to(device) for part in vars(told).values())
+    past, silence = model.config.seen - 1, codes_of(model.config.output).silence
     for start in range(0, len(codes), PIECE):
         stop = min(start + PIECE, len(codes))
         first = max(0, start - past)  # of the inputs, which lie one sample behind
-        before = [SILENCE] if first == 0 else [codes[first - 1]]
+        before = [silence] if first == 0 else [codes[first - 1]]
         inputs = np.concatenate((before, codes[first : stop - 1])).astype(np.int64)
         with torch.inference_mode():
-            logits = model(torch.from_numpy(inputs).to(device)[None])[0, -(stop - start) :]  # [T, A]
-            targets = torch.from_numpy(codes[start:stop].astype(np.int64)).to(device)
-            costs = F.cross_entropy(logits, targets, reduction="none")
-        yield costs.double().cpu().numpy() / math.log(2)
+            numbers = model(torch.from_numpy(inputs).to(device)[None], speaker, local, first)[0, start - stop :]
+            yield _bits(model.config.output, numbers, torch.from_numpy(codes[start:stop].astype(np.int64)).to(device))
 
 
-def reference_levels(clips: Clips, counted_on: Clips | None = None) -> ReferenceLevels:
+def _bits(output: str, numbers: torch.Tensor, codes: torch.Tensor) -> NDArray[np.float64]:
+    """What codes [T] cost under numbers [T, A]."""
+    return nats(output, numbers, codes).double().cpu().numpy() / math.log(2)
+
+
+def reference_levels(clips: Clips, counted_on: Clips | None = None, output: str = "mulaw") -> ReferenceLevels:
     """The reference levels of clips, in tables counted on the clips themselves or on others (then slightly smoothed).
+
+    The tables are of mu-law codes. For a 16-bit output they cost so much more as telling the 16-bit codes apart that
+    share one does; see `wavenet.outputs`.
 
     Tables counted on the same data are what an ideal coder of it would know: a lower bound for such tables. Counted on
     training clips they are what a network of that memory could have learnt.
@@ -97,7 +137,8 @@ def reference_levels(clips: Clips, counted_on: Clips | None = None) -> Reference
     if not seen.sum():
         return ReferenceLevels(math.nan, math.nan)
     known = seen if counted_on is None else _pair_counts(counted_on) + 0.1
-    return ReferenceLevels(_cross_entropy(seen.sum(0), known.sum(0)), _cross_entropy(seen, known))
+    rest = 0.0 if output == "mulaw" else mu_law_remainder(np.concatenate(list(clips)))
+    return ReferenceLevels(_cross_entropy(seen.sum(0), known.sum(0)) + rest, _cross_entropy(seen, known) + rest)
 
 
 def _pair_counts(clips: Clips) -> NDArray[np.float64]:

@@ -81,4 +81,4 @@ def mu_law_remainder(codes: ArrayLike) -> float:
     """Mean bits per sample that a mu-law code leaves open about 16-bit codes (int [N]): log2 of how many share it."""
     all_codes = mulaw.encode(np.arange(-FULL_SCALE, FULL_SCALE) / np.float64(FULL_SCALE))
     shared = np.log2(np.bincount(all_codes, minlength=mulaw.CODES))  # by mu-law code
-    return float(shared[all_codes[np.asarray(codes).ravel() + FULL_SCALE]].mean())
+    return float(shared[all_codes[np.asarray(codes, np.int64).ravel() + FULL_SCALE]].mean())

@@ -33,9 +33,7 @@ class Recipe:
         for section in SECTIONS:
             config = getattr(self, section)
             values = config.to_dict() if isinstance(config, ModelConfig) else dataclasses.asdict(config)
-            lines += [f"[{section}]"]
-            # JSON and TOML write numbers, strings, booleans and flat lists alike
-            lines += [f"{key} = {json.dumps(value)}" for key, value in values.items() if value is not None] + [""]
+            lines += _table(section, values)
         return "\n".join(lines)
 
 
@@ -54,6 +52,17 @@ def load(name: str | os.PathLike[str] | None, overrides: Iterable[str] = ()) -> 
         section, key, value = _parse_override(override)
         tables.setdefault(section, {})[key] = value
     return _build(tables)
+
+
+def _table(name: str, values: Mapping[str, Any]) -> list[str]:
+    """A table of TOML, and the tables inside it; what is None is left out."""
+    inside = {key: value for key, value in values.items() if isinstance(value, Mapping)}
+    flat = {key: value for key, value in values.items() if value is not None and key not in inside}
+    # JSON and TOML write numbers, strings, booleans and flat lists alike, but for characters beyond 16 bits
+    lines = [f"[{name}]", *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in flat.items()), ""]
+    for key, value in inside.items():
+        lines += _table(f"{name}.{key}", value)
+    return lines
 
 
 def _build(tables: Mapping[str, Mapping[str, Any]]) -> Recipe:

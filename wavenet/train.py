@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from wavenet import audio, checkpoint, dataset, engine, likelihood, mulaw, sampling
+from wavenet import audio, checkpoint, dataset, engine, likelihood, outputs, sampling
 from wavenet import recipe as recipes
 from wavenet.checkpoint import RunDirectory
+from wavenet.codes import codes_of
 from wavenet.config import ConfigError, TrainingConfig
-from wavenet.dataset import Recordings
+from wavenet.dataset import Crops, Recordings
+from wavenet.features import CropFeatures
 from wavenet.likelihood import ReferenceLevels
 from wavenet.model import WaveNet
 from wavenet.recipe import Recipe
@@ -100,7 +101,13 @@ class Trainer:
         self.best = math.inf
         self.bits = math.nan
         self.validated: list[float] = [0, 0.0]  # step and seconds of the last validation
-        self.references = likelihood.reference_levels(recordings.validation, counted_on=recordings.train)
+        self.references = likelihood.reference_levels(
+            recordings.validation, counted_on=recordings.train, output=recipe.model.output
+        )
+        self.codes = codes_of(recipe.model.output)
+        self.features: CropFeatures | None = None
+        if recipe.model.features is not None:
+            self.features = CropFeatures(recipe.model.features, recipe.model.frame_reach, recipe.training.crop)
         self.saved_step = 0
         if not fresh and run.state.exists():
             self._load()
@@ -214,15 +221,18 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         rng = np.random.default_rng((config.seed, self.step))
-        crops = dataset.crops(self.recordings.train, config.batch, config.crop, rng, self.recipe.data.join)
-        bits = self._update(*(torch.from_numpy(part).to(self.device) for part in crops))
+        margin = 1 if self.features is None else self.features.margin
+        crops = dataset.crops(
+            self.recordings.train, config.batch, config.crop, rng, self.recipe.data.join, self.codes, margin
+        )
+        bits = self._update(crops)
         self.step += 1
         if bits is None:
             self._skip()
         else:
             self.skipped_in_a_row = 0
             self.bits = bits if math.isnan(self.bits) else SMOOTHING * self.bits + (1 - SMOOTHING) * bits
-        samples_per_second = speed.after(int(crops[2].sum()))
+        samples_per_second = speed.after(int(crops.mask.sum()))
         return Progress(
             step=self.step,
             fraction=self.fraction,
@@ -234,10 +244,18 @@ class Trainer:
             skipped=self.skipped,
         )
 
-    def _update(self, inputs: Tensor, targets: Tensor, mask: Tensor) -> float | None:
-        """Learn from one batch [B, T]; returns its bits per sample, or None where a number was not finite."""
+    def _update(self, crops: Crops) -> float | None:
+        """Learn from one batch; returns its bits per sample, or None where a number was not finite."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss = masked_loss(self.model(inputs), targets, mask)  # nats per sample
+        inputs, targets, mask = (
+            torch.from_numpy(part).to(self.device) for part in (crops.inputs, crops.targets, crops.mask)
+        )
+        speaker, local, first = self._told(crops)
+        order = self.recipe.model.linear_prediction
+        if order:  # a predictor that begins in the middle of a clip has not heard enough yet
+            within = torch.from_numpy(crops.bounds[:, 0] < self.features.margin) if self.features else None
+            mask[within, : order + 1] = False
+        loss = masked_loss(self.model(inputs, speaker, local, first), targets, mask, self.recipe.model.output)  # nats
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.training.clip_norm)
         if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
@@ -247,6 +265,16 @@ class Trainer:
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
         return loss.item() / math.log(2)
+
+    def _told(self, crops: Crops) -> tuple[Tensor | None, Tensor | None, int]:
+        """Speakers [B], features, and where in these the crops begin: what `WaveNet.forward` is told."""
+        speaker, local, first = None, None, 0
+        names, clips = self.recipe.model.speakers, self.recordings.train
+        if names and clips.speakers is not None:
+            speaker = torch.tensor([names.index(clips.speakers[clip]) for clip in crops.clips], device=self.device)
+        if self.features is not None:
+            local, first = self.features(crops.sound, crops.bounds).to(self.device), self.features.first
+        return speaker, local, first
 
     def _skip(self) -> None:
         self.skipped += 1
@@ -289,11 +317,20 @@ class Trainer:
         return result
 
     def _clip(self, config: TrainingConfig) -> Any:
-        """What the averaged weights sound like now: always the same seed, so that clips can be compared."""
-        player = engine.create("torch", self.recipe.model, self.average.state_dict())
-        samples = max(1, round(config.clip_seconds * self.recipe.model.sample_rate))
+        """What the averaged weights sound like now: always the same seed, so that clips can be compared.
+
+        A conditioned network copies the first held-out clip, or speaks as the first speaker.
+        """
+        model = self.recipe.model
+        samples = max(1, round(config.clip_seconds * model.sample_rate))
+        told = None
+        if model.conditioned:
+            source = self.recordings.validation if len(self.recordings.validation) else self.recordings.train
+            told = likelihood.conditions_of_clip(model, source, 0)
+            samples = min(samples, int(source.lengths[0]))
+        player = engine.create("torch", model, self.average.state_dict())
         coins = sampling.coins(config.seed).random((1, samples))
-        return mulaw.decode(player.generate(player.new_state(1), coins, sampling.Sampling()))[0]
+        return self.codes.decode(player.generate(player.new_state(1, told), coins, sampling.Sampling()))[0]
 
 
 def recipe_for(run: RunDirectory, name: str | None, overrides: list[str], fresh: bool = False) -> Recipe:
@@ -317,11 +354,14 @@ def recipe_for(run: RunDirectory, name: str | None, overrides: list[str], fresh:
     return recipe
 
 
-def masked_loss(logits: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-    """Mean cross-entropy in nats of logits [B, T, A] for codes [B, T], over the samples where mask [B, T] is true."""
+def masked_loss(logits: Tensor, targets: Tensor, mask: Tensor, output: str = "mulaw") -> Tensor:
+    """Mean nats per sample of logits [B, T, A] for codes [B, T], over the samples where mask [B, T] is true.
+
+    output: what distribution the logits describe, see `wavenet.outputs`.
+    """
     flat = logits.transpose(0, 1).reshape(-1, logits.shape[-1])  # time first, as the network made them: no copy
-    losses = F.cross_entropy(flat, targets.t().reshape(-1), reduction="none")  # [T*B]
-    return (losses * mask.t().reshape(-1)).sum() / mask.sum()
+    losses = outputs.nats(output, flat, targets.t().reshape(-1))  # [T*B]
+    return (losses * mask.t().reshape(-1)).sum() / mask.sum().clamp_min(1)
 
 
 def budget_spent(config: TrainingConfig, step: int, seconds: float) -> float:

@@ -304,7 +304,6 @@ class QueueEngine(SteppedEngine[QueueState]):
         state.codes[:] = codes[:, -1]
         state.position = end
 
-
     def _heard(self, state: QueueState, inputs: NDArray[np.int64], start: int) -> tuple[Tensor, Tensor | None]:
         """The first layer's rows [N*B, R] for inputs [B, N] from `start` on, and what layers are told, [L, N*B, 2G]."""
         state.position = start
