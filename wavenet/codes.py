@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,7 +26,7 @@ class Codes:
     encode: Callable[[ArrayLike], NDArray[np.int64]]  # samples in [-1, 1] of any shape -> codes; louder ones clipped
     decode: Callable[[ArrayLike], NDArray[np.float32]]  # and back
 
-    def check(self, codes: NDArray[np.integer]) -> None:  # type: ignore[type-arg]
+    def check(self, codes: NDArray[np.integer[Any]]) -> None:
         """Raises `ValueError` for a code that does not exist."""
         if codes.size and (codes.min() < self.low or codes.max() > self.high):
             raise ValueError(f"codes must lie between {self.low} and {self.high}")

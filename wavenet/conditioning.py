@@ -5,9 +5,10 @@ Van den Oord et al. 2016, section 2.5: a, b = W * x + V c_t + U g, with c_t the 
     features [B, bands, N] --frame network--> [F, B, C] --V_l--> [L, F, B, 2G] --linear interpolation--> every sample
                                            speaker [B, E] --U_l--^
 
-All of this runs at the rate of frames. Interpolation commutes with the products V_l, so it comes last, and costs next to
-nothing. A frame's value holds in its middle; between the middles of two frames it runs in a straight line. The frame
-network is given silence beyond the ends, so that it says the same about a crop, with enough around it, as about the whole.
+All of this runs at the rate of frames. Interpolation commutes with the products V_l, so it comes last, and costs next
+to nothing. A frame's value holds in its middle; between the middles of two frames it runs in a straight line. The frame
+network is given silence beyond the ends, so that it says the same about a crop, with enough around it, as about the
+whole.
 
 The parallel frame network looks at a frame with branches side by side: alone, and with neighbours 1, 2, 4, 8 and 16
 frames away, and beside them the average over a second or so (Chen et al. 2017, "Rethinking Atrous Convolution for

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -197,12 +198,12 @@ class Course:
         return other
 
     def pieces(self, position: int, samples: int) -> list[tuple[int, int, int]]:
-        """The next `samples` samples cut where chunks end: (first, behind the last, place of the first in its chunk)."""
+        """The next samples cut where chunks end: (first, behind the last, place of the first in its chunk)."""
         length = self.conditioner.samples
         if length is None:
             return [(0, samples, 0)]
         cuts = [0, *range(length - position % length, samples, length), samples]
-        return [(a, b, (position + a) % length) for a, b in zip(cuts[:-1], cuts[1:], strict=True) if a < b]
+        return [(a, b, (position + a) % length) for a, b in pairwise(cuts) if a < b]
 
     def told(self, position: int) -> Told:
         """What the chunk that holds this sample says."""

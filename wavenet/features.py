@@ -6,8 +6,8 @@
                  [----window----]
 
 Beyond its ends a sound is silent. A feature is the natural logarithm of what a band holds, at least `floor`; so the
-features of HiFi-GAN and of Tacotron 2 (Shen et al. 2018, section 2.1) can be had, too. An impulse on a sample is loudest
-in the frame that the sample belongs to.
+features of HiFi-GAN and of Tacotron 2 (Shen et al. 2018, section 2.1) can be had, too. An impulse on a sample is
+loudest in the frame that the sample belongs to.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ def bits_of(
     """Bits that each sample of one clip costs, float64 [T], given all that came before it (teacher forcing).
 
     model: the network in PyTorch, which hears whole pieces at once, or an engine, sample by sample in its precision.
-    told: what a conditioned model is told. The clip begins as every clip does: empty queues, silence as the first input.
+    told: what a conditioned model is told.
+    The clip begins as every clip does: empty queues, and silence as the first input.
     """
     return np.concatenate([np.empty(0), *_pieces(model, codes, told)])
 

@@ -317,7 +317,8 @@ def _layer_backward(
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]]:
     """`_layer` backwards: from the gradients of the next rows and of z to those of x, of [a, b] and of the weights.
 
-    The bias has that of [a, b], summed, which is left to the caller. Adds into `grad_rows` and `grad_z`, which nobody else reads.
+    The bias has that of [a, b], summed, which is left to the caller. Adds into `grad_rows` and `grad_z`, which nobody
+    else reads.
     """
     grad_residual = grad_residual_bias = None
     if grad_rows is not None and residual is not None:

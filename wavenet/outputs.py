@@ -6,10 +6,10 @@
 "gaussian"  a mean and a log scale (Ping et al. 2019, "ClariNet", section 3.1)
 
 The last two are distributions over the 65,536 codes of 16-bit sound: a code stands for the interval of half a step to
-each side of it, the lowest and the highest for all that lies beyond as well, and its probability is that of its interval.
-So their losses are probabilities of the same events and can be compared with each other. To compare with mu-law: a
-mu-law code covers a number n(q) of 16-bit codes, and says nothing about which of them; telling that costs log2 n(q) bits
-more. `mu_law_remainder` is the mean of it over recordings, to be added to the bits per sample of a mu-law model.
+each side of it, the lowest and the highest for all that lies beyond as well, and its probability is that of its
+interval. So their losses are of the same events and can be compared with each other. To compare with mu-law: a mu-law
+code covers a number n(q) of 16-bit codes, and says nothing about which of them; telling that costs log2 n(q) bits more.
+`mu_law_remainder` is the mean of it over recordings, to be added to the bits per sample of a mu-law model.
 
 Means and scales are in full scale: 1 is the loudest sample. How codes are drawn is in `wavenet.sampling`.
 """

@@ -346,11 +346,31 @@ def recipe_for(run: RunDirectory, name: str | None, overrides: list[str], fresh:
         before, now = getattr(begun, section), getattr(recipe, section)
         for field in dataclasses.fields(before):
             old, new = getattr(before, field.name), getattr(now, field.name)
+            if field.name == "speakers" and section == "model" and not new:
+                continue  # named by the recordings
             if old != new:
                 raise ConfigError(
                     f"{run.path} was begun with {section}.{field.name} = {old!r}, not {new!r}: "
                     "name another --out, or start again with --fresh"
                 )
+    return recipe
+
+
+def with_speakers(recipe: Recipe, recordings: Recordings) -> Recipe:
+    """The recipe with the speakers of the recordings, where these tell them apart.
+
+    Raises `ConfigError` where the recipe names others, or the network knows speakers and nobody says who speaks.
+    """
+    found, known = tuple(recordings.summary.speakers), recipe.model.speakers
+    if known and not found:
+        raise ConfigError("model.speakers: set data.speakers to 'folders' or FILE.csv, which says who speaks")
+    if not known and found:
+        return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, speakers=found))
+    for name in found:
+        if name not in known:
+            raise ConfigError(
+                f"speaker {name!r}: the model knows {', '.join(known)}; name another --out, or use --fresh"
+            )
     return recipe
 
 

@@ -12,7 +12,7 @@ import click
 
 from wavenet.cli.console import say
 
-COMMANDS = ("train", "generate", "evaluate", "info", "bench")  # modules of this folder
+COMMANDS = ("train", "generate", "vocode", "evaluate", "info", "bench")  # modules of this folder
 DEBUG = "--debug"
 MACHINE_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 

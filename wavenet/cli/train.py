@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from wavenet.checkpoint import RunDirectory
 from wavenet.cli.console import Bar, duration, say
 
 if TYPE_CHECKING:
+    from wavenet.config import ModelConfig
     from wavenet.train import Progress, Trainer, Validation
 
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/FOLDER]")
 @click.option("--minutes", type=float, help="Budget in minutes of training.")
 @click.option("--steps", type=int, help="Budget in steps instead.")
+@click.option("--speakers", metavar="folders|FILE.csv", help="Tell speakers apart: by sub-folder, or by path,speaker.")
 @click.option("--set", "overrides", multiple=True, metavar="a.b=value", help="Override a key of the recipe.")
 @click.option("--seed", type=int, help="Of the first weights and of the crops.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -31,6 +35,7 @@ def command(
     out: Path | None,
     minutes: float | None,
     steps: int | None,
+    speakers: str | None,
     overrides: tuple[str, ...],
     seed: int | None,
     device: str,
@@ -45,6 +50,7 @@ def command(
     wavenet train recordings
     wavenet train recordings --recipe speech --out runs/speech --minutes 60
     wavenet train recordings --out runs/speech --minutes 120     (goes on)
+    wavenet train voices --recipe speakers                       (voices/ann/*.wav, voices/bob/*.wav, ...)
     """
     from wavenet import dataset, train
 
@@ -55,6 +61,8 @@ def command(
     if steps is None and minutes is not None:
         values["steps"] = 0
     settings = [f"training.{key}={value}" for key, value in values.items() if value is not None]
+    if speakers is not None:
+        settings.append(f"data.speakers={json.dumps(speakers)}")
     train.pick_device(device)
     run.check()
     recipe = train.recipe_for(run, name, [*overrides, *settings], fresh)
@@ -64,6 +72,7 @@ def command(
     bar.clear()
     for line in recordings.summary.lines():
         say(line)
+    recipe = train.with_speakers(recipe, recordings)
     trainer = train.Trainer(run, recipe, recordings, device, fresh)
     if trainer.begun_with != trainer.folder:
         if out is None:
@@ -79,7 +88,14 @@ def command(
         again = "the same command without --fresh" if fresh else "the same command"
         say(f"\nstopped at step {trainer.step:,}, saved up to step {trainer.saved_step:,}; {again} goes on from there")
         raise
-    say(f"the best model: {run.model}; hear it: wavenet generate {run.path} -o new.wav")
+    say(f"the best model: {run.model}; hear it: {_to_hear(recipe.model, run.path)}")
+
+
+def _to_hear(model: ModelConfig, run: Path) -> str:
+    speaker = f" --speaker {shlex.quote(model.speakers[0])}" if model.speakers else ""
+    if model.features is not None:
+        return f"wavenet vocode {run} IN.wav -o new.wav{speaker}"
+    return f"wavenet generate {run} -o new.wav{speaker}"
 
 
 def _announce(trainer: Trainer) -> None:

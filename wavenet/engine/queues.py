@@ -308,9 +308,8 @@ class QueueEngine(SteppedEngine[QueueState]):
         """The first layer's rows [N*B, R] for inputs [B, N] from `start` on, and what layers are told, [L, N*B, 2G]."""
         state.position = start
         told, given = [], []
-        if state.predictor is not None:
-            if start > 0 and inputs.shape[1] == self.config.seen:  # what lies between was not heard
-                state.predictor = Predictor(state.streams, self.config.linear_prediction)
+        if state.predictor is not None and inputs.shape[1] == self.config.seen:  # what lies between was not heard
+            state.predictor = Predictor(state.streams, self.config.linear_prediction)
         for last in inputs.T if self.conditioner is not None else ():
             assert state.course is not None
             chunk = state.course.told(state.position)

@@ -1,0 +1,73 @@
+"""Features as other programs read and write them: a .npy file of floats [bands, frames], and what they are beside it.
+
+The parameters stand in a .json of the same name; features without one are taken to be made with the model's own. NumPy
+only, so that sound can be made of them without PyTorch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavenet import files
+from wavenet.config import ConfigError, MelConfig, from_dict
+
+
+class FeatureError(ValueError):
+    """Features that cannot be used; the message is one line that names the file and says why."""
+
+
+def read(path: str | PathLike[str], config: MelConfig) -> NDArray[np.float32]:
+    """The features [bands, frames] of a file, for a model whose features are `config`.
+
+    Raises `FeatureError` for what is no such file, for other shapes, and for parameters that differ, which are named.
+    """
+    file = Path(path)
+    parameters = file.with_suffix(".json")
+    try:
+        features = np.load(file, allow_pickle=False)
+        if parameters.exists():
+            values = json.loads(parameters.read_text(encoding="utf-8"))
+            if not isinstance(values, dict):
+                raise ConfigError("not a table of parameters")
+            config.check_same(from_dict(MelConfig, values), str(parameters))
+    except ConfigError as error:
+        raise FeatureError(str(error) if str(error).startswith(str(parameters)) else f"{parameters}: {error}") from None
+    except OSError as error:
+        raise FeatureError(f"{file}: {error.strerror or error}") from None
+    except (ValueError, EOFError, RecursionError) as error:
+        raise FeatureError(f"{file}: cannot be read as a .npy file of numbers ({str(error).splitlines()[0]})") from None
+    if not isinstance(features, np.ndarray) or not np.issubdtype(features.dtype, np.floating):
+        raise FeatureError(f"{file}: holds no floating-point numbers; features are log-mel values [bands, frames]")
+    if features.ndim == 3 and len(features) == 1:
+        features = features[0]  # a batch of one, as acoustic models write it
+    if features.ndim != 2 or features.shape[0] != config.bands or features.shape[1] == 0:
+        hint = "; transpose it" if features.ndim == 2 and features.shape[1] == config.bands else ""
+        raise FeatureError(
+            f"{file}: is {list(features.shape)}; the model's bands = {config.bands} ask for "
+            f"[{config.bands}, frames]{hint}"
+        )
+    if not np.isfinite(features).all():
+        raise FeatureError(f"{file}: holds NaN or infinity; replace those values first")
+    return features.astype(np.float32)
+
+
+def write(path: str | PathLike[str], features: NDArray[np.float32], config: MelConfig) -> None:
+    """Write features [bands, frames] and, beside them, their parameters. Raises `FeatureError`."""
+    file = Path(path)
+    if file.suffix != ".npy":
+        raise FeatureError(f"{file}: name a file that ends in .npy")
+    content = io.BytesIO()
+    np.save(content, features.astype(np.float32))
+    try:
+        files.replace(file, content.getvalue())
+        text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+        files.replace(file.with_suffix(".json"), text.encode())
+    except OSError as error:
+        raise FeatureError(f"{file}: cannot be written ({error.strerror or error})") from None
