@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from wavenet.config import ConfigError, DataConfig, ModelConfig, TrainingConfig, from_dict
+from wavenet.config import ConfigError, DataConfig, MelConfig, ModelConfig, TrainingConfig, from_dict
 
 
 def test_dilations_double_along_a_cycle_and_start_again():
@@ -58,8 +58,50 @@ def test_parameters_and_macs_by_hand():
     assert config.parameters == weights + biases + 256 * 2
 
 
-def test_survives_json():
-    config = ModelConfig(cycles=3, residual_channels=48, sample_rate=22_050)
+def test_parameters_and_macs_of_a_conditioned_network_by_hand():
+    shape = {"cycles": 1, "layers_per_cycle": 3, "residual_channels": 2, "gate_channels": 4, "skip_channels": 5}
+    told = {"speakers": ("ann", "bob"), "speaker_channels": 6, "features": {"bands": 10}, "frame_channels": 8}
+    bare, config = ModelConfig(**shape), ModelConfig(**shape, **told)
+    gates = 3 * 2 * 4  # L x 2G
+    speakers = 2 * 6 + gates * 6
+    frames = 3 * 8 * 10 + 3 * 8 * 8  # two convolutions of three taps
+    assert config.parameters == bare.parameters + speakers + frames + 2 * 8 + gates * 8
+    assert config.macs_per_sample == bare.macs_per_sample
+    assert config.macs_per_frame == frames + gates * 8
+
+
+@pytest.mark.parametrize(
+    ("output", "rows", "numbers"),
+    # a mixture of 7: as many weights, means and log scales; a Gaussian: a mean and a log scale
+    [("mulaw", 256, 256), ("logistic", 1, 21), ("gaussian", 1, 2)],
+)
+def test_every_output_has_its_numbers(output, rows, numbers):
+    config = ModelConfig(output=output, mixtures=7)
+    assert (config.input_rows, config.output_channels) == (rows, numbers)
+    assert config.shapes["head.output.weight"] == (numbers, config.head)
+
+
+def test_a_linear_predictor_sees_further():
+    config = ModelConfig(1, 4, output="gaussian", features={}, linear_prediction=10)
+    assert (config.receptive_field, config.seen, config.input_rows) == (16, 16 + 11, 3)
+    assert ModelConfig(1, 4).seen == 16
+
+
+def test_features_follow_the_sample_rate():
+    features = ModelConfig(sample_rate=8_000, features={}).features
+    assert (features.rate, features.high) == (8_000, 4_000.0)  # half the rate, below the default of 8,000 Hz
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"speakers": ("ann", "bøb")},
+        {"features": MelConfig(rate=22_050, hop=256, bands=40), "output": "logistic", "linear_prediction": 12},
+    ],
+)
+def test_survives_json(values):
+    config = ModelConfig(cycles=3, residual_channels=48, sample_rate=22_050, **values)
     assert from_dict(ModelConfig, json.loads(json.dumps(config.to_dict()))) == config
 
 
@@ -76,7 +118,19 @@ def test_survives_json():
         (ModelConfig, {"cycles": 16, "layers_per_cycle": 24, "residual_channels": 1}, "receptive_field"),
         (TrainingConfig, {"minutes": 10**400}, "minutes"),
         (ModelConfig, {"residual_chanels": 2}, "did you mean 'residual_channels'"),
-        (ModelConfig, {"speakers": ["ann"]}, "speakers"),
+        (ModelConfig, {"speakers": "ann"}, "speakers = 'ann': expected tuple"),
+        (ModelConfig, {"speakers": ["ann", ""]}, "speakers: '' is no name"),
+        (ModelConfig, {"speakers": ["ann", "bob", "ann"]}, "speakers: a name stands there twice"),
+        (ModelConfig, {"features": {"band": 40}}, "features.band: unknown key, did you mean 'bands'"),
+        (ModelConfig, {"features": {"hop": 161}}, "features.hop = 161: must be even where fft"),
+        (ModelConfig, {"features": {"window": 2_000}}, "features.window = 2000"),
+        (ModelConfig, {"features": {"high": 9_000.0}}, "features.high"),
+        (ModelConfig, {"features": {"low": 7_999.5}}, "features.low"),
+        (ModelConfig, {"features": {"scale": "bark"}}, "features.scale = 'bark'"),
+        (ModelConfig, {"features": {"rate": 22_050}}, "features.rate = 22050: must be the sample_rate, 16000"),
+        (ModelConfig, {"linear_prediction": 8, "output": "gaussian"}, "linear_prediction: needs features"),
+        (ModelConfig, {"linear_prediction": 8, "features": {}}, "linear_prediction: needs .* a 16-bit output"),
+        (ModelConfig, {"frame_network": "deep"}, "frame_network"),
         (DataConfig, {"validation": math.nan}, "validation"),
         (DataConfig, {"join": "yes"}, "join"),
         (TrainingConfig, {"rate": 0}, "rate"),

@@ -603,7 +603,7 @@ def test_inputs_are_the_true_previous_samples(join: bool) -> None:
     clips = marked(40, 3, 25, 1)
     where = places(clips)
     assert len(where) == 69
-    inputs, targets, mask = crops(clips, 500, 10, np.random.default_rng(0), join)
+    inputs, targets, mask, *_ = crops(clips, 500, 10, np.random.default_rng(0), join)
     assert inputs.shape == targets.shape == mask.shape == (500, 10)
     assert inputs.dtype == targets.dtype == np.int64
     assert mask.dtype == np.bool_
@@ -639,8 +639,8 @@ def test_every_sample_is_heard_equally_often(join: bool, crop: int) -> None:
     rng = np.random.default_rng(1)
     counts = np.zeros(256)
     for _ in range(20):
-        _, targets, mask = crops(clips, 1_000, crop, rng, join)
-        counts += np.bincount(targets[mask], minlength=256)
+        drawn = crops(clips, 1_000, crop, rng, join)
+        counts += np.bincount(drawn.targets[drawn.mask], minlength=256)
     heard = counts[list(places(clips))]
     # Each count is near a Poisson variable: six deviations around the mean hold all 79 of them.
     spread = 6 * np.sqrt(heard.mean() * (3 if join and crop == 60 else 1))  # a clip may come twice in one joined crop
@@ -649,17 +649,20 @@ def test_every_sample_is_heard_equally_often(join: bool, crop: int) -> None:
 
 def test_a_clip_shorter_than_a_crop_is_heard_whole() -> None:
     clips = marked(5)
-    inputs, targets, mask = crops(clips, 20, 8, np.random.default_rng(0))
+    inputs, targets, mask, sound, bounds, drawn = crops(clips, 20, 8, np.random.default_rng(0), margin=2)
     codes = list(clips.codes(0))
     for row in range(20):
         assert list(targets[row]) == codes + [mulaw.SILENCE] * 3
         assert list(inputs[row]) == [mulaw.SILENCE, *codes[:4], *[mulaw.SILENCE] * 3]
         assert list(mask[row]) == [True] * 5 + [False] * 3
+        assert list(sound[row]) == [0, 0, *clips.clip(0), *[0] * 5]  # the margin, the clip, padding and the margin
+        assert list(bounds[row]) == [2, 7]
+        assert drawn[row] == 0
 
 
 def test_a_long_clip_fills_nearly_all_crops() -> None:
     clips = clips_of(30_000)
-    _, _, mask = crops(clips, 2_000, 100, np.random.default_rng(0))
+    mask = crops(clips, 2_000, 100, np.random.default_rng(0)).mask
     assert mask.mean() == pytest.approx(30_000 / 30_099, abs=2e-3)  # 99 of 30,099 windows reach over an end
 
 
@@ -686,7 +689,7 @@ def test_there_must_be_clips() -> None:
 def test_crops_of_a_folder(folder: Path) -> None:
     fill(folder, range(5), samples=3_000)
     recordings = open_folder(folder, RATE, ALL)
-    _, targets, mask = crops(recordings.train, 8, 256, np.random.default_rng(0), True)
+    _, targets, mask, *_ = crops(recordings.train, 8, 256, np.random.default_rng(0), True)
     assert mask.all()
     known = b"".join(recordings.train.codes(i).astype(np.uint8).tobytes() for i in range(5))
     assert sum(row.astype(np.uint8).tobytes() in known for row in targets) >= 5  # but for the rows with a seam
