@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from wavenet import audio, cache, mulaw
+from wavenet.codes import LINEAR, codes_of
 from wavenet.config import DataConfig
 from wavenet.dataset import Clips, DatasetError, Recordings, crops, open_folder
 
@@ -514,6 +515,84 @@ def test_a_single_tiny_file_and_no_validation(folder: Path) -> None:
         assert not recordings.summary.tail
 
 
+# ---- speakers -------------------------------------------------------------------------------------------------------
+
+
+def by_speaker(clips: Clips) -> dict[str, set[bytes]]:
+    assert clips.speakers is not None
+    assert len(clips.speakers) == len(clips)
+    return {name: {clips.clip(i).tobytes() for i in clips.of_speaker(name)} for name in set(clips.speakers)}
+
+
+def test_folders_name_the_speakers(folder: Path) -> None:
+    ann = [put(folder / "Ann" / "a.wav", 800, seed=1), put(folder / "Ann" / "deep" / "b.wav", 400, seed=2)]
+    bob = put(folder / "böb" / "a.wav", 16_000, seed=3)
+    put(folder / "top.wav", seed=4)
+    recordings = open_folder(folder, RATE, DataConfig(validation=0.0, speakers="folders"))
+    assert by_speaker(recordings.train) == {"Ann": {sound.tobytes() for sound in ann}, "böb": {bob.tobytes()}}
+    assert recordings.summary.skipped == [("top.wav", "in no speaker's folder")]
+    assert recordings.summary.speakers == {"Ann": 1_200 / RATE, "böb": 2.0}
+    lines = recordings.summary.lines()
+    assert "2 speakers: Ann 0.1 seconds, böb 2.0 seconds" in lines
+    assert "skipped top.wav: in no speaker's folder" in lines
+    one_voice = open_folder(folder, RATE, ALL)
+    assert one_voice.train.speakers is None
+    assert one_voice.summary.speakers == {}
+    assert not any("speaker" in line for line in one_voice.summary.lines()[1:])  # the first names the folder
+
+
+def test_held_out_clips_keep_their_speakers(folder: Path) -> None:
+    for i in range(40):
+        put(folder / ("ann" if i % 2 else "bob") / f"{i}.wav", 400 + i % 2, seed=i)  # the length tells the speaker
+    recordings = open_folder(folder, RATE, DataConfig(validation=0.3, speakers="folders"))
+    for clips in (recordings.train, recordings.validation):
+        assert len(clips) > 5
+        assert clips.speakers == ["ann" if length == 401 else "bob" for length in clips.lengths]
+
+
+def test_the_held_out_end_of_the_only_recording_has_its_speaker(folder: Path) -> None:
+    put(folder / "ann" / "a.wav", 4_000)
+    recordings = open_folder(folder, RATE, DataConfig(speakers="folders"))
+    assert recordings.train.speakers == recordings.validation.speakers == ["ann"]
+
+
+def test_a_table_names_the_speakers(folder: Path, tmp_path: Path) -> None:
+    ann, bob = put(folder / "a.wav", seed=1), put(folder / "x y" / "b, c.wav", seed=2)
+    put(folder / "d.wav", seed=3)
+    table = 'a.wav, Ann \n\n"./x y/b, c.wav",bob\ngone.wav,cid\n'
+    (folder / "who.csv").write_bytes(b"\xef\xbb\xbf" + table.encode())  # as spreadsheets begin a file
+    (tmp_path / "elsewhere.csv").write_text(table)
+    for told in ("who.csv", str(tmp_path / "elsewhere.csv")):  # in the folder, or a path
+        recordings = open_folder(folder, RATE, DataConfig(validation=0.0, speakers=told))
+        assert by_speaker(recordings.train) == {"Ann": {ann.tobytes()}, "bob": {bob.tobytes()}}
+        assert recordings.summary.skipped == [("d.wav", f"not listed: {Path(told).name} names no speaker")]
+        assert recordings.summary.reasons == {"not listed": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a.wav,ann\n\nb.wav\n", "line 3 is not path,speaker: 'b.wav'"),
+        (b"a.wav,ann\nb.wav,bob,loud\n", "line 2 is not path,speaker: 'b.wav,bob,loud'"),
+        (b"a.wav, \n", "line 1 is not path,speaker"),
+        (b"a.wav,\xff\n", "cannot be read as lines of path,speaker"),
+        (b"other.wav,ann\n", "no usable recording.*not listed"),
+    ],
+)
+def test_a_table_that_cannot_be_used(folder: Path, content: bytes, words: str) -> None:
+    put(folder / "a.wav")
+    (folder / "who.csv").write_bytes(content)
+    with pytest.raises(DatasetError, match=words) as caught:
+        open_folder(folder, RATE, DataConfig(speakers="who.csv"))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_table_that_is_not_there(folder: Path) -> None:
+    put(folder / "a.wav")
+    with pytest.raises(DatasetError, match="data.speakers = 'whom.csv': must be 'folders', or a file"):
+        open_folder(folder, RATE, DataConfig(speakers="whom.csv"))
+
+
 # ---- silence --------------------------------------------------------------------------------------------------------
 
 
@@ -664,6 +743,79 @@ def test_a_long_clip_fills_nearly_all_crops() -> None:
     clips = clips_of(30_000)
     mask = crops(clips, 2_000, 100, np.random.default_rng(0)).mask
     assert mask.mean() == pytest.approx(30_000 / 30_099, abs=2e-3)  # 99 of 30,099 windows reach over an end
+
+
+@pytest.mark.parametrize("join", [False, True])
+@pytest.mark.parametrize("margin", [1, 4, 50])
+def test_the_sound_around_a_crop_is_the_clips_own(join: bool, margin: int) -> None:
+    lengths = (40, 3, 25, 1, 90)
+    clips = clips_of(*lengths, values=np.arange(1, 160, dtype=np.int16))  # a sample tells its place; none is silence
+    begins = np.cumsum(lengths) - lengths
+    crop = 10
+    size = margin + crop + margin
+    drawn = crops(clips, 300, crop, np.random.default_rng(2), join, LINEAR, margin)
+    assert drawn.sound.shape == (300, size)
+    assert drawn.sound.dtype == np.int16
+    assert drawn.bounds.shape == (300, 2)
+    assert drawn.clips.shape == (300,)
+    cut_front = cut_back = seams = 0
+    for sound, bounds, inputs, targets, mask, clip in zip(
+        drawn.sound, drawn.bounds, drawn.inputs, drawn.targets, drawn.mask, drawn.clips, strict=True
+    ):
+        begin, end = bounds
+        heard = int(mask.sum())
+        np.testing.assert_array_equal(targets[:heard], sound[margin : margin + heard])  # 16-bit codes are the sound
+        np.testing.assert_array_equal(inputs[:heard], sound[margin - 1 : margin - 1 + heard])
+        assert not sound[:begin].any()
+        assert not sound[end:].any()
+        at = int(targets[0]) - 1 - begins[clip]  # of the first target in its clip
+        assert 0 <= at < lengths[clip]
+        assert begin == max(0, margin - at)
+        first, last = begins[clip] + max(0, at - margin), begins[clip] + lengths[clip]
+        own = clips.samples[first:last][: size - begin]
+        np.testing.assert_array_equal(sound[begin : begin + len(own)], own)
+        rest = [int(sample) for sample in sound[begin + len(own) : end]]
+        if not join or begin + len(own) >= margin + crop:
+            assert rest == []
+        while rest:  # whole clips one after the other, but for the last
+            other = list(begins).index(rest[0] - 1)
+            whole = list(clips.clip(other))
+            assert rest[: len(whole)] == whole[: len(rest)]
+            assert end in (size, begin + len(own)) or end >= margin + crop
+            rest = rest[len(whole) :]
+            seams += 1
+        cut_front += begin > 0
+        cut_back += end < size
+    assert min(cut_front, cut_back) > 0
+    assert (seams > 0) == join
+
+
+@pytest.mark.parametrize("output", ["mulaw", "logistic"])
+def test_crops_hold_the_codes_of_the_output(output: str) -> None:
+    clips = clips_of(4, values=np.array([-32_768, -5, 0, 32_767], np.int16))
+    targets = crops(clips, 1, 4, np.random.default_rng(0), codes=codes_of(output)).targets[0]
+    assert list(targets) == ([0, 127, 128, 255] if output == "mulaw" else [-32_768, -5, 0, 32_767])
+
+
+def test_joined_crops_stay_with_one_speaker() -> None:
+    lengths, speakers = (5, 5, 7, 3, 20, 4), ["ann", "bob", "ann", "ann", "bob", "cid"]
+    places = [100 * clip + place for clip, length in enumerate(lengths) for place in range(length)]
+    clips = clips_of(*lengths, values=np.array(places, np.int16))
+    clips.speakers = speakers
+    followed = np.zeros((6, 6), int)  # [clip, the one behind it]
+    drawn = crops(clips, 2_000, 30, np.random.default_rng(3), join=True, codes=LINEAR)
+    for row, clip in zip(drawn.targets, drawn.clips, strict=True):
+        heard = row // 100
+        assert heard[0] == clip
+        assert {speakers[one] for one in heard} == {speakers[clip]}
+        seams = np.flatnonzero(np.diff(row) != 1)
+        np.add.at(followed, (heard[seams], heard[seams + 1]), 1)
+    same = np.array(speakers)[:, None] == np.array(speakers)
+    assert not followed[~same].any()
+    assert followed[5, 5] > 100  # the only clip of a speaker goes on with itself
+    for clip in (0, 2, 3):  # three clips of ann: each goes on with any of them in a third of the cases
+        share = followed[clip, [0, 2, 3]] / followed[clip].sum()
+        assert abs(share - 1 / 3).max() < 5 * np.sqrt(2 / 9 / followed[clip].sum())  # five deviations
 
 
 def test_crops_are_drawn_by_the_generator_alone() -> None:

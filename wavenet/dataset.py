@@ -269,13 +269,14 @@ def _speakers(root: Path, told: str) -> Callable[[str], tuple[str, str]]:
         raise DatasetError(f"data.speakers = {told!r}: must be 'folders', or a file of lines path,speaker")
     try:
         with open(table, newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in csv.reader(file) if line]
+            reader = csv.reader(file)
+            lines = [(reader.line_num, line) for line in reader if line]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{audio.printable(table)}: cannot be read as lines of path,speaker ({error})") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in lines:
         if len(line) != 2 or not line[1].strip():
             raise DatasetError(f"{audio.printable(table)}: line {number} is not path,speaker: {','.join(line)!r}")
-    known = {os.path.normpath(path.strip()): speaker.strip() for path, speaker in lines}
+    known = {os.path.normpath(path.strip()): speaker.strip() for _, (path, speaker) in lines}
     return lambda name: (known[name], "") if name in known else ("", f"not listed: {table.name} names no speaker")
 
 
