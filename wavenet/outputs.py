@@ -64,10 +64,11 @@ def _log_gaussian(distance: Tensor, log_scale: Tensor, lowest: Tensor, highest: 
     sharpness = torch.exp(-log_scale)
     middle, width = distance.abs() * sharpness, 2 * HALF_STEP * sharpness  # the distribution is symmetric
     near, far = (middle - width / 2).clamp_max(1e6), (middle + width / 2).clamp_max(1e6)
-    # Narrow: density in the middle times width; over the interval it falls like e^(-middle u), whose mean is sinh.
+    # Narrow: density in the middle times width; over the interval it falls like e^(-middle u), whose mean is sinh, and
+    # like e^(-u u / 2), whose mean is 1 - width^2 / 24.
     slope = (middle * width / 2).clamp(1e-4, 40)
     narrow = -0.5 * middle.clamp_max(1e6).square() - 0.5 * math.log(2 * math.pi) + width.clamp_max(NARROW).log()
-    narrow = narrow + torch.log(torch.sinh(slope) / slope)
+    narrow = narrow + torch.log(torch.sinh(slope) / slope) - width.clamp_max(NARROW).square() / 24
     # Wide: ln(Q(near) - Q(far)) with Q(x) the share above x, the larger one taken out.
     log_near, log_far = _log_normal_share(-near), _log_normal_share(-far)
     wide = log_near + torch.log(-torch.expm1((log_far - log_near).clamp_max(-1e-6)))
