@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats
 
-from wavenet.sampling import Sampling, coins, draw_coins, sample
+from wavenet.sampling import Sampling, coins, draw_coins, sample, sample_continuous
 
 PLAIN = Sampling()
 LAST_COIN = np.nextafter(1.0, 0.0)
@@ -156,3 +157,114 @@ def test_coins_are_numpys_pcg64_one_per_sample_in_order() -> None:
 def test_wrong_seeds_are_named(seed: int) -> None:
     with pytest.raises(ValueError, match=f"seed = {seed!r}"):
         coins(seed)
+
+
+# ---- 16-bit outputs -------------------------------------------------------------------------------------------------
+
+# three parts that overlap: weights' logits, means, log scales
+MIXTURE = np.array([0.0, 1.0, -0.5, -0.2, 0.1, 0.15, math.log(0.02), math.log(0.05), math.log(0.01)])
+GAUSSIAN = np.array([0.1, math.log(0.05)])
+
+
+def draw_continuous(numbers: NDArray[np.float64], flips: NDArray[np.float64], sampling: Sampling = PLAIN):
+    output = "gaussian" if len(numbers) == 2 else "logistic"
+    return sample_continuous(output, np.broadcast_to(numbers, (len(flips), len(numbers))), flips, sampling)
+
+
+def below(numbers: NDArray[np.float64], x: NDArray[np.float64], temperature: float = 1.0) -> NDArray[np.float64]:
+    """SciPy's share of the distribution below x: weights to the power 1 / temperature, scales times it."""
+    if len(numbers) == 2:
+        return stats.norm.cdf(x, numbers[0], temperature * np.exp(numbers[1]))
+    logits, means, scales = numbers.reshape(3, -1)
+    weights = np.exp(logits / temperature) / np.exp(logits / temperature).sum()
+    return sum(
+        w * stats.logistic.cdf(x, m, temperature * np.exp(s)) for w, m, s in zip(weights, means, scales, strict=True)
+    )
+
+
+@pytest.mark.parametrize("numbers", [MIXTURE, GAUSSIAN], ids=["logistic", "gaussian"])
+@pytest.mark.parametrize("temperature", [1.0, 0.6, 1.5])
+def test_continuous_draws_follow_the_distribution(numbers: NDArray[np.float64], temperature: float) -> None:
+    draws = 20_000
+    drawn = np.sort(draw_continuous(numbers, coins(3).random(draws), Sampling(temperature)))
+    assert drawn.dtype == np.int64
+    expected = below(numbers, drawn / 32_768, temperature)
+    ranks = np.arange(draws + 1) / draws
+    distance = max((ranks[1:] - expected).max(), (expected - ranks[:-1]).max())
+    assert distance < 1.95 / math.sqrt(draws)  # 0.1 % point of Kolmogorov's distribution
+    if temperature != 1:  # and it is told apart from the plain one
+        assert abs(ranks[1:] - below(numbers, drawn / 32_768)).max() > 3 * 1.95 / math.sqrt(draws)
+
+
+@pytest.mark.parametrize(
+    ("coin", "expected"),
+    # quantiles by hand: ln(3) = 1.0986 scales above the mean of a logistic at 3/4; the quartile of a normal is 0.67449
+    [(0.5, (0.25, 0.25)), (0.75, (0.25 + 1.0986123 / 64, 0.25 + 0.6744898 / 64)), (0.25, (0.2328342, 0.2394611))],
+)
+def test_a_coin_is_a_quantile(coin: float, expected: tuple[float, float]) -> None:
+    numbers = [0.25, -math.log(64)]
+    for row, wanted in zip(([7.0, *numbers], numbers), expected, strict=True):
+        assert draw_continuous(np.array(row), np.array([coin]))[0] == round(32_768 * wanted)
+
+
+def test_the_parts_of_a_mixture_have_their_shares() -> None:
+    shares = np.array([0.5, 0.1, 0.4])
+    narrow = np.array([*np.log(shares), -0.5, 0.0, 0.5, *[-12.0] * 3])  # far apart: a code tells its part
+    drawn = draw_continuous(narrow, np.linspace(0, 1, 10_000, endpoint=False) + 5e-5)
+    parts = np.rint(drawn / 16_384).astype(int)
+    assert np.bincount(parts + 1) / 10_000 == pytest.approx(shares, abs=1e-3)
+    assert np.all(np.diff(parts) >= 0)  # in the order of their numbers, as codes are
+    colder = np.rint(draw_continuous(narrow, coins(0).random(20_000), Sampling(0.5)) / 16_384).astype(int)
+    squares = shares**2 / (shares**2).sum()
+    assert np.bincount(colder + 1) / 20_000 == pytest.approx(squares, abs=0.02)
+    within = draw_continuous(narrow, np.array([0.25, 0.55, 0.8]))  # the middle of each share is the mean of its part
+    assert list(within) == [-16_384, 0, 16_384]
+
+
+def test_cold_continuous_draws_are_the_mean_of_the_likeliest_part() -> None:
+    flips = np.linspace(0, LAST_COIN, 11)
+    for temperature in (0.0, 1e-10):
+        assert set(draw_continuous(MIXTURE, flips, Sampling(temperature))) == {round(0.1 * 32_768)}
+        assert set(draw_continuous(GAUSSIAN, flips, Sampling(temperature))) == {round(0.1 * 32_768)}
+
+
+@pytest.mark.parametrize("top_p", [0.5, 0.9, 0.01])
+def test_top_p_keeps_the_middle_share_of_a_continuous_draw(top_p: float) -> None:
+    for numbers, distribution in (([0.0, 0.1, -4.0], stats.logistic), ([0.1, -4.0], stats.norm)):
+        flips = np.array([0.0, 0.25, 0.5, 0.75, LAST_COIN])
+        drawn = draw_continuous(np.array(numbers), flips, Sampling(top_p=top_p))
+        edge = distribution(0.1, math.exp(-4)).ppf([0.5 + top_p * (flip - 0.5) for flip in flips])
+        np.testing.assert_array_equal(drawn, np.rint(32_768 * edge))
+    everything = draw_continuous(GAUSSIAN, coins(1).random(50), Sampling(top_p=1.0))
+    np.testing.assert_array_equal(everything, draw_continuous(GAUSSIAN, coins(1).random(50)))
+
+
+def test_what_lies_beyond_full_scale_is_clipped() -> None:
+    for numbers in ([0.0, 3.0, -4.0], [3.0, -4.0]):
+        assert draw_continuous(np.array(numbers), np.array([0.5]))[0] == 32_767
+        assert draw_continuous(-np.array(numbers), np.array([0.5]))[0] == -32_768
+    ends = draw_continuous(np.array([0.0, 50.0]), np.array([0.0, LAST_COIN]))  # the scale is clipped, too: e^8
+    assert list(ends) == [-32_768, 32_767]
+    narrowest = draw_continuous(np.array([0.0, -1e6]), np.array([0.0, LAST_COIN]))
+    assert list(narrowest) == [0, 0]  # 8.2 deviations of e^-14 full scale are 0.22 steps
+
+
+def test_a_batch_of_continuous_draws_is_that_of_its_streams() -> None:
+    rng = np.random.default_rng(5)
+    numbers, flips = rng.normal(size=(6, 9)), rng.random(6)
+    numbers[:, 6:] -= 3
+    for sampling in (Sampling(), Sampling(0.8), Sampling(1.2, top_p=0.8)):
+        single = [sample_continuous("logistic", numbers[i : i + 1], flips[i : i + 1], sampling)[0] for i in range(6)]
+        np.testing.assert_array_equal(sample_continuous("logistic", numbers, flips, sampling), single)
+
+
+@pytest.mark.parametrize("numbers", [MIXTURE, GAUSSIAN], ids=["logistic", "gaussian"])
+def test_what_a_continuous_draw_refuses(numbers: NDArray[np.float64]) -> None:
+    with pytest.raises(ValueError, match="top_k: a 16-bit output has no list of codes"):
+        draw_continuous(numbers, np.array([0.5]), Sampling(top_k=5))
+    for bad in (math.nan, math.inf, -math.inf):
+        for place in range(len(numbers)):
+            broken = numbers.copy()
+            broken[place] = bad
+            with pytest.raises(ValueError, match="not finite"):
+                draw_continuous(broken, np.array([0.5]))
