@@ -29,21 +29,17 @@ def read(path: str | PathLike[str], config: MelConfig) -> NDArray[np.float32]:
     Raises `FeatureError` for what is no such file, for other shapes, and for parameters that differ, which are named.
     """
     file = Path(path)
-    parameters = file.with_suffix(".json")
     try:
-        features = np.load(file, allow_pickle=False)
-        if parameters.exists():
-            values = json.loads(parameters.read_text(encoding="utf-8"))
-            if not isinstance(values, dict):
-                raise ConfigError("not a table of parameters")
-            config.check_same(from_dict(MelConfig, values), str(parameters))
-    except ConfigError as error:
-        raise FeatureError(str(error) if str(error).startswith(str(parameters)) else f"{parameters}: {error}") from None
+        with open(file, "rb") as content:
+            features = np.lib.format.read_array(content, allow_pickle=False)
     except OSError as error:
         raise FeatureError(f"{file}: {error.strerror or error}") from None
-    except (ValueError, EOFError, RecursionError) as error:
+    except (ValueError, EOFError, MemoryError, RecursionError) as error:
         raise FeatureError(f"{file}: cannot be read as a .npy file of numbers ({str(error).splitlines()[0]})") from None
-    if not isinstance(features, np.ndarray) or not np.issubdtype(features.dtype, np.floating):
+    parameters = file.with_suffix(".json")
+    if parameters.exists():
+        _check_parameters(parameters, config)
+    if not np.issubdtype(features.dtype, np.floating):
         raise FeatureError(f"{file}: holds no floating-point numbers; features are log-mel values [bands, frames]")
     if features.ndim == 3 and len(features) == 1:
         features = features[0]  # a batch of one, as acoustic models write it
@@ -56,6 +52,25 @@ def read(path: str | PathLike[str], config: MelConfig) -> NDArray[np.float32]:
     if not np.isfinite(features).all():
         raise FeatureError(f"{file}: holds NaN or infinity; replace those values first")
     return features.astype(np.float32)
+
+
+def _check_parameters(path: Path, config: MelConfig) -> None:
+    """Raises `FeatureError` for parameters that cannot be read, and for the first that is not the model's."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ConfigError("not a table of parameters")
+        theirs = from_dict(MelConfig, values)
+    except OSError as error:
+        raise FeatureError(f"{path}: {error.strerror or error}") from None
+    except ConfigError as error:
+        raise FeatureError(f"{path}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise FeatureError(f"{path}: cannot be read as parameters of features ({error})") from None
+    try:
+        config.check_same(theirs, str(path))
+    except ConfigError as error:
+        raise FeatureError(str(error)) from None
 
 
 def write(path: str | PathLike[str], features: NDArray[np.float32], config: MelConfig) -> None:
