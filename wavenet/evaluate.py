@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from wavenet import dataset, files, likelihood
 from wavenet.cache import Progress
-from wavenet.config import ConfigError, DataConfig, MelConfig, ModelConfig
+from wavenet.config import ConfigError, DataConfig, MelConfig
 from wavenet.dataset import Recordings
 from wavenet.engine import Engine, create
 from wavenet.generate import Generator
@@ -108,12 +107,13 @@ def copies(
         raise ConfigError("features: this model is driven by none, so it copies nothing")
     chosen = np.flatnonzero(clips.lengths >= LEAST_SECONDS * config.sample_rate)[:count]
     for done, clip in enumerate(chosen):
-        original = clips.clip(int(clip)) / np.float32(FULL_SCALE)
+        original: NDArray[np.float32] = clips.clip(int(clip)) / np.float32(FULL_SCALE)
         told = likelihood.conditions_of_clip(config, clips, int(clip), speaker)
         features = cast(NDArray[np.float32], told.features if told else None)[0]  # [bands, frames]
         named = speaker or (clips.speakers[clip] if clips.speakers is not None and config.speakers else None)
         made = generator.render(features=features, seed=seed, temperature=temperature, speaker=named)
-        sounds = made[: len(original)], griffin_lim(features, config.features, len(original)), original
+        floor = griffin_lim(features, config.features, len(original))
+        sounds: list[NDArray[np.float32]] = [made[: len(original)], floor, original]
         for maker, sound in zip(COPIES, sounds, strict=True):
             figures = compare(original, sound, config.sample_rate)
             yield Copy(clips.names[clip], len(original) / config.sample_rate, maker, figures, sound)
