@@ -228,6 +228,13 @@ def test_equally_probable_codes_rank_by_code() -> None:
     assert set(result) == {0, 1, 2, 3}
 
 
+def test_knobs_may_be_numpys_numbers() -> None:
+    engine, flips = small_engine(), np.full((1, 20), 0.7)
+    knobs: Any = (np.float64(0.9), np.int32(40), np.float32(0.5))
+    expected = engine.generate(engine.new_state(1), flips, Sampling(0.9, 40, 0.5))
+    np.testing.assert_array_equal(engine.generate(engine.new_state(1), flips, Sampling(*knobs)), expected)
+
+
 def small_engine(threads: int = 1, precision: str = "f32") -> NativeEngine:
     config = ModelConfig(2, 4, 2, 16, skip_channels=32)
     return NativeEngine(config, weights_of(config), precision, threads)

@@ -32,7 +32,8 @@ class Sampling:
     top_k: draw among the k most probable codes only; None: among all.
     top_p: draw among the fewest most probable codes whose share reaches p (Holtzman et al. 2020, section 3.1), the
         shares taken after top-k; None: among all.
-    Equally probable codes rank by code, lower first. Raises `ValueError` naming the value that cannot be.
+    Equally probable codes rank by code, lower first. Numbers of other kinds (NumPy's, fractions) become plain ones.
+    Raises `ValueError` naming the value that cannot be.
     """
 
     temperature: float = 1.0
@@ -40,12 +41,19 @@ class Sampling:
     top_p: float | None = None
 
     def __post_init__(self) -> None:
-        if not _is_real(self.temperature) or not 0 <= self.temperature < math.inf:
+        temperature = _plain("temperature", self.temperature)
+        if temperature is None or not 0 <= temperature < math.inf:
             raise ValueError(f"temperature = {self.temperature!r}: must be a number from 0 (argmax) upwards")
-        if self.top_k is not None and (not _is_integer(self.top_k) or self.top_k < 1):
-            raise ValueError(f"top_k = {self.top_k!r}: must be a whole number from 1, or None for all codes")
-        if self.top_p is not None and (not _is_real(self.top_p) or not 0 < self.top_p <= 1):
-            raise ValueError(f"top_p = {self.top_p!r}: must lie above 0 and at most at 1, or be None for all codes")
+        object.__setattr__(self, "temperature", temperature)
+        if self.top_k is not None:
+            if not _is_integer(self.top_k) or self.top_k < 1:
+                raise ValueError(f"top_k = {self.top_k!r}: must be a whole number from 1, or None for all codes")
+            object.__setattr__(self, "top_k", int(self.top_k))
+        if self.top_p is not None:
+            top_p = _plain("top_p", self.top_p)
+            if top_p is None or not 0 < top_p <= 1:
+                raise ValueError(f"top_p = {self.top_p!r}: must lie above 0 and at most at 1, or be None for all codes")
+            object.__setattr__(self, "top_p", top_p)
 
     @property
     def greedy(self) -> bool:
@@ -117,6 +125,14 @@ def _check_finite(values: NDArray[np.float64]) -> None:
 
 def _is_real(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _plain(name: str, value: Any) -> float | None:
+    """A real number as a float, None for what is no number. Raises `ValueError` for one that is too large."""
+    try:
+        return float(value) if _is_real(value) else None
+    except OverflowError:
+        raise ValueError(f"{name}: the number is too large") from None
 
 
 def _is_integer(value: Any) -> bool:
