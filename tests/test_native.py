@@ -219,6 +219,17 @@ def test_draws_are_those_of_the_reference(sampling: Sampling, outputs: int, spre
     np.testing.assert_array_equal(result, sample(logits, coin, sampling))
 
 
+@pytest.mark.parametrize("top_p", [1.0, 0.9999])
+def test_the_last_coins_draw_no_all_but_impossible_code(top_p: float) -> None:
+    logits = np.random.default_rng(0).standard_normal((1_700, 256)).astype(np.float32)
+    logits[:, 203:] = -40.0  # e^-40 = 4e-18: no coin of 53 bits lies as close to 1
+    coin = 1 - np.resize(2.0 ** -np.arange(20, 54), 1_700)  # from 1 - 1e-6 to the last one below 1
+    result = np.empty(1_700, dtype=np.int64)
+    _native.draw(logits, coin, 1.0, False, 0, top_p, result)
+    assert result.max() < 203
+    assert (result[coin == LAST_COIN] > 195).any()
+
+
 def test_equally_probable_codes_rank_by_code() -> None:
     flat, grid = np.zeros((101, 8), dtype=np.float32), np.linspace(0, LAST_COIN, 101)
     result = np.empty(101, dtype=np.int64)

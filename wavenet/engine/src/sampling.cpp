@@ -5,12 +5,14 @@
 namespace wavenet {
 namespace {
 
+constexpr int BLOCK = 16;               // codes
 constexpr double MASS_ROUNDING = 1e-9;  // as in wavenet/sampling.py
 
+// In the order in which `inverse` walks through a block, so that both come to the same number.
 double sum_of_block(const float* w) {
-    float sums[4];
-    for (int i = 0; i < 4; ++i) sums[i] = (w[i] + w[4 + i]) + (w[8 + i] + w[12 + i]);
-    return double(sums[0] + sums[1]) + double(sums[2] + sums[3]);
+    double sum = 0;
+    for (int i = 0; i < BLOCK; ++i) sum += w[i];
+    return sum;
 }
 
 }  // namespace
@@ -68,25 +70,24 @@ double Sampler::total() const {
     return total;
 }
 
-// The first code whose cumulative weight lies above coin times the total.
+// The first code whose cumulative weight lies above coin times the total. There always is one: coin < 1 makes coin times
+// total less than the total in floating point too, and the sums here are those that make the total.
 int Sampler::inverse(double coin) const {
     const int size = int(weights_.size());
     const double wanted = coin * total();
-    double reached = 0;
+    double before = 0;  // weight of the blocks before this one
     int first = 0;
     for (; first + BLOCK < size; first += BLOCK) {
-        const double next = reached + sum_of_block(&weights_[first]);
+        const double next = before + sum_of_block(&weights_[first]);
         if (next > wanted) break;
-        reached = next;
+        before = next;
     }
-    int last = 0;  // for a coin so close to 1 that rounding leaves nothing above it
-    for (int code = first; code < outputs_; ++code) {
+    double reached = 0;  // in the block
+    for (int code = first; code < first + BLOCK; ++code) {
         reached += weights_[code];
-        if (reached > wanted) return code;
+        if (before + reached > wanted) return code;
     }
-    for (int code = 0; code < outputs_; ++code)
-        if (weights_[code] > 0) last = code;
-    return last;
+    return outputs_ - 1;  // never: see above
 }
 
 }  // namespace wavenet

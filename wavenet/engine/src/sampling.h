@@ -33,7 +33,6 @@ private:
     double total() const;
     int inverse(double coin) const;
 
-    static constexpr int BLOCK = 16;
     int outputs_;
     std::vector<float> weights_;  // padded with zeros to whole blocks
     std::vector<Ranked> ranked_;
