@@ -204,6 +204,9 @@ def test_extreme_weights_cannot_overflow_the_integers() -> None:
         Sampling(top_p=1e-9),
         Sampling(top_p=0.9999),
         Sampling(temperature=0.8, top_k=40, top_p=0.7),
+        Sampling(temperature=1e9, top_k=7),
+        Sampling(temperature=1e20, top_p=0.3),
+        Sampling(temperature=1e300, top_k=40, top_p=0.7),
     ],
     ids=str,
 )

@@ -63,6 +63,13 @@ def test_equally_probable_codes_rank_by_code() -> None:
     assert draw(flat, LAST_COIN, Sampling(temperature=0)) == 0
 
 
+@pytest.mark.parametrize("temperature", [1e18, 1e300])
+def test_codes_rank_by_logits_where_a_high_temperature_makes_their_weights_equal(temperature: float) -> None:
+    grid = np.linspace(0, LAST_COIN, 101)  # 1, 3, 2, 0 from the most probable to the least
+    assert {draw(HAND, coin, Sampling(temperature, top_k=2)) for coin in grid} == {1, 3}
+    assert {draw(HAND, coin, Sampling(temperature, top_p=0.75)) for coin in grid} == {1, 2, 3}
+
+
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(st.integers(0, 10_000), st.integers(1, 4))
 def test_top_k_1_and_temperature_0_are_argmax(seed: int, streams: int) -> None:

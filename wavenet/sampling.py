@@ -97,16 +97,20 @@ def sample(logits: ArrayLike, coins: ArrayLike, sampling: Sampling) -> NDArray[n
         weights /= sampling.temperature
     np.exp(weights, out=weights)  # softmax but for the total; the best code has weight 1
     if sampling.truncates:
-        _truncate(weights, sampling)
+        _truncate(weights, np.asarray(logits), sampling)
     cumulative = np.add.accumulate(weights, axis=1)  # [B, A]
     total = cumulative[:, -1]  # [B]
     # coin < 1 makes coin * total < total in floating point too, so there always is a code above the coin
     return (cumulative > (np.asarray(coins) * total)[:, np.newaxis]).argmax(axis=1)
 
 
-def _truncate(weights: NDArray[np.float64], sampling: Sampling) -> None:
-    """Set the weights [B, A] of the codes that top-k and top-p exclude to zero, in place."""
-    order = np.argsort(-weights, axis=1, kind="stable")  # [B, A]: most probable first, lower code first among equals
+def _truncate(weights: NDArray[np.float64], logits: NDArray[Any], sampling: Sampling) -> None:
+    """Set the weights [B, A] of the codes that top-k and top-p exclude to zero, in place.
+
+    Ranks by logits [B, A]: where the temperature is very high or low, weights that differ are rounded to the same
+    number.
+    """
+    order = np.argsort(-logits, axis=1, kind="stable")  # [B, A]: most probable first, lower code first among equals
     ranked = np.take_along_axis(weights, order, axis=1)
     if sampling.top_k is not None:
         ranked[:, sampling.top_k :] = 0

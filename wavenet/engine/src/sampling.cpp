@@ -23,21 +23,22 @@ Sampler::Sampler(int outputs)
 int Sampler::draw(const Kernels& kernels, const float* logits, double coin, const Sampling& sampling) {
     if (sampling.greedy) return int(std::max_element(logits, logits + outputs_) - logits);
     kernels.exponentials(logits, outputs_, float(1 / sampling.temperature), weights_.data());
-    if (sampling.top_k || sampling.top_p < 1) truncate(sampling);
+    if (sampling.top_k || sampling.top_p < 1) truncate(logits, sampling);
     return inverse(coin);
 }
 
-// Sets the weights of the codes that top-k and top-p exclude to zero.
-void Sampler::truncate(const Sampling& sampling) {
+// Sets the weights of the codes that top-k and top-p exclude to zero. Ranks by logits: where the temperature is very
+// high or low, weights that differ are rounded to the same number.
+void Sampler::truncate(const float* logits, const Sampling& sampling) {
     const auto more_probable = [](const Ranked& a, const Ranked& b) {
-        return a.weight > b.weight || (a.weight == b.weight && a.code < b.code);
+        return a.logit > b.logit || (a.logit == b.logit && a.code < b.code);
     };
     double mass = total();
     // All codes below `least` together are less than what top-p leaves out: they need not be ranked.
     const double least = sampling.top_k ? 0 : mass * (1 - sampling.top_p) / outputs_;
     int count = 0;
     for (int code = 0; code < outputs_; ++code) {
-        ranked_[count] = {weights_[code], code};
+        ranked_[count] = {logits[code], weights_[code], code};
         count += weights_[code] >= least;
     }
     const auto first = ranked_.begin();

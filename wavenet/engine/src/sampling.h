@@ -26,10 +26,10 @@ public:
 
 private:
     struct Ranked {
-        float weight;
+        float logit, weight;
         int code;
     };
-    void truncate(const Sampling& sampling);
+    void truncate(const float* logits, const Sampling& sampling);
     double total() const;
     int inverse(double coin) const;
 
