@@ -310,15 +310,19 @@ def test_two_threads_cannot_advance_or_copy_one_state() -> None:
     state = engine.new_state(1)
     worker = threading.Thread(target=lambda: engine.generate(state, np.full((1, 300_000), 0.5), Sampling()))
     worker.start()
+    while not state.lock.locked() and worker.is_alive():
+        pass
     refusals: list[str] = []
-    while worker.is_alive() and not refusals:
-        try:
-            engine.generate(state, np.full((1, 1), 0.5), Sampling())
-        except RuntimeError as error:
-            refusals.append(str(error))
+    try:
+        engine.generate(state, np.full((1, 1), 0.5), Sampling())
+    except RuntimeError as error:
+        refusals.append(str(error))
+    with pytest.raises(RuntimeError, match="another thread"):
+        engine.prime(state, random_codes(1, 1_000))  # longer than the receptive field
     with pytest.raises(RuntimeError, match="another thread"):
         state.copy()
     worker.join()
+    assert (state.position, state.skipped) == (300_000, 0)
     assert refusals == ["another thread is advancing this state"]
 
 

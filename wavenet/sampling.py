@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from operator import methodcaller
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,9 +77,22 @@ def coins(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(int(seed)))
 
 
-def draw_coins(streams: Sequence[np.random.Generator], samples: int) -> NDArray[np.float64]:
-    """The next coins [B, samples] of B streams, each from its own generator."""
-    return np.stack([stream.random(samples) for stream in streams])
+def draw_coins(
+    streams: Sequence[np.random.Generator], samples: int, drawn: list[NDArray[np.float64]] | None = None
+) -> NDArray[np.float64]:
+    """The next coins [B, samples] of B streams, each from its own generator.
+
+    drawn: an empty list; one row goes into it for each generator that has advanced, whatever ends this call.
+    """
+    rows = [] if drawn is None else drawn
+    rows.extend(map(methodcaller("random", samples), streams))  # one step of the interpreter: no Ctrl-C within
+    return np.stack(rows)
+
+
+def return_coins(streams: Iterable[np.random.Generator], samples: int) -> None:
+    """Take back the last coins of every stream: they will be drawn again."""
+    for stream in streams:
+        cast(np.random.PCG64, stream.bit_generator).advance(-samples)
 
 
 def sample(logits: ArrayLike, coins: ArrayLike, sampling: Sampling) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ NumPy only, so that an engine without PyTorch can be used without loading PyTorc
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from typing import Generic, NoReturn, Self, TypeVar
 
@@ -20,6 +21,13 @@ from wavenet.sampling import Sampling
 
 class EngineUnavailable(RuntimeError):
     """The engine or precision asked for is not part of this installation; the message says what to use instead."""
+
+
+def one_thread(lock: threading.Lock, what: str) -> threading.Lock:
+    """The lock, for a `with` statement. Raises `RuntimeError` if another thread holds it."""
+    if lock.locked():
+        raise RuntimeError(f"another thread is advancing this {what}")
+    return lock
 
 
 class State(ABC):

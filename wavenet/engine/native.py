@@ -7,6 +7,7 @@ compiler is found; without it, `create` of `wavenet.engine` says how to get it.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wavenet.config import MU_LAW_CODES, ModelConfig
 from wavenet.engine import _native
-from wavenet.engine.base import Engine, State
+from wavenet.engine.base import Engine, State, one_thread
 from wavenet.mulaw import SILENCE
 from wavenet.sampling import Sampling
 
@@ -31,12 +32,19 @@ class NativeState(State):
         self.engine = engine  # whose weights the extension's state refers to
         self.native = engine.native.new_state(streams)
         self.skipped = 0  # samples primed that the extension has not seen, being older than the receptive field
+        self.lock = threading.Lock()  # of the call that advances or copies it
 
     def copy(self) -> Self:
         other = object.__new__(type(self))
-        other.engine, other.native = self.engine, self.native.copy()
-        other.codes, other.position, other.skipped = self.codes.copy(), self.position, self.skipped
+        with self.held():
+            other.engine, other.native = self.engine, self.native.copy()
+            other.codes, other.position, other.skipped = self.codes.copy(), self.position, self.skipped
+        other.lock = threading.Lock()
         return other
+
+    def held(self) -> threading.Lock:
+        """For a `with` statement around everything that changes this state, so that a refused call changes nothing."""
+        return one_thread(self.lock, "state")
 
     def update(self) -> None:
         """Read the last codes and the position back from the extension."""
@@ -91,32 +99,35 @@ class NativeEngine(Engine[NativeState]):
         codes = np.empty(coins.shape, dtype=np.int64)
         top_k = min(sampling.top_k or 0, self.config.output_channels)
         top_p = 1.0 if sampling.top_p is None else float(sampling.top_p)
-        try:
-            self.native.generate(
-                state.native, coins, float(sampling.temperature), sampling.greedy, int(top_k), top_p, codes
-            )
-        finally:
-            state.update()
+        with state.held():
+            try:
+                self.native.generate(
+                    state.native, coins, float(sampling.temperature), sampling.greedy, int(top_k), top_p, codes
+                )
+            finally:
+                state.update()
         return codes
 
     def logits(self, state: NativeState, codes: ArrayLike) -> NDArray[np.float32]:
         codes = np.ascontiguousarray(self.checked_codes(state, codes))
         logits = np.empty((*codes.shape, self.config.output_channels), dtype=np.float32)
-        try:
-            self.native.logits(state.native, codes, logits)
-        finally:
-            state.update()
+        with state.held():
+            try:
+                self.native.logits(state.native, codes, logits)
+            finally:
+                state.update()
         return logits
 
     def prime(self, state: NativeState, codes: ArrayLike) -> None:
         """Only the last receptive field is run: what is older reaches no queue any more."""
         codes = self.checked_codes(state, codes)
         recent = np.ascontiguousarray(codes[:, -self.config.receptive_field :])
-        state.skipped += codes.shape[1] - recent.shape[1]
-        try:
-            self.native.feed(state.native, recent)
-        finally:
-            state.update()
+        with state.held():
+            try:
+                state.skipped += codes.shape[1] - recent.shape[1]
+                self.native.feed(state.native, recent)
+            finally:
+                state.update()
 
 
 def kernels() -> list[str]:
