@@ -7,6 +7,7 @@ NumPy only, so that an engine without PyTorch can be used without loading PyTorc
 
 from __future__ import annotations
 
+import os
 import threading
 from abc import ABC, abstractmethod
 from typing import Generic, NoReturn, Self, TypeVar
@@ -21,6 +22,11 @@ from wavenet.sampling import Sampling
 
 class EngineUnavailable(RuntimeError):
     """The engine or precision asked for is not part of this installation; the message says what to use instead."""
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def one_thread(lock: threading.Lock, what: str) -> threading.Lock:
@@ -68,6 +74,7 @@ class Engine(ABC, Generic[S]):
 
     name: str
     precision = "f32"
+    states: type[State]  # of this kind of engine
     config: ModelConfig
     threads: int | None  # at most; None: the process's setting
 
@@ -94,8 +101,14 @@ class Engine(ABC, Generic[S]):
     def prime(self, state: S, codes: ArrayLike) -> None:
         """Feed the given codes [B, T]: the state that `logits` leaves, without the cost of the logits."""
 
+    def check_own(self, state: State) -> None:
+        """Raises `ValueError` for a state that another engine made."""
+        if not isinstance(state, self.states) or getattr(state, "engine", self) is not self:
+            raise ValueError("this state belongs to another engine; new_state of this one makes a state for it")
+
     def checked_coins(self, state: State, coins: ArrayLike) -> NDArray[np.float64]:
-        """Coins as float64 [B, n]. Raises `ValueError` for another shape or a coin outside [0, 1)."""
+        """Coins as float64 [B, n]. Raises `ValueError` for another engine's state, shape, or a coin outside [0, 1)."""
+        self.check_own(state)
         array = np.asarray(coins, dtype=np.float64)
         if array.ndim != 2 or len(array) != state.streams:
             raise ValueError(f"coins must be [{state.streams}, n], one row per stream, not {list(array.shape)}")
@@ -104,7 +117,11 @@ class Engine(ABC, Generic[S]):
         return array
 
     def checked_codes(self, state: State, codes: ArrayLike) -> NDArray[np.int64]:
-        """Codes as int64 [B, T]. Raises `ValueError` for another shape, fractions, or codes that do not exist."""
+        """Codes as int64 [B, T].
+
+        Raises `ValueError` for another engine's state, another shape, fractions, or codes that do not exist.
+        """
+        self.check_own(state)
         array = np.asarray(codes)
         if array.ndim != 2 or len(array) != state.streams:
             raise ValueError(f"codes must be [{state.streams}, T], one row per stream, not {list(array.shape)}")

@@ -34,6 +34,7 @@ class NaiveEngine(SteppedEngine[HistoryState]):
     """Correct by construction and slow: for tests, and for whoever doubts the queues."""
 
     name = "naive"
+    states = HistoryState
 
     def new_state(self, streams: int = 1) -> HistoryState:
         return HistoryState(streams)

@@ -6,7 +6,6 @@ compiler is found; without it, `create` of `wavenet.engine` says how to get it.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping
 from typing import Any, Self
@@ -16,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wavenet.config import MU_LAW_CODES, ModelConfig
 from wavenet.engine import _native
-from wavenet.engine.base import Engine, State, one_thread
+from wavenet.engine.base import Engine, State, cores, one_thread
 from wavenet.mulaw import SILENCE
 from wavenet.sampling import Sampling
 
@@ -56,6 +55,7 @@ class NativeEngine(Engine[NativeState]):
     """Bit for bit the same for any number of threads, block size and batch, on one instruction set."""
 
     name = "native"
+    states = NativeState
 
     def __init__(
         self, config: ModelConfig, weights: Mapping[str, Any], precision: str = "f32", threads: int | None = None
@@ -133,11 +133,6 @@ class NativeEngine(Engine[NativeState]):
 def kernels() -> list[str]:
     """The instruction sets that this machine has kernels for, best first."""
     return _native.kernels()
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _arrays(config: ModelConfig, weights: Mapping[str, Any]) -> dict[str, NDArray[np.float32]]:

@@ -193,6 +193,7 @@ class QueueEngine(SteppedEngine[QueueState]):
     """The fastest PyTorch can do sample by sample without compiling anything."""
 
     name = "torch"
+    states = QueueState
     # A step's products take microseconds. A second thread hardly speeds them up, and where another process holds its
     # core every product waits for it: a hundred times slower in batches.
     default_threads = 1
