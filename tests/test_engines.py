@@ -272,6 +272,21 @@ def test_engine_names_and_precisions() -> None:
     assert create("native", model.config, weights, threads=counted).threads == 2
 
 
+@pytest.mark.parametrize("name", ["native", "torch"])
+def test_streams_that_do_not_fit_into_memory_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # queues of 2 x 1,023 slots of 32 channels: 261,888 bytes for each stream, and some 10,000 for a step
+    engine = engine_of(name, WaveNet(ModelConfig()))
+    monkeypatch.setattr("wavenet.engine.base.memory", lambda: 50_000_000)  # of which 40 MB may be used
+    with pytest.raises(
+        ValueError, match=r"65,536 streams .* need 1\d\.\d GB .* has 0\.1: make at most 1[345]\d at"
+    ) as error:
+        engine.new_state(65_536)
+    assert "\n" not in str(error.value)
+    assert engine.new_state(100).streams == 100
+    monkeypatch.setattr("wavenet.engine.base.memory", lambda: None)  # a system that does not tell
+    assert engine.new_state(200).streams == 200
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("other", NAMES)
 def test_a_state_of_another_engine_is_refused(name: str, other: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 import resource
 import sys
 import time
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from wavenet.engine import Engine, EngineUnavailable, cores, create
+from wavenet.engine.base import memory
 from wavenet.generate import Generator
 from wavenet.model import WaveNet
 from wavenet.recipe import Recipe
@@ -126,8 +127,8 @@ def training_cost(recipe: Recipe, device: str = "cpu") -> TrainingCost:
 
 
 def memory_megabytes() -> float:
-    """The machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6
+    """The machine's memory, or its container's."""
+    return (memory() or math.inf) / 1e6
 
 
 def peak_megabytes() -> float:

@@ -71,9 +71,11 @@ class ModelConfig:
             raise ConfigError("features: this version has no mel conditioning; leave it out")
         if self.parameters > MAX_PARAMETERS:
             raise ConfigError(f"parameters = {self.parameters:,}: at most {MAX_PARAMETERS:,} are accepted")
-        queued = (self.receptive_field - 1) * self.residual_channels
-        if queued > MAX_QUEUED:
-            raise ConfigError(f"receptive_field = {self.receptive_field:,} x residual_channels: at most {MAX_QUEUED:,}")
+        if self.queued > MAX_QUEUED:
+            raise ConfigError(
+                f"receptive_field = {self.receptive_field:,} x residual_channels: the queues of a stream would hold "
+                f"{self.queued:,} numbers, at most {MAX_QUEUED:,} are accepted"
+            )
 
     @property
     def gate(self) -> int:
@@ -99,6 +101,12 @@ class ModelConfig:
     def receptive_field(self) -> int:
         """Samples that one prediction sees: 1 + (K - 1) x the sum of the dilations."""
         return 1 + (self.kernel_size - 1) * sum(self.dilations)
+
+    @property
+    def queued(self) -> int:
+        """Numbers in one stream's queues in the native engine: slots in powers of two, channels in sixteens."""
+        slots = sum(1 << ((self.kernel_size - 1) * dilation - 1).bit_length() for dilation in self.dilations)
+        return slots * (-(-self.residual_channels // 16) * 16)
 
     @property
     def receptive_field_ms(self) -> float:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import threading
 from abc import ABC, abstractmethod
+from contextlib import suppress
+from pathlib import Path
 from typing import Generic, NoReturn, Self, TypeVar
 
 import numpy as np
@@ -19,6 +21,10 @@ from wavenet.config import MU_LAW_CODES, ModelConfig
 from wavenet.mulaw import SILENCE
 from wavenet.sampling import Sampling
 
+# Where Linux says how much memory a container may use: control groups, version 2 and 1.
+CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+MOST_MEMORY = 0.8  # share of the memory that a state may take
+
 
 class EngineUnavailable(RuntimeError):
     """The engine or precision asked for is not part of this installation; the message says what to use instead."""
@@ -27,6 +33,18 @@ class EngineUnavailable(RuntimeError):
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory() -> int | None:
+    """Bytes of memory that this process may use at most: the machine's, or its container's; None where unknown."""
+    try:
+        limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    except (AttributeError, ValueError, OSError):
+        return None
+    for file in CONTAINER_LIMITS:
+        with suppress(OSError, ValueError):  # "max" is no number
+            limits.append(int(Path(file).read_text()))
+    return min(limits)
 
 
 def one_thread(lock: threading.Lock, what: str) -> threading.Lock:
@@ -100,6 +118,17 @@ class Engine(ABC, Generic[S]):
     @abstractmethod
     def prime(self, state: S, codes: ArrayLike) -> None:
         """Feed the given codes [B, T]: the state that `logits` leaves, without the cost of the logits."""
+
+    def check_memory(self, streams: int, size: int) -> None:
+        """Raises `ValueError` where a state of so many streams, of so many bytes each, would not fit into memory."""
+        there = memory()
+        if there is not None and streams * size > MOST_MEMORY * there:
+            most = int(MOST_MEMORY * there / size)
+            advice = f"make at most {most:,} at a time" if most else "this model is too large for this machine"
+            raise ValueError(
+                f"{streams:,} streams side by side need {streams * size / 1e9:,.1f} GB of memory and this machine "
+                f"has {there / 1e9:,.1f}: {advice}"
+            )
 
     def check_own(self, state: State) -> None:
         """Raises `ValueError` for a state that another engine made."""

@@ -92,7 +92,25 @@ class NativeEngine(Engine[NativeState]):
         return self.native.peak()
 
     def new_state(self, streams: int = 1) -> NativeState:
+        self.check_memory(streams, self.state_bytes)
         return NativeState(self, streams)
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory of one stream's queues, and of the buffers of a step (`src/state.h`)."""
+        config = self.config
+        residual, gate, skip, head, outputs = (
+            -(-width // 16) * 16
+            for width in (
+                config.residual_channels,
+                config.gate,
+                config.skip_channels,
+                config.head,
+                config.output_channels,
+            )
+        )
+        buffers = config.layers * 3 * gate + 2 * (residual + skip + head + outputs)
+        return (2 if self.precision == "int8" else 4) * config.queued + 4 * buffers
 
     def generate(self, state: NativeState, coins: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
         coins = np.ascontiguousarray(self.checked_coins(state, coins))

@@ -204,6 +204,12 @@ class QueueEngine(SteppedEngine[QueueState]):
         self.slots = Slots(config, self.device)
 
     def new_state(self, streams: int = 1) -> QueueState:
+        if self.device.type == "cpu":
+            config = self.config
+            row = 2 * config.gate + config.residual_channels  # of `work`
+            past = (config.kernel_size - 1) * config.layers * config.residual_channels
+            queued = (config.receptive_field - 1) * config.residual_channels
+            self.check_memory(streams, 4 * (queued + past + config.layers * (row + config.gate)))
         with self.running():
             return QueueState(self, streams)
 
