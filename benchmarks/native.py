@@ -22,7 +22,7 @@ import time
 import numpy as np
 
 from wavenet.config import ModelConfig
-from wavenet.engine import Engine
+from wavenet.engine import Engine, cores
 from wavenet.engine.native import NativeEngine
 from wavenet.generate import Generator
 
@@ -53,11 +53,11 @@ def speed(engine: Engine, streams: int = 1, seconds: float = SECONDS) -> float:
 
 
 def neighbours() -> None:
-    cores = os.cpu_count() or 1
-    print(f"one stream at {SHAPES[1]}, beside busy processes on {cores} cores; samples/s, medians of {ROUNDS} rounds")
+    most = cores()
+    print(f"one stream at {SHAPES[1]}, beside busy processes on {most} cores; samples/s, medians of {ROUNDS} rounds")
     for precision in ("f32", "int8"):
-        engines = {threads: engine_of(SHAPES[1], precision, threads) for threads in (1, cores)}
-        for count in range(cores + 1):
+        engines = {threads: engine_of(SHAPES[1], precision, threads) for threads in (1, most)}
+        for count in range(most + 1):
             busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
             try:
                 rounds = [{threads: speed(engine) for threads, engine in engines.items()} for _ in range(ROUNDS)]
@@ -65,10 +65,10 @@ def neighbours() -> None:
                 for process in busy:
                     process.kill()
                     process.wait()
-            one, all_ = (statistics.median(each[threads] for each in rounds) for threads in (1, cores))
-            ratios = sorted(each[cores] / each[1] for each in rounds)
+            one, all_ = (statistics.median(each[threads] for each in rounds) for threads in (1, most))
+            ratios = sorted(each[most] / each[1] for each in rounds)
             print(
-                f"  {precision:5} {count} busy: {one:8,.0f} with 1 thread, {all_:8,.0f} with {cores}: "
+                f"  {precision:5} {count} busy: {one:8,.0f} with 1 thread, {all_:8,.0f} with {most}: "
                 f"{statistics.median(ratios):.2f} x ({ratios[0]:.2f} to {ratios[-1]:.2f})",
                 flush=True,
             )
@@ -78,7 +78,7 @@ def batch() -> None:
     print(f"eight streams at once against one; samples/s, medians of {ROUNDS} rounds")
     for shape in SHAPES:
         for precision in ("f32", "int8"):
-            for threads in sorted({1, os.cpu_count() or 1}):
+            for threads in sorted({1, cores()}):
                 engine = engine_of(shape, precision, threads)
                 rounds = [(speed(engine), speed(engine, 8)) for _ in range(ROUNDS)]
                 one, eight = (statistics.median(column) for column in zip(*rounds, strict=True))

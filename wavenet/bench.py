@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 import resource
 import sys
 import time
@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from wavenet.engine import Engine, EngineUnavailable, create
+from wavenet.engine import Engine, EngineUnavailable, cores, create
+from wavenet.engine.base import memory
 from wavenet.generate import Generator
 from wavenet.model import WaveNet
 from wavenet.recipe import Recipe
@@ -57,7 +58,7 @@ def generation_speeds(
     weights = model.state_dict()
     for engine in engines:
         for precision in ("f32", "int8") if engine == "native" else ("f32",):
-            for threads in sorted({1, os.cpu_count() or 1}):
+            for threads in sorted({1, cores()}):
                 try:
                     made = create(engine, model.config, weights, precision, threads)
                 except EngineUnavailable:
@@ -67,7 +68,7 @@ def generation_speeds(
 
 def generation_speed(engine: Engine[Any], streams: int = 1) -> Speed:
     """Measure an engine."""
-    threads = engine.threads or os.cpu_count() or 1
+    threads = engine.threads or cores()
     peak = engine.peak() if hasattr(engine, "peak") else None
     session = Generator(engine).session(seed=0, count=streams)
     block, rate = 1, 0.0
@@ -126,8 +127,8 @@ def training_cost(recipe: Recipe, device: str = "cpu") -> TrainingCost:
 
 
 def memory_megabytes() -> float:
-    """The machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6
+    """The machine's memory, or its container's."""
+    return (memory() or math.inf) / 1e6
 
 
 def peak_megabytes() -> float:

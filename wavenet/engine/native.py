@@ -6,7 +6,7 @@ compiler is found; without it, `create` of `wavenet.engine` says how to get it.
 
 from __future__ import annotations
 
-import os
+import threading
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wavenet.config import MU_LAW_CODES, ModelConfig
 from wavenet.engine import _native
-from wavenet.engine.base import Engine, State
+from wavenet.engine.base import Engine, State, cores, one_thread
 from wavenet.mulaw import SILENCE
 from wavenet.sampling import Sampling
 
@@ -31,12 +31,19 @@ class NativeState(State):
         self.engine = engine  # whose weights the extension's state refers to
         self.native = engine.native.new_state(streams)
         self.skipped = 0  # samples primed that the extension has not seen, being older than the receptive field
+        self.lock = threading.Lock()  # of the call that advances or copies it
 
     def copy(self) -> Self:
         other = object.__new__(type(self))
-        other.engine, other.native = self.engine, self.native.copy()
-        other.codes, other.position, other.skipped = self.codes.copy(), self.position, self.skipped
+        with self.held():
+            other.engine, other.native = self.engine, self.native.copy()
+            other.codes, other.position, other.skipped = self.codes.copy(), self.position, self.skipped
+        other.lock = threading.Lock()
         return other
+
+    def held(self) -> threading.Lock:
+        """For a `with` statement around everything that changes this state, so that a refused call changes nothing."""
+        return one_thread(self.lock, "state")
 
     def update(self) -> None:
         """Read the last codes and the position back from the extension."""
@@ -48,6 +55,7 @@ class NativeEngine(Engine[NativeState]):
     """Bit for bit the same for any number of threads, block size and batch, on one instruction set."""
 
     name = "native"
+    states = NativeState
 
     def __init__(
         self, config: ModelConfig, weights: Mapping[str, Any], precision: str = "f32", threads: int | None = None
@@ -84,49 +92,65 @@ class NativeEngine(Engine[NativeState]):
         return self.native.peak()
 
     def new_state(self, streams: int = 1) -> NativeState:
+        self.check_memory(streams, self.state_bytes)
         return NativeState(self, streams)
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory of one stream's queues, and of the buffers of a step (`src/state.h`)."""
+        config = self.config
+        residual, gate, skip, head, outputs = (
+            -(-width // 16) * 16
+            for width in (
+                config.residual_channels,
+                config.gate,
+                config.skip_channels,
+                config.head,
+                config.output_channels,
+            )
+        )
+        buffers = config.layers * 3 * gate + 2 * (residual + skip + head + outputs)
+        return (2 if self.precision == "int8" else 4) * config.queued + 4 * buffers
 
     def generate(self, state: NativeState, coins: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
         coins = np.ascontiguousarray(self.checked_coins(state, coins))
         codes = np.empty(coins.shape, dtype=np.int64)
         top_k = min(sampling.top_k or 0, self.config.output_channels)
         top_p = 1.0 if sampling.top_p is None else float(sampling.top_p)
-        try:
-            self.native.generate(
-                state.native, coins, float(sampling.temperature), sampling.greedy, int(top_k), top_p, codes
-            )
-        finally:
-            state.update()
+        with state.held():
+            try:
+                self.native.generate(
+                    state.native, coins, float(sampling.temperature), sampling.greedy, int(top_k), top_p, codes
+                )
+            finally:
+                state.update()
         return codes
 
     def logits(self, state: NativeState, codes: ArrayLike) -> NDArray[np.float32]:
         codes = np.ascontiguousarray(self.checked_codes(state, codes))
         logits = np.empty((*codes.shape, self.config.output_channels), dtype=np.float32)
-        try:
-            self.native.logits(state.native, codes, logits)
-        finally:
-            state.update()
+        with state.held():
+            try:
+                self.native.logits(state.native, codes, logits)
+            finally:
+                state.update()
         return logits
 
     def prime(self, state: NativeState, codes: ArrayLike) -> None:
         """Only the last receptive field is run: what is older reaches no queue any more."""
         codes = self.checked_codes(state, codes)
         recent = np.ascontiguousarray(codes[:, -self.config.receptive_field :])
-        state.skipped += codes.shape[1] - recent.shape[1]
-        try:
-            self.native.feed(state.native, recent)
-        finally:
-            state.update()
+        with state.held():
+            try:
+                state.skipped += codes.shape[1] - recent.shape[1]
+                self.native.feed(state.native, recent)
+            finally:
+                state.update()
 
 
 def kernels() -> list[str]:
     """The instruction sets that this machine has kernels for, best first."""
     return _native.kernels()
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _arrays(config: ModelConfig, weights: Mapping[str, Any]) -> dict[str, NDArray[np.float32]]:

@@ -17,7 +17,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr double LOOK_SECONDS = 0.005;       // between looks at the clock and for Ctrl-C
 constexpr double BATCH_LOOK_SECONDS = 0.02;  // the same where threads must meet at every look
-constexpr std::size_t FIRST_LOOK = 16;       // samples
+constexpr std::size_t FIRST_LOOK = 1;        // samples: in a large batch a few take seconds
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
