@@ -107,7 +107,7 @@ def copies(
         raise ConfigError("features: this model is driven by none, so it copies nothing")
     chosen = np.flatnonzero(clips.lengths >= LEAST_SECONDS * config.sample_rate)[:count]
     for done, clip in enumerate(chosen):
-        original: NDArray[np.float32] = clips.clip(int(clip)) / np.float32(FULL_SCALE)
+        original = (clips.clip(int(clip)) / FULL_SCALE).astype(np.float32)
         told = likelihood.conditions_of_clip(config, clips, int(clip), speaker)
         features = cast(NDArray[np.float32], told.features if told else None)[0]  # [bands, frames]
         named = speaker or (clips.speakers[clip] if clips.speakers is not None and config.speakers else None)
