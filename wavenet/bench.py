@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
+from wavenet.conditions import any_conditions
 from wavenet.engine import Engine, EngineUnavailable, cores, create
 from wavenet.engine.base import memory
-from wavenet.generate import Generator
+from wavenet.generate import Generator, Session
 from wavenet.model import WaveNet
 from wavenet.recipe import Recipe
 from wavenet.train import masked_loss
