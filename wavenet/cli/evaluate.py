@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,11 +65,18 @@ def command(
     wavenet evaluate runs/speakers recordings/test --speakers folders
     wavenet evaluate runs/vocoder recordings/test --csv copies.csv --save copies
     """
+    from wavenet import metrics
     from wavenet.checkpoint import load_model
     from wavenet.evaluate import evaluate
     from wavenet.generate import Generator
 
     network = load_model(model)
+    if network.config.features is None and (copies or table or save):
+        raise click.UsageError(f"{model} is driven by no spectrogram, so it copies nothing")
+    copying = network.config.features is not None and copies != 0
+    if copying:
+        metrics.check_available()  # now, not after minutes of listening
+        _check_places(table, save)
     bar = Bar("listening", "samples")
     reading = Bar("reading", "files")
     result = evaluate(network, folder, reading, bar, precision, speakers or "", speaker)
@@ -78,11 +86,20 @@ def command(
     click.echo(f"model                {result.bits:.4f} bits per sample")
     click.echo(f"histogram of codes   {result.references.histogram:.4f}")
     click.echo(f"table of code pairs  {result.references.pairs:.4f}")
-    if network.config.features is None and (copies or table or save):
-        raise click.UsageError(f"{model} is driven by no spectrogram, so it copies nothing")
-    if network.config.features is not None and copies != 0:
+    if copying:
         generator = Generator.from_model(network, precision=precision or "auto")
         _copies(generator, result, 10 if copies is None else copies, seed, temperature, speaker, table, save)
+
+
+def _check_places(table: Path | None, save: Path | None) -> None:
+    """Make the folder of the copies, and see that the table can be written beside others."""
+    if table is not None and (table.is_dir() or not os.access(table.resolve().parent, os.W_OK)):
+        raise click.UsageError(f"--csv {table}: cannot be written there; name a file in a folder that exists")
+    if save is not None:
+        try:
+            save.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise click.UsageError(f"--save {save}: cannot be made ({error.strerror})") from None
 
 
 def _copies(
