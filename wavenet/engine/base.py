@@ -114,6 +114,11 @@ class Engine(ABC, Generic[S]):
                 raise ValueError(f"{name}: for {len(array)} streams, not {streams}")
         return Course(self.conditioner, given)
 
+    def check_course(self, state: State, samples: int) -> None:
+        """Raises `ValueError` where the features end before these samples do."""
+        if state.course is not None:
+            state.course.check(state.position, samples)
+
     def checked_coins(self, state: State, coins: ArrayLike) -> NDArray[np.float64]:
         """Coins as float64 [B, n]. Raises `ValueError` for another shape or a coin outside [0, 1)."""
         array = np.asarray(coins, dtype=np.float64)
