@@ -163,6 +163,11 @@ class Engine(ABC, Generic[S]):
         if not isinstance(state, self.states) or getattr(state, "engine", self) is not self:
             raise ValueError("this state belongs to another engine; new_state of this one makes a state for it")
 
+    def check_course(self, state: State, samples: int) -> None:
+        """Raises `ValueError` where the features end before these samples do."""
+        if state.course is not None:
+            state.course.check(state.position, samples)
+
     def checked_coins(self, state: State, coins: ArrayLike) -> NDArray[np.float64]:
         """Coins as float64 [B, n]. Raises `ValueError` for another engine's state, shape, or a coin outside [0, 1)."""
         self.check_own(state)

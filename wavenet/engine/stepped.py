@@ -74,11 +74,6 @@ class SteppedEngine(Engine[S]):
             return sample(numbers, coins, sampling)
         return sample_continuous(self.config.output, numbers, coins, sampling)
 
-    def check_course(self, state: S, samples: int) -> None:
-        """Raises `ValueError` where the features end before these samples do."""
-        if state.course is not None:
-            state.course.check(state.position, samples)
-
     @contextmanager
     def running(self) -> Iterator[None]:
         """Inside, nothing is recorded for gradients and PyTorch has this engine's thread count."""
