@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from wavenet.codes import codes_of
 from wavenet.conditions import Conditioner, Conditions, Course
 from wavenet.config import ModelConfig
-from wavenet.sampling import Sampling
+from wavenet.sampling import Sampling, check_continuous
 
 
 class EngineUnavailable(RuntimeError):
@@ -113,6 +113,11 @@ class Engine(ABC, Generic[S]):
             if array is not None and len(array) != streams:
                 raise ValueError(f"{name}: for {len(array)} streams, not {streams}")
         return Course(self.conditioner, given)
+
+    def check_sampling(self, sampling: Sampling) -> None:
+        """Raises `ValueError` for options that the output has not."""
+        if self.config.output != "mulaw":
+            check_continuous(sampling)
 
     def check_course(self, state: State, samples: int) -> None:
         """Raises `ValueError` where the features end before these samples do."""
