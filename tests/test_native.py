@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from wavenet.engine import _native, create
 from wavenet.engine.native import KERNELS_VARIABLE, NativeEngine, kernels
 from wavenet.likelihood import bits_of
 from wavenet.model import WaveNet
-from wavenet.sampling import Sampling, coins, draw_coins, sample
+from wavenet.sampling import Sampling, coins, draw_coins, sample, sample_continuous
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 PRECISIONS = ("f32", "int8")
@@ -231,6 +232,37 @@ def test_the_last_coins_draw_no_all_but_impossible_code(top_p: float) -> None:
     _native.draw(logits, coin, 1.0, False, 0, top_p, result)
     assert result.max() < 203
     assert (result[coin == LAST_COIN] > 195).any()
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(), Sampling(0.5), Sampling(3.0), Sampling(0.0), Sampling(top_p=0.8), Sampling(0.7, top_p=1e-3)],
+)
+@pytest.mark.parametrize(("output", "parts"), [("gaussian", 1), ("logistic", 1), ("logistic", 10)])
+def test_16_bit_draws_are_those_of_the_reference(output: str, parts: int, sampling: Sampling) -> None:
+    generator = np.random.default_rng(parts)
+    coin = generator.random(3_000)
+    coin[:5] = 0.0, LAST_COIN, 0.075, 0.925, 1e-12
+    numbers = generator.standard_normal((3_000, parts, 3))  # logits, means, log scales
+    numbers[..., 1] *= 0.3
+    numbers[..., 2] = generator.choice([-20, -14, -6, -3, -1, 8, 20], (3_000, parts))
+    flat = numbers.transpose(0, 2, 1).reshape(3_000, -1)[:, parts if output == "gaussian" else 0 :].astype(np.float32)
+    result = np.empty(3_000, dtype=np.int64)
+    top_p = 1.0 if sampling.top_p is None else sampling.top_p
+    _native.draw_linear(output, flat, coin, sampling.temperature, sampling.greedy, top_p, result)
+    np.testing.assert_array_equal(result, sample_continuous(output, flat, coin, sampling))
+
+
+def test_the_normal_quantile_is_exact() -> None:
+    """At the widest scale a step is 1e-8 standard deviations; the mean takes the sample back to where steps are."""
+    coin = np.concatenate([np.linspace(0.001, 0.999, 3_000), 10.0 ** -np.arange(1, 16), 1 - 10.0 ** -np.arange(1, 16)])
+    means = [-math.exp(8) * NormalDist().inv_cdf(share) for share in coin]
+    numbers = np.stack([means, np.full(len(coin), 8.0)], axis=1).astype(np.float32)
+    result = np.empty(len(coin), dtype=np.int64)
+    _native.draw_linear("gaussian", numbers, coin, 1.0, False, 1.0, result)
+    expected = sample_continuous("gaussian", numbers, coin, Sampling())
+    assert np.abs(expected).max() < 1_000 and len(np.unique(expected)) > 20
+    np.testing.assert_array_equal(result, expected)
 
 
 def test_equally_probable_codes_rank_by_code() -> None:

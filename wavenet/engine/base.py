@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from wavenet.codes import codes_of
 from wavenet.conditions import Conditioner, Conditions, Course
 from wavenet.config import ModelConfig
-from wavenet.sampling import Sampling
+from wavenet.sampling import Sampling, check_continuous
 
 # Where Linux says how much memory a container may use: control groups, version 2 and 1.
 CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -162,6 +162,11 @@ class Engine(ABC, Generic[S]):
         """Raises `ValueError` for a state that another engine made."""
         if not isinstance(state, self.states) or getattr(state, "engine", self) is not self:
             raise ValueError("this state belongs to another engine; new_state of this one makes a state for it")
+
+    def check_sampling(self, sampling: Sampling) -> None:
+        """Raises `ValueError` for options that the output has not."""
+        if self.config.output != "mulaw":
+            check_continuous(sampling)
 
     def check_course(self, state: State, samples: int) -> None:
         """Raises `ValueError` where the features end before these samples do."""

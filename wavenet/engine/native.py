@@ -18,7 +18,7 @@ from wavenet.conditions import Conditioner, Conditions, Course, Told
 from wavenet.config import ModelConfig
 from wavenet.engine import _native
 from wavenet.engine.base import Engine, State, cores, one_thread
-from wavenet.sampling import Sampling, check_continuous
+from wavenet.sampling import Sampling
 
 KERNELS_VARIABLE = "WAVENET_KERNELS"  # an environment variable that forces one of `kernels()`
 MOST_DEFAULT_THREADS = 4  # one stream's work splits no further
@@ -136,8 +136,7 @@ class NativeEngine(Engine[NativeState]):
 
     def generate(self, state: NativeState, coins: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
         coins = np.ascontiguousarray(self.checked_coins(state, coins))
-        if self.config.output != "mulaw":
-            check_continuous(sampling)
+        self.check_sampling(sampling)
         self.check_course(state, coins.shape[1])
         codes = np.empty(coins.shape, dtype=np.int64)
         top_k = min(sampling.top_k or 0, self.config.output_channels)

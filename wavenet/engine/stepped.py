@@ -51,6 +51,7 @@ class SteppedEngine(Engine[S]):
 
     def generate(self, state: S, coins: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
         coins = self.checked_coins(state, coins)
+        self.check_sampling(sampling)
         self.check_course(state, coins.shape[1])
         codes = np.empty(coins.shape, dtype=np.int64)
         with self.running():
