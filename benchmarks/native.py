@@ -1,12 +1,13 @@
-"""The native engine by itself: with busy neighbours, in batches, and over a long stream.
+"""The native engine by itself: with busy neighbours, in batches, driven by features, and over a long stream.
 
-    python benchmarks/native.py                 # all of it, about three minutes
-    python benchmarks/native.py neighbours      # one of: neighbours, batch
+    python benchmarks/native.py                 # all of it, about four minutes
+    python benchmarks/native.py neighbours      # one of: neighbours, batch, conditioning
     python benchmarks/native.py stream MODEL --seconds 600
 
 neighbours: one stream at (30 layers, 64 residual, 256 skip channels), with one thread and with one per core, beside
 0, 1, 2, ... processes that keep a core busy each; the ratio of the two within one round.
 batch: eight streams at once against one.
+conditioning: one stream driven by 80-band features at hop 160, against the same network that is driven by none.
 stream: a stream of so many seconds of sound, and the memory of the process along the way.
 """
 
@@ -21,18 +22,22 @@ import time
 
 import numpy as np
 
-from wavenet.config import ModelConfig
-from wavenet.engine import Engine
+from wavenet.conditions import any_conditions
+from wavenet.config import MelConfig, ModelConfig
+from wavenet.engine import Engine, cores
 from wavenet.engine.native import NativeEngine
 from wavenet.generate import Generator
+from wavenet.sampling import Sampling
 
 SHAPES = ((20, 32, 128), (30, 64, 256))
 ROUNDS, SECONDS = 5, 1.0
 
 
-def engine_of(shape: tuple[int, int, int], precision: str, threads: int) -> NativeEngine:
+def engine_of(
+    shape: tuple[int, int, int], precision: str, threads: int, features: MelConfig | None = None
+) -> NativeEngine:
     layers, residual, skip = shape
-    config = ModelConfig(layers // 10, 10, residual_channels=residual, skip_channels=skip)
+    config = ModelConfig(layers // 10, 10, residual_channels=residual, skip_channels=skip, features=features)
     generator = np.random.default_rng(0)
     weights = {
         name: (generator.standard_normal(size) / np.sqrt(size[-1])).astype(np.float32)
@@ -53,11 +58,11 @@ def speed(engine: Engine, streams: int = 1, seconds: float = SECONDS) -> float:
 
 
 def neighbours() -> None:
-    cores = os.cpu_count() or 1
-    print(f"one stream at {SHAPES[1]}, beside busy processes on {cores} cores; samples/s, medians of {ROUNDS} rounds")
+    most = cores()
+    print(f"one stream at {SHAPES[1]}, beside busy processes on {most} cores; samples/s, medians of {ROUNDS} rounds")
     for precision in ("f32", "int8"):
-        engines = {threads: engine_of(SHAPES[1], precision, threads) for threads in (1, cores)}
-        for count in range(cores + 1):
+        engines = {threads: engine_of(SHAPES[1], precision, threads) for threads in (1, most)}
+        for count in range(most + 1):
             busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
             try:
                 rounds = [{threads: speed(engine) for threads, engine in engines.items()} for _ in range(ROUNDS)]
@@ -65,10 +70,10 @@ def neighbours() -> None:
                 for process in busy:
                     process.kill()
                     process.wait()
-            one, all_ = (statistics.median(each[threads] for each in rounds) for threads in (1, cores))
-            ratios = sorted(each[cores] / each[1] for each in rounds)
+            one, all_ = (statistics.median(each[threads] for each in rounds) for threads in (1, most))
+            ratios = sorted(each[most] / each[1] for each in rounds)
             print(
-                f"  {precision:5} {count} busy: {one:8,.0f} with 1 thread, {all_:8,.0f} with {cores}: "
+                f"  {precision:5} {count} busy: {one:8,.0f} with 1 thread, {all_:8,.0f} with {most}: "
                 f"{statistics.median(ratios):.2f} x ({ratios[0]:.2f} to {ratios[-1]:.2f})",
                 flush=True,
             )
@@ -78,7 +83,7 @@ def batch() -> None:
     print(f"eight streams at once against one; samples/s, medians of {ROUNDS} rounds")
     for shape in SHAPES:
         for precision in ("f32", "int8"):
-            for threads in sorted({1, os.cpu_count() or 1}):
+            for threads in sorted({1, cores()}):
                 engine = engine_of(shape, precision, threads)
                 rounds = [(speed(engine), speed(engine, 8)) for _ in range(ROUNDS)]
                 one, eight = (statistics.median(column) for column in zip(*rounds, strict=True))
@@ -88,6 +93,32 @@ def batch() -> None:
                     f"{statistics.median(ratios):.2f} x ({ratios[0]:.2f} to {ratios[-1]:.2f})",
                     flush=True,
                 )
+
+
+def one_stream_speed(engine: NativeEngine, seconds: float = SECONDS) -> float:
+    """Samples/s of a stream, with all that it is told; from its start on, where features begin."""
+    block = 500
+    conditions = any_conditions(engine.config, samples=2**20) if engine.config.conditioned else None
+    state, coins = engine.new_state(1, conditions), np.random.default_rng(0)
+    started = time.perf_counter()
+    while time.perf_counter() - started < seconds and state.position + block <= 2**20:
+        engine.generate(state, coins.random((1, block)), Sampling())
+    return state.position / (time.perf_counter() - started)
+
+
+def conditioning() -> None:
+    print(f"one stream driven by features, against none; one thread, samples/s, medians of {ROUNDS} rounds")
+    for shape in SHAPES:
+        for precision in ("f32", "int8"):
+            alone, driven = (engine_of(shape, precision, 1, features) for features in (None, MelConfig()))
+            rounds = [(one_stream_speed(alone), one_stream_speed(driven)) for _ in range(ROUNDS)]
+            before, after = (statistics.median(column) for column in zip(*rounds, strict=True))
+            ratios = sorted(told / free for free, told in rounds)
+            print(
+                f"  {shape} {precision:5}: {before:8,.0f} and {after:8,.0f}: "
+                f"{statistics.median(ratios):.2f} x ({ratios[0]:.2f} to {ratios[-1]:.2f})",
+                flush=True,
+            )
 
 
 def resident_megabytes() -> float:
@@ -113,7 +144,7 @@ def stream(model: str, seconds: float, precision: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=["neighbours", "batch", "stream"])
+    parser.add_argument("what", nargs="?", choices=["neighbours", "batch", "conditioning", "stream"])
     parser.add_argument("model", nargs="?", default="samples/made/speech.safetensors")
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--precision", default="f32")
@@ -122,6 +153,8 @@ def main() -> None:
         neighbours()
     if options.what in (None, "batch"):
         batch()
+    if options.what in (None, "conditioning"):
+        conditioning()
     if options.what in (None, "stream"):
         stream(options.model, options.seconds, options.precision)
 

@@ -42,6 +42,15 @@ def test_receptive_field_is_given_in_milliseconds_at_the_models_rate():
     assert (config.receptive_field, config.receptive_field_ms) == (512, 32.0)
 
 
+def test_queues_are_counted_as_they_are_allocated():
+    assert ModelConfig(2, 10, 2, 32).queued == 2 * 1023 * 32  # two taps: as many slots as the dilation
+    # K = 64: 63, 126, ... slots make powers of two, 64 x 2^l; one channel takes sixteen
+    assert ModelConfig(1, 14, 64, 1).queued == 64 * (2**14 - 1) * 16
+    assert ModelConfig(1, 5, 4, 17).queued == (4 + 8 + 16 + 32 + 64) * 32  # 3, 6, 12, ... slots
+    with pytest.raises(ConfigError, match="1,073,740,800 numbers, at most 67,108,864"):
+        ModelConfig(1, 20, 64, 1)
+
+
 def test_defaults_follow_other_fields():
     config = ModelConfig(residual_channels=24, skip_channels=40)
     assert (config.gate, config.head) == (24, 40)

@@ -244,7 +244,8 @@ def test_threads_apply_inside_calls_only(name: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(type(engine), "step", noting)
     make(engine, engine.new_state(), 3)
     assert inside == [before + 1] * 3
-    make(create(name, model.config, model.state_dict()), engine.new_state(), 1)
+    by_default = create(name, model.config, model.state_dict())
+    make(by_default, by_default.new_state(), 1)
     assert inside[3] == (1 if name == "torch" else before)
     assert torch.get_num_threads() == before
     with pytest.raises(ValueError, match="threads = 0"):
@@ -264,9 +265,43 @@ def test_engine_names_and_precisions() -> None:
         create("torhc", model.config, weights)
     with pytest.raises(ValueError, match="precision = 'f64'.*auto, f32, int8"):
         create("torch", model.config, weights, precision="f64")
-    for threads in (0, 100_000, 1.5):
-        with pytest.raises(ValueError, match=f"threads = {threads}"):
+    for threads in (0, 100_000, 1.5, True, "2"):
+        with pytest.raises(ValueError, match=f"threads = {threads!r}"):
             create("native", model.config, weights, threads=threads)  # type: ignore[arg-type]
+    counted: Any = np.int64(2)
+    assert create("native", model.config, weights, threads=counted).threads == 2
+
+
+@pytest.mark.parametrize("name", ["native", "torch"])
+def test_streams_that_do_not_fit_into_memory_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # queues of 2 x 1,023 slots of 32 channels: 261,888 bytes for each stream, and some 10,000 for a step
+    engine = engine_of(name, WaveNet(ModelConfig()))
+    monkeypatch.setattr("wavenet.engine.base.memory", lambda: 50_000_000)  # of which 40 MB may be used
+    with pytest.raises(
+        ValueError, match=r"65,536 streams .* need 1\d\.\d GB .* has 0\.1: make at most 1[345]\d at"
+    ) as error:
+        engine.new_state(65_536)
+    assert "\n" not in str(error.value)
+    assert engine.new_state(100).streams == 100
+    monkeypatch.setattr("wavenet.engine.base.memory", lambda: None)  # a system that does not tell
+    assert engine.new_state(200).streams == 200
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("other", NAMES)
+def test_a_state_of_another_engine_is_refused(name: str, other: str) -> None:
+    model = peaked_model(ModelConfig(1, 2, 2, 4, skip_channels=8))
+    engine, state = engine_of(name, model), engine_of(other, model).new_state(1)
+    if name == other == "naive":
+        return  # its states hold codes only
+    for call in (
+        lambda: engine.generate(state, np.zeros((1, 2)), Sampling()),
+        lambda: engine.logits(state, np.zeros((1, 2), dtype=np.int64)),
+        lambda: engine.prime(state, np.zeros((1, 2), dtype=np.int64)),
+    ):
+        with pytest.raises(ValueError, match="this state belongs to another engine"):
+            call()
+    assert state.position == 0
 
 
 def test_without_the_extension_auto_is_torch_and_says_how_to_get_the_fast_one(monkeypatch: pytest.MonkeyPatch) -> None:

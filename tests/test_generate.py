@@ -1,5 +1,7 @@
 """Generator and Session: the same sound from the same seed, whichever way it is asked for."""
 
+import signal
+import threading
 from typing import Any
 
 import numpy as np
@@ -127,6 +129,46 @@ def test_knobs_take_effect_between_calls(generator: Generator) -> None:
     assert not np.array_equal(fixed.next(40), generator.session(seed=12).next(40))
     fixed.top_p = None
     assert (fixed.temperature, fixed.top_k, fixed.top_p) == (1.0, None, None)
+
+
+def test_a_refused_call_uses_no_coins_and_primes_nothing(generator: Generator) -> None:
+    session, alone = generator.session(seed=4, count=2), generator.session(seed=4, count=2)
+    worker = threading.Thread(target=session.next, args=(300_000,))
+    worker.start()
+    while not session._lock.locked() and worker.is_alive():
+        pass
+    for call in (lambda: session.next(30), lambda: session.prime(np.zeros(40)), session.copy):
+        with pytest.raises(RuntimeError, match="another thread is advancing this session"):
+            call()
+    worker.join()
+    alone.next(300_000)
+    assert session.position == 300_000
+    np.testing.assert_array_equal(session.next(50), alone.next(50))
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer")
+@pytest.mark.parametrize("count", [None, 3])
+@pytest.mark.parametrize("seconds", [0.001, 0.004, 0.1])
+def test_after_ctrl_c_the_coins_are_those_of_the_samples_made(
+    generator: Generator, count: int | None, seconds: float
+) -> None:
+    session, alone = generator.session(seed=4, count=count), generator.session(seed=4, count=count)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)  # which raises KeyboardInterrupt
+
+    def interrupted() -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        session.next(2_000_000)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert session.position < 2_000_000
+    if session.position:
+        alone.next(session.position)
+    np.testing.assert_array_equal(session.next(50), alone.next(50))
 
 
 @pytest.mark.parametrize(("knob", "value"), [("temperature", -1.0), ("top_k", 0), ("top_p", 1.5)])

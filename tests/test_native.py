@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from wavenet.engine import _native, create
 from wavenet.engine.native import KERNELS_VARIABLE, NativeEngine, kernels
 from wavenet.likelihood import bits_of
 from wavenet.model import WaveNet
-from wavenet.sampling import Sampling, coins, draw_coins, sample
+from wavenet.sampling import Sampling, coins, draw_coins, sample, sample_continuous
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 PRECISIONS = ("f32", "int8")
@@ -204,6 +205,9 @@ def test_extreme_weights_cannot_overflow_the_integers() -> None:
         Sampling(top_p=1e-9),
         Sampling(top_p=0.9999),
         Sampling(temperature=0.8, top_k=40, top_p=0.7),
+        Sampling(temperature=1e9, top_k=7),
+        Sampling(temperature=1e20, top_p=0.3),
+        Sampling(temperature=1e300, top_k=40, top_p=0.7),
     ],
     ids=str,
 )
@@ -219,6 +223,48 @@ def test_draws_are_those_of_the_reference(sampling: Sampling, outputs: int, spre
     np.testing.assert_array_equal(result, sample(logits, coin, sampling))
 
 
+@pytest.mark.parametrize("top_p", [1.0, 0.9999])
+def test_the_last_coins_draw_no_all_but_impossible_code(top_p: float) -> None:
+    logits = np.random.default_rng(0).standard_normal((1_700, 256)).astype(np.float32)
+    logits[:, 203:] = -40.0  # e^-40 = 4e-18: no coin of 53 bits lies as close to 1
+    coin = 1 - np.resize(2.0 ** -np.arange(20, 54), 1_700)  # from 1 - 1e-6 to the last one below 1
+    result = np.empty(1_700, dtype=np.int64)
+    _native.draw(logits, coin, 1.0, False, 0, top_p, result)
+    assert result.max() < 203
+    assert (result[coin == LAST_COIN] > 195).any()
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(), Sampling(0.5), Sampling(3.0), Sampling(0.0), Sampling(top_p=0.8), Sampling(0.7, top_p=1e-3)],
+)
+@pytest.mark.parametrize(("output", "parts"), [("gaussian", 1), ("logistic", 1), ("logistic", 10)])
+def test_16_bit_draws_are_those_of_the_reference(output: str, parts: int, sampling: Sampling) -> None:
+    generator = np.random.default_rng(parts)
+    coin = generator.random(3_000)
+    coin[:5] = 0.0, LAST_COIN, 0.075, 0.925, 1e-12
+    numbers = generator.standard_normal((3_000, parts, 3))  # logits, means, log scales
+    numbers[..., 1] *= 0.3
+    numbers[..., 2] = generator.choice([-20, -14, -6, -3, -1, 8, 20], (3_000, parts))
+    flat = numbers.transpose(0, 2, 1).reshape(3_000, -1)[:, parts if output == "gaussian" else 0 :].astype(np.float32)
+    result = np.empty(3_000, dtype=np.int64)
+    top_p = 1.0 if sampling.top_p is None else sampling.top_p
+    _native.draw_linear(output, flat, coin, sampling.temperature, sampling.greedy, top_p, result)
+    np.testing.assert_array_equal(result, sample_continuous(output, flat, coin, sampling))
+
+
+def test_the_normal_quantile_is_exact() -> None:
+    """At the widest scale a step is 1e-8 standard deviations; the mean takes the sample back to where steps are."""
+    coin = np.concatenate([np.linspace(0.001, 0.999, 3_000), 10.0 ** -np.arange(1, 16), 1 - 10.0 ** -np.arange(1, 16)])
+    means = [-math.exp(8) * NormalDist().inv_cdf(share) for share in coin]
+    numbers = np.stack([means, np.full(len(coin), 8.0)], axis=1).astype(np.float32)
+    result = np.empty(len(coin), dtype=np.int64)
+    _native.draw_linear("gaussian", numbers, coin, 1.0, False, 1.0, result)
+    expected = sample_continuous("gaussian", numbers, coin, Sampling())
+    assert np.abs(expected).max() < 1_000 and len(np.unique(expected)) > 20
+    np.testing.assert_array_equal(result, expected)
+
+
 def test_equally_probable_codes_rank_by_code() -> None:
     flat, grid = np.zeros((101, 8), dtype=np.float32), np.linspace(0, LAST_COIN, 101)
     result = np.empty(101, dtype=np.int64)
@@ -226,6 +272,13 @@ def test_equally_probable_codes_rank_by_code() -> None:
     assert set(result) == {0, 1, 2}
     _native.draw(flat, grid, 1.0, False, 0, 0.5, result)
     assert set(result) == {0, 1, 2, 3}
+
+
+def test_knobs_may_be_numpys_numbers() -> None:
+    engine, flips = small_engine(), np.full((1, 20), 0.7)
+    knobs: Any = (np.float64(0.9), np.int32(40), np.float32(0.5))
+    expected = engine.generate(engine.new_state(1), flips, Sampling(0.9, 40, 0.5))
+    np.testing.assert_array_equal(engine.generate(engine.new_state(1), flips, Sampling(*knobs)), expected)
 
 
 def small_engine(threads: int = 1, precision: str = "f32") -> NativeEngine:
@@ -289,15 +342,19 @@ def test_two_threads_cannot_advance_or_copy_one_state() -> None:
     state = engine.new_state(1)
     worker = threading.Thread(target=lambda: engine.generate(state, np.full((1, 300_000), 0.5), Sampling()))
     worker.start()
+    while not state.lock.locked() and worker.is_alive():
+        pass
     refusals: list[str] = []
-    while worker.is_alive() and not refusals:
-        try:
-            engine.generate(state, np.full((1, 1), 0.5), Sampling())
-        except RuntimeError as error:
-            refusals.append(str(error))
+    try:
+        engine.generate(state, np.full((1, 1), 0.5), Sampling())
+    except RuntimeError as error:
+        refusals.append(str(error))
+    with pytest.raises(RuntimeError, match="another thread"):
+        engine.prime(state, random_codes(1, 1_000))  # longer than the receptive field
     with pytest.raises(RuntimeError, match="another thread"):
         state.copy()
     worker.join()
+    assert (state.position, state.skipped) == (300_000, 0)
     assert refusals == ["another thread is advancing this state"]
 
 

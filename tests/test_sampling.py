@@ -1,6 +1,8 @@
 """Drawing codes: temperature, top-k, top-p and the inverse of the cumulative distribution, by hand and by counting."""
 
 import math
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +62,13 @@ def test_equally_probable_codes_rank_by_code() -> None:
     assert {draw(flat, coin, Sampling(top_k=3)) for coin in grid} == {0, 1, 2}
     assert {draw(flat, coin, Sampling(top_p=0.5)) for coin in grid} == {0, 1, 2, 3}
     assert draw(flat, LAST_COIN, Sampling(temperature=0)) == 0
+
+
+@pytest.mark.parametrize("temperature", [1e18, 1e300])
+def test_codes_rank_by_logits_where_a_high_temperature_makes_their_weights_equal(temperature: float) -> None:
+    grid = np.linspace(0, LAST_COIN, 101)  # 1, 3, 2, 0 from the most probable to the least
+    assert {draw(HAND, coin, Sampling(temperature, top_k=2)) for coin in grid} == {1, 3}
+    assert {draw(HAND, coin, Sampling(temperature, top_p=0.75)) for coin in grid} == {1, 2, 3}
 
 
 @settings(derandomize=True, deadline=None, max_examples=50)
@@ -130,8 +139,11 @@ def test_broken_logits_are_an_error(bad: float, sampling: Sampling) -> None:
         ({"temperature": math.nan}, "temperature = nan"),
         ({"temperature": math.inf}, "temperature = inf"),
         ({"temperature": "warm"}, "temperature = 'warm'"),
+        ({"temperature": 10**400}, "temperature: the number is too large"),
+        ({"temperature": 10**5000}, "temperature: the number is too large"),  # which str() refuses too
         ({"top_k": 0}, "top_k = 0"),
         ({"top_k": 2.5}, "top_k = 2.5"),
+        ({"top_k": True}, "top_k = True"),
         ({"top_p": 0.0}, "top_p = 0.0"),
         ({"top_p": 1.1}, "top_p = 1.1"),
         ({"top_p": math.nan}, "top_p = nan"),
@@ -141,6 +153,14 @@ def test_wrong_values_are_named_in_one_line(options: dict[str, float], named: st
     with pytest.raises(ValueError, match=named) as error:
         Sampling(**options)  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
+
+
+def test_numbers_of_other_kinds_become_plain_ones() -> None:
+    given: Any = (np.float64(0.9), np.int64(40), Fraction(1, 2))
+    sampling = Sampling(*given)
+    assert sampling == Sampling(0.9, 40, 0.5)
+    kinds = [type(value) for value in (sampling.temperature, sampling.top_k, sampling.top_p, sampling.greedy)]
+    assert kinds == [float, int, float, bool]
 
 
 def test_coins_are_numpys_pcg64_one_per_sample_in_order() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 import resource
 import sys
 import time
@@ -12,14 +12,17 @@ from typing import Any
 
 import torch
 
-from wavenet.engine import Engine, EngineUnavailable, create
-from wavenet.generate import Generator
+from wavenet.conditions import any_conditions
+from wavenet.engine import Engine, EngineUnavailable, cores, create
+from wavenet.engine.base import memory
+from wavenet.generate import Generator, Session
 from wavenet.model import WaveNet
 from wavenet.recipe import Recipe
 from wavenet.train import masked_loss
 
 GENERATION_SECONDS = 1.0  # measured per row, after half as much of warming up
 LOOK_SECONDS = 0.05  # between looks at the clock
+FEATURE_SECONDS = 20.0  # of features for a network that is driven by some
 TRAINING_STEPS = 3  # the first one, which also allocates, is not timed
 
 
@@ -57,7 +60,7 @@ def generation_speeds(
     weights = model.state_dict()
     for engine in engines:
         for precision in ("f32", "int8") if engine == "native" else ("f32",):
-            for threads in sorted({1, os.cpu_count() or 1}):
+            for threads in sorted({1, cores()}):
                 try:
                     made = create(engine, model.config, weights, precision, threads)
                 except EngineUnavailable:
@@ -67,16 +70,18 @@ def generation_speeds(
 
 def generation_speed(engine: Engine[Any], streams: int = 1) -> Speed:
     """Measure an engine."""
-    threads = engine.threads or os.cpu_count() or 1
+    threads = engine.threads or cores()
     peak = engine.peak() if hasattr(engine, "peak") else None
-    session = Generator(engine).session(seed=0, count=streams)
-    block, rate = 1, 0.0
+    session = _any_session(engine, streams)
+    block, rate, most = 1, 0.0, int(FEATURE_SECONDS * engine.config.sample_rate)
     for seconds in (GENERATION_SECONDS / 2, GENERATION_SECONDS):  # the first one warms up
         samples, started = 0, time.perf_counter()
         while (elapsed := time.perf_counter() - started) < seconds:
+            if session.left is not None and session.left < block:  # the features end
+                session = _any_session(engine, streams)
             session.next_codes(block)
             samples += block
-            block = max(1, int(LOOK_SECONDS * samples / (time.perf_counter() - started)))
+            block = max(1, min(int(LOOK_SECONDS * samples / (time.perf_counter() - started)), most))
         rate = streams * samples / elapsed
     macs = rate * engine.config.macs_per_sample
     return Speed(
@@ -89,6 +94,16 @@ def generation_speed(engine: Engine[Any], streams: int = 1) -> Speed:
         macs_per_second=macs,
         peak_share=macs / (threads * peak) if peak else None,
     )
+
+
+def _any_session(engine: Engine[Any], streams: int) -> Session:
+    """A session told something, where the network has to be told what to play."""
+    told = any_conditions(
+        engine.config, 1, int(FEATURE_SECONDS * engine.config.sample_rate) + engine.config.sample_rate
+    )
+    speaker = engine.config.speakers[0] if engine.config.speakers else None
+    features = None if told.features is None else told.features[0]
+    return Generator(engine).session(seed=0, count=streams, speaker=speaker, features=features)
 
 
 def training_megabytes(recipe: Recipe) -> float:
@@ -110,14 +125,16 @@ def training_cost(recipe: Recipe, device: str = "cpu") -> TrainingCost:
     model = WaveNet(recipe.model).to(device)
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     shape = (recipe.training.batch, recipe.training.crop)
-    codes = torch.randint(0, 256, shape, device=device)
+    codes = torch.randint(0, 256, shape, device=device)  # which are 16-bit codes, too
     mask = torch.ones(shape, dtype=torch.bool, device=device)
+    told = any_conditions(recipe.model, *shape)
+    speaker, local = (None if part is None else torch.from_numpy(part).to(device) for part in vars(told).values())
     started = time.perf_counter()
     for step in range(TRAINING_STEPS):
         if step == 1:
             started = time.perf_counter()
         optimizer.zero_grad()
-        loss = masked_loss(model(codes), codes, mask)
+        loss = masked_loss(model(codes, speaker, local), codes, mask, recipe.model.output)
         loss.backward()
         optimizer.step()
         loss.item()  # waits for the device
@@ -126,8 +143,8 @@ def training_cost(recipe: Recipe, device: str = "cpu") -> TrainingCost:
 
 
 def memory_megabytes() -> float:
-    """The machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e6
+    """The machine's memory, or its container's."""
+    return (memory() or math.inf) / 1e6
 
 
 def peak_megabytes() -> float:

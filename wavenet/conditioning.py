@@ -128,7 +128,7 @@ class Added:
         """One layer's frames [F, B, 2G] -> new rows [T*B, 2G], time first."""
         width = frames.shape[-1]
         if self.weave is None:
-            return frames.expand(self.samples, -1, -1).reshape(-1, width)
+            return frames.repeat(self.samples, 1, 1).view(-1, width)  # of one stream, too, every row its own
         blocks, size = len(frames) - 2, frames[0].numel()
         threes = frames.as_strided((blocks, 3, size), (size, size, 1), frames.storage_offset())
         woven = torch.bmm(self.weave.expand(blocks, -1, -1), threes)  # [F - 2, hop, B*2G]

@@ -21,6 +21,7 @@ from wavenet.config import PARALLEL_RATES, POOLED_FRAMES, MelConfig, ModelConfig
 from wavenet.prediction import rows_of
 
 CHUNK = 32  # frames
+ONE_THREAD = 2**18  # multiply-adds up to which OpenBLAS keeps a product to the thread that calls it
 
 Speaker = str | Mapping[str, float]  # a name, or shares of several
 
@@ -142,12 +143,12 @@ class Conditioner:
         told = self.bias.reshape(1, -1)
         if conditions.speaker is not None:
             embedded = conditions.speaker[stream] @ self.weights["speaker.weight"]
-            told = told + self.weights["from_speaker.weight"] @ embedded
+            told = told + np.einsum("oi,i->o", self.weights["from_speaker.weight"], embedded)  # in this thread, too
         if conditions.features is not None:
             around = self._around(conditions.features[stream], chunk, 1 + self.config.frame_reach).T  # [n, bands]
             mel = cast(MelConfig, self.config.features)
             frames = self._frame_network((around - np.float32(mel.mean)) / np.float32(mel.deviation))
-            told = told + frames @ self.weights["from_frames.weight"].T
+            told = told + _product(frames, self.weights["from_frames.weight"])
         return told.reshape(-1, *self.bias.shape)
 
     def _around(self, features: NDArray[np.float32], chunk: int, margin: int) -> NDArray[np.float32]:
@@ -175,8 +176,19 @@ class Conditioner:
     def _conv(self, name: str, rows: NDArray[np.float32], rate: int = 1, relu: bool = False) -> NDArray[np.float32]:
         weight, bias = self.weights[f"frames.{name}.weight"], self.weights[f"frames.{name}.bias"]  # [taps, out, in]
         kept = len(rows) - (len(weight) - 1) * rate
-        result = bias + sum(rows[tap * rate :][:kept] @ weight[tap].T for tap in range(len(weight)))
+        result = bias + sum(_product(rows[tap * rate :][:kept], weight[tap]) for tap in range(len(weight)))
         return np.maximum(result, 0) if relu else result
+
+
+def _product(rows: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """rows [n, in] times weight [out, in], transposed: [n, out], in pieces small enough for one thread.
+
+    A second thread gains nothing in products this small. It costs thirty times the product where another process has
+    its core, and once awake it spins beside an engine that has threads of its own.
+    """
+    step = max(1, ONE_THREAD // rows.size)
+    pieces = [rows @ weight[first : first + step].T for first in range(0, len(weight), step)]
+    return np.concatenate(pieces, axis=1)
 
 
 class Course:

@@ -151,9 +151,11 @@ class ModelConfig:
             raise ConfigError("linear_prediction: needs features to compute it from, and a 16-bit output to shift")
         if self.parameters > MAX_PARAMETERS:
             raise ConfigError(f"parameters = {self.parameters:,}: at most {MAX_PARAMETERS:,} are accepted")
-        queued = (self.receptive_field - 1) * self.residual_channels
-        if queued > MAX_QUEUED:
-            raise ConfigError(f"receptive_field = {self.receptive_field:,} x residual_channels: at most {MAX_QUEUED:,}")
+        if self.queued > MAX_QUEUED:
+            raise ConfigError(
+                f"receptive_field = {self.receptive_field:,} x residual_channels: the queues of a stream would hold "
+                f"{self.queued:,} numbers, at most {MAX_QUEUED:,} are accepted"
+            )
 
     def _check_speakers(self) -> None:
         for name in self.speakers:
@@ -213,6 +215,12 @@ class ModelConfig:
     def seen(self) -> int:
         """Samples that can change a prediction: the receptive field, and what a linear predictor sees before it."""
         return self.receptive_field + (self.linear_prediction + 1 if self.linear_prediction else 0)
+
+    @property
+    def queued(self) -> int:
+        """Numbers in one stream's queues in the native engine: slots in powers of two, channels in sixteens."""
+        slots = sum(1 << ((self.kernel_size - 1) * dilation - 1).bit_length() for dilation in self.dilations)
+        return slots * (-(-self.residual_channels // 16) * 16)
 
     @property
     def receptive_field_ms(self) -> float:

@@ -30,6 +30,7 @@ class Clips:
     """Recordings in memory-mapped sound: clip i is samples[offsets[i] : offsets[i] + lengths[i]].
 
     speakers: who speaks in each, [n] names; None where that is not known.
+    names: of the files, [n] paths below the folder; empty where they come from elsewhere.
     """
 
     def __init__(
@@ -39,9 +40,10 @@ class Clips:
         lengths: NDArray[np.int64],
         rate: int,
         speakers: Sequence[str] | None = None,
+        names: Sequence[str] = (),
     ) -> None:
         self.samples, self.offsets, self.lengths, self.rate = samples, offsets, lengths, rate  # int16 [all], [n], [n]
-        self.speakers = speakers
+        self.speakers, self.names = speakers, names
         self._ends: dict[int, NDArray[np.int64]] = {}
         self._spoken: dict[str, NDArray[np.int64]] = {}
 
@@ -239,7 +241,7 @@ def open_folder(
         hashes, refused = update(cache, Loader(root, rate, data.trim_db, cache.keys()), found, progress)
         stored = cache.clips()
         speaker_of = _speakers(root, data.speakers)
-        keys, speakers = [], []
+        keys, speakers, names = [], [], []
         for name, key in sorted(hashes.items()):
             reason = stored[key].reason if key in stored else CHANGED  # a copy of a file that changed meanwhile
             speaker, unknown = speaker_of(name)
@@ -248,6 +250,7 @@ def open_folder(
             else:
                 keys.append(key)
                 speakers.append(speaker)
+                names.append(name)
         summary.skipped = sorted(skipped + refused)
         if not keys:
             raise DatasetError(_nothing_usable(summary))
@@ -255,7 +258,7 @@ def open_folder(
         samples = cache.samples()
     summary.copies = len(keys) - len(set(keys))
     rows = np.array([stored[key][:5] for key in keys], np.int64)  # [n, 5]
-    return _divide(samples, rows, held_out, data, summary, speakers)
+    return _divide(samples, rows, held_out, data, summary, names, speakers)
 
 
 def _speakers(root: Path, told: str) -> Callable[[str], tuple[str, str]]:
@@ -311,6 +314,7 @@ def _divide(
     held_out: NDArray[np.bool_],
     data: DataConfig,
     summary: Summary,
+    files: list[str],
     speakers: list[str],
 ) -> Recordings:
     """Training and validation clips, and the rest of the summary; `rows` are those of the cache, int64 [n, 5]."""
@@ -319,18 +323,20 @@ def _divide(
     summary.kept, summary.seconds = len(rows), int(lengths.sum()) / rate
     summary.trimmed_seconds = int(trimmed.sum()) / rate
     names = np.array(speakers, dtype=object) if data.speakers else None
+    paths = np.array(files, dtype=object)
     if names is not None:
         summary.speakers = {name: int(lengths[names == name].sum()) / rate for name in sorted(set(speakers))}
     tail = np.zeros_like(lengths)
     summary.tail = len(np.unique(offsets)) == 1 and data.validation > 0 and lengths[0] >= TAIL_SHARE
     if summary.tail:  # nothing to hold out but the end of the one recording
         tail = np.minimum(lengths // TAIL_SHARE, TAIL_SECONDS * rate)
-        validation = Clips(
-            samples, (offsets + lengths - tail)[:1], tail[:1], rate, speakers[:1] if data.speakers else None
-        )  # once
+        who = speakers[:1] if data.speakers else None
+        validation = Clips(samples, (offsets + lengths - tail)[:1], tail[:1], rate, who, files[:1])  # once
         held_out = np.zeros_like(held_out)
     else:
-        validation = Clips(samples, offsets[held_out], lengths[held_out], rate, _taken(names, held_out))
+        validation = Clips(
+            samples, offsets[held_out], lengths[held_out], rate, _taken(names, held_out), _taken(paths, held_out)
+        )
     begin, end = offsets[~held_out], (offsets + lengths - tail)[~held_out]
     if data.edge_silence >= 0:
         keep = round(data.edge_silence * rate)
@@ -339,13 +345,13 @@ def _divide(
         sounding = cut_lead + cut_trail < end - begin  # else silence is all that the held-out tail leaves
         summary.edge_seconds = int((cut_lead + cut_trail)[sounding].sum()) / rate
         begin, end = begin + cut_lead * sounding, end - cut_trail * sounding
-    train = Clips(samples, begin, end - begin, rate, _taken(names, ~held_out))
+    train = Clips(samples, begin, end - begin, rate, _taken(names, ~held_out), _taken(paths, ~held_out))
     summary.train_files, summary.train_seconds = len(train), train.seconds
     summary.validation_files, summary.validation_seconds = len(validation), validation.seconds
     return Recordings(train, validation, summary)
 
 
-def _taken(names: NDArray[Any] | None, which: NDArray[np.bool_]) -> list[str] | None:
+def _taken(names: NDArray[Any] | None, which: NDArray[np.bool_]) -> Any:
     return None if names is None else names[which].tolist()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import threading
 from collections.abc import Callable, Iterator
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
@@ -21,7 +22,8 @@ from wavenet import engine as engines
 from wavenet.codes import codes_of
 from wavenet.conditions import Speaker, conditions_of
 from wavenet.config import ModelConfig
-from wavenet.sampling import MAX_STREAMS, Sampling, check_continuous, coins, draw_coins
+from wavenet.engine.base import one_thread
+from wavenet.sampling import MAX_STREAMS, Sampling, check_continuous, coins, draw_coins, return_coins
 
 if TYPE_CHECKING:
     from wavenet.model import WaveNet
@@ -48,7 +50,8 @@ class Session:
     """A living stream, or `count` of them side by side: `next` makes the next samples.
 
     `temperature`, `top_k`, `top_p` and `speaker` may be assigned between calls; wrong values raise `ValueError` and
-    change nothing.
+    change nothing. A call while another thread's is under way raises `RuntimeError` and changes nothing. After Ctrl-C
+    the sound goes on behind the samples that were made, which are lost; `position` counts them.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Session:
         self._speaker = speaker
         told = conditions_of(engine.config, count or 1, speaker, features)
         self._state = engine.new_state(count or 1, told if engine.config.conditioned else None)
+        self._lock = threading.Lock()  # of the call that advances or copies it
 
     def next(self, samples: int) -> NDArray[np.float32]:
         """The next `samples` samples in [-1, 1]: float32 [samples], or [count, samples].
@@ -82,7 +86,15 @@ class Session:
         """The same as mu-law or 16-bit codes, int64 [samples] or [count, samples]."""
         if samples < 1:
             raise ValueError(f"samples = {samples}: at least 1 must be asked for")
-        codes = self._engine.generate(self._state, draw_coins(self._coins, samples), self._sampling)
+        with one_thread(self._lock, "session"):
+            before = self._state.position
+            drawn: list[NDArray[np.float64]] = []
+            try:
+                codes = self._engine.generate(self._state, draw_coins(self._coins, samples, drawn), self._sampling)
+            except BaseException:  # also Ctrl-C: coins used are those of the samples made
+                unused = samples - (self._state.position - before)
+                return_coins(self._coins[: len(drawn)], unused)
+                raise
         return codes[0] if self._count is None else codes
 
     def prime(self, audio: ArrayLike) -> None:
@@ -101,13 +113,17 @@ class Session:
             raise ValueError(f"prime: must be [n] or [{streams}, n] samples, not {list(sound.shape)}")
         if sound.shape[1] == 0:
             raise ValueError("prime: the sound is empty; leave prime out to start from silence")
-        self._engine.prime(self._state, self._codes.encode(sound))
+        codes = self._codes.encode(sound)
+        with one_thread(self._lock, "session"):
+            self._engine.prime(self._state, codes)
 
     def copy(self, seed: int | None = None) -> Session:
         """An independent session that goes on from here: with the same coins, or with new ones from `seed`."""
-        branch = copy.copy(self)
-        branch._state = self._state.copy()
-        branch._coins = copy.deepcopy(self._coins) if seed is None else _coins_of(seed, self._count)
+        with one_thread(self._lock, "session"):
+            branch = copy.copy(self)
+            branch._state = self._state.copy()
+            branch._coins = copy.deepcopy(self._coins) if seed is None else _coins_of(seed, self._count)
+        branch._lock = threading.Lock()
         return branch
 
     def __deepcopy__(self, memo: object) -> Session:

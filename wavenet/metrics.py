@@ -7,6 +7,7 @@ Every figure is NaN where a clip is too short or too quiet to tell. Rates of 8 k
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import warnings
 from collections.abc import Iterable
@@ -52,6 +53,13 @@ class Comparison:
     voicing_error: float  # 0 to 1
     pesq: float  # 1 to 4.64
     stoi: float  # 0 to 1
+
+
+def check_available() -> None:
+    """Raises `MetricUnavailable` where a package that `compare` needs is missing."""
+    for figure, package in (("PESQ", "pesq"), ("STOI", "pystoi")):
+        if importlib.util.find_spec(package) is None:
+            raise MetricUnavailable(f"{figure} needs {package}: pip install 'wavenet-toolkit[metrics]'")
 
 
 def compare(original: Sound, copy: Sound, rate: int) -> Comparison:

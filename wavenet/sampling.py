@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import methodcaller
 from statistics import NormalDist
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,7 +41,8 @@ class Sampling:
     top_k: draw among the k most probable codes only; None: among all.
     top_p: draw among the fewest most probable codes whose share reaches p (Holtzman et al. 2020, section 3.1), the
         shares taken after top-k; None: among all.
-    Equally probable codes rank by code, lower first. Raises `ValueError` naming the value that cannot be.
+    Equally probable codes rank by code, lower first. Numbers of other kinds (NumPy's, fractions) become plain ones.
+    Raises `ValueError` naming the value that cannot be.
     """
 
     temperature: float = 1.0
@@ -48,12 +50,19 @@ class Sampling:
     top_p: float | None = None
 
     def __post_init__(self) -> None:
-        if not _is_real(self.temperature) or not 0 <= self.temperature < math.inf:
+        temperature = _plain("temperature", self.temperature)
+        if temperature is None or not 0 <= temperature < math.inf:
             raise ValueError(f"temperature = {self.temperature!r}: must be a number from 0 (argmax) upwards")
-        if self.top_k is not None and (not _is_integer(self.top_k) or self.top_k < 1):
-            raise ValueError(f"top_k = {self.top_k!r}: must be a whole number from 1, or None for all codes")
-        if self.top_p is not None and (not _is_real(self.top_p) or not 0 < self.top_p <= 1):
-            raise ValueError(f"top_p = {self.top_p!r}: must lie above 0 and at most at 1, or be None for all codes")
+        object.__setattr__(self, "temperature", temperature)
+        if self.top_k is not None:
+            if not _is_integer(self.top_k) or self.top_k < 1:
+                raise ValueError(f"top_k = {self.top_k!r}: must be a whole number from 1, or None for all codes")
+            object.__setattr__(self, "top_k", int(self.top_k))
+        if self.top_p is not None:
+            top_p = _plain("top_p", self.top_p)
+            if top_p is None or not 0 < top_p <= 1:
+                raise ValueError(f"top_p = {self.top_p!r}: must lie above 0 and at most at 1, or be None for all codes")
+            object.__setattr__(self, "top_p", top_p)
 
     @property
     def greedy(self) -> bool:
@@ -76,9 +85,22 @@ def coins(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(int(seed)))
 
 
-def draw_coins(streams: Sequence[np.random.Generator], samples: int) -> NDArray[np.float64]:
-    """The next coins [B, samples] of B streams, each from its own generator."""
-    return np.stack([stream.random(samples) for stream in streams])
+def draw_coins(
+    streams: Sequence[np.random.Generator], samples: int, drawn: list[NDArray[np.float64]] | None = None
+) -> NDArray[np.float64]:
+    """The next coins [B, samples] of B streams, each from its own generator.
+
+    drawn: an empty list; one row goes into it for each generator that has advanced, whatever ends this call.
+    """
+    rows = [] if drawn is None else drawn
+    rows.extend(map(methodcaller("random", samples), streams))  # one step of the interpreter: no Ctrl-C within
+    return np.stack(rows)
+
+
+def return_coins(streams: Iterable[np.random.Generator], samples: int) -> None:
+    """Take back the last coins of every stream: they will be drawn again."""
+    for stream in streams:
+        cast(np.random.PCG64, stream.bit_generator).advance(-samples)
 
 
 def sample(logits: ArrayLike, coins: ArrayLike, sampling: Sampling) -> NDArray[np.int64]:
@@ -97,7 +119,7 @@ def sample(logits: ArrayLike, coins: ArrayLike, sampling: Sampling) -> NDArray[n
         weights /= sampling.temperature
     np.exp(weights, out=weights)  # softmax but for the total; the best code has weight 1
     if sampling.truncates:
-        _truncate(weights, sampling)
+        _truncate(weights, np.asarray(logits), sampling)
     cumulative = np.add.accumulate(weights, axis=1)  # [B, A]
     total = cumulative[:, -1]  # [B]
     # coin < 1 makes coin * total < total in floating point too, so there always is a code above the coin
@@ -153,9 +175,13 @@ def _pick(logits: NDArray[np.float64], coin: float, sampling: Sampling) -> tuple
     return part, float((wanted - before) / (cumulative[part] - before))
 
 
-def _truncate(weights: NDArray[np.float64], sampling: Sampling) -> None:
-    """Set the weights [B, A] of the codes that top-k and top-p exclude to zero, in place."""
-    order = np.argsort(-weights, axis=1, kind="stable")  # [B, A]: most probable first, lower code first among equals
+def _truncate(weights: NDArray[np.float64], logits: NDArray[Any], sampling: Sampling) -> None:
+    """Set the weights [B, A] of the codes that top-k and top-p exclude to zero, in place.
+
+    Ranks by logits [B, A]: where the temperature is very high or low, weights that differ are rounded to the same
+    number.
+    """
+    order = np.argsort(-logits, axis=1, kind="stable")  # [B, A]: most probable first, lower code first among equals
     ranked = np.take_along_axis(weights, order, axis=1)
     if sampling.top_k is not None:
         ranked[:, sampling.top_k :] = 0
@@ -174,6 +200,14 @@ def _check_finite(values: NDArray[np.float64]) -> None:
 
 def _is_real(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _plain(name: str, value: Any) -> float | None:
+    """A real number as a float, None for what is no number. Raises `ValueError` for one that is too large."""
+    try:
+        return float(value) if _is_real(value) else None
+    except OverflowError:
+        raise ValueError(f"{name}: the number is too large") from None
 
 
 def _is_integer(value: Any) -> bool:

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from wavenet.cli.console import Bar, say
+
+if TYPE_CHECKING:
+    from wavenet.evaluate import Copy, Evaluation
+    from wavenet.generate import Generator
+
+FIGURES = {  # of `metrics.Comparison`: title, unit
+    "log_mel_db": ("log-mel distance", "dB"),
+    "mcd_db": ("mel-cepstral distortion", "dB"),
+    "pitch_cents": ("pitch error", "cents"),
+    "voicing_error": ("voicing error", ""),
+    "pesq": ("PESQ", ""),
+    "stoi": ("STOI", ""),
+}
 
 
 @click.command()
@@ -15,25 +31,121 @@ from wavenet.cli.console import Bar, say
 @click.option(
     "--precision", type=click.Choice(["f32", "int8"]), help="Let the native engine predict, in this precision."
 )
-def command(model: Path, folder: Path, precision: str | None) -> None:
+@click.option("--speakers", metavar="folders|FILE.csv", help="Who speaks: by sub-folder, or by lines path,speaker.")
+@click.option("--speaker", help="The speaker that the model is told, whoever speaks.")
+@click.option("--copies", type=click.IntRange(0), help="Recordings to copy.  [default: 10 of a model with features]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the copies.")
+@click.option("--temperature", type=float, default=1.0, show_default=True, help="Of the copies.")
+@click.option("--csv", "table", type=click.Path(path_type=Path), help="Write the figures of every copy to this file.")
+@click.option("--save", type=click.Path(path_type=Path), help="Write the copies into this folder, one for each maker.")
+def command(
+    model: Path,
+    folder: Path,
+    precision: str | None,
+    speakers: str | None,
+    speaker: str | None,
+    copies: int | None,
+    seed: int,
+    temperature: float,
+    table: Path | None,
+    save: Path | None,
+) -> None:
     """Bits per sample of MODEL on a FOLDER of recordings that it has not seen.
 
-    Lower is better; 8 is guessing. Beside it stand two reference levels of the same recordings: the entropy of a
-    histogram of codes, and that of a table of code pairs.
+    Lower is better; 8 is guessing for mu-law, 16 for 16-bit outputs. Beside it stand two reference levels of the same
+    recordings: the entropy of a histogram of codes, and that of a table of code pairs.
+
+    A model that is driven by spectrograms also copies recordings: from their spectrogram back to sound. The copies are
+    compared with the recordings, and so are those of Griffin and Lim's algorithm, which needs no model, and the
+    recordings themselves. This needs: pip install 'wavenet-toolkit[metrics]'
 
     \b
     wavenet evaluate runs/speech recordings/test
     wavenet evaluate runs/speech recordings/test --precision int8
+    wavenet evaluate runs/speakers recordings/test --speakers folders
+    wavenet evaluate runs/vocoder recordings/test --csv copies.csv --save copies
     """
+    from wavenet import metrics
     from wavenet.checkpoint import load_model
     from wavenet.evaluate import evaluate
+    from wavenet.generate import Generator
 
     network = load_model(model)
+    if network.config.features is None and (copies or table or save):
+        raise click.UsageError(f"{model} is driven by no spectrogram, so it copies nothing")
+    copying = network.config.features is not None and copies != 0
+    if copying:
+        metrics.check_available()  # now, not after minutes of listening
+        _check_places(table, save)
     bar = Bar("listening", "samples")
-    result = evaluate(network, folder, Bar("reading", "files"), bar, precision)
+    reading = Bar("reading", "files")
+    result = evaluate(network, folder, reading, bar, precision, speakers or "", speaker)
     bar.clear()
     for line in result.summary.lines():
         say(line)
     click.echo(f"model                {result.bits:.4f} bits per sample")
     click.echo(f"histogram of codes   {result.references.histogram:.4f}")
     click.echo(f"table of code pairs  {result.references.pairs:.4f}")
+    if copying:
+        generator = Generator.from_model(network, precision=precision or "auto")
+        _copies(generator, result, 10 if copies is None else copies, seed, temperature, speaker, table, save)
+
+
+def _check_places(table: Path | None, save: Path | None) -> None:
+    """Make the folder of the copies, and see that the table can be written beside others."""
+    if table is not None and (table.is_dir() or not os.access(table.resolve().parent, os.W_OK)):
+        raise click.UsageError(f"--csv {table}: cannot be written there; name a file in a folder that exists")
+    if save is not None:
+        try:
+            save.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise click.UsageError(f"--save {save}: cannot be made ({error.strerror})") from None
+
+
+def _copies(
+    generator: Generator,
+    result: Evaluation,
+    count: int,
+    seed: int,
+    temperature: float,
+    speaker: str | None,
+    table: Path | None,
+    save: Path | None,
+) -> None:
+    from wavenet import evaluate
+
+    bar = Bar("copying", "recordings")
+    made = []
+    for copy in evaluate.copies(generator, result.recordings, count, seed, temperature, speaker, bar):
+        made.append(dataclasses.replace(copy, sound=copy.sound[:0]))  # its figures are all that is needed later
+        if save is not None:
+            _save(save, copy, generator.sample_rate)
+    bar.clear()
+    if not made:
+        say(f"no recording of {evaluate.LEAST_SECONDS} s or more to copy")
+        return
+    _print(made)
+    if table is not None:
+        evaluate.write_csv(table, made)
+        say(f"figures of every copy: {table}")
+
+
+def _print(made: list[Copy]) -> None:
+    from wavenet.evaluate import COPIES
+    from wavenet.metrics import mean
+
+    means = {maker: mean(copy.comparison for copy in made if copy.maker == maker) for maker in COPIES}
+    seconds = sum(copy.seconds for copy in made if copy.maker == COPIES[0])
+    title = f"copies of {len(made) // len(COPIES)} recordings, {seconds:.1f} s"
+    click.echo(f"\n{title:36}" + "".join(f"{maker:>13}" for maker in COPIES))
+    for name, (figure, unit) in FIGURES.items():
+        label = f"{figure}, {unit}" if unit else figure
+        click.echo(f"{label:36}" + "".join(f"{getattr(means[maker], name):13.3f}" for maker in COPIES))
+
+
+def _save(folder: Path, copy: Copy, rate: int) -> None:
+    from wavenet import audio
+
+    path = folder / copy.maker / Path(copy.file).with_suffix(".wav")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    audio.write(path, copy.sound, rate)

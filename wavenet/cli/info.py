@@ -61,9 +61,33 @@ def _facts(config: ModelConfig) -> list[tuple[str, str]]:
             f"residual {config.residual_channels}, gate {config.gate}, skip {config.skip_channels}, "
             f"head {config.head}, output {config.output_channels} ({config.output})",
         ),
+        *_conditioning_facts(config),
         ("parameters", f"{config.parameters:,} ({config.parameters * 4 / 1e6:.1f} MB in float32)"),
         ("cost", f"{config.macs_per_sample:,} multiply-adds per sample"),
     ]
+
+
+def _conditioning_facts(config: ModelConfig) -> list[tuple[str, str]]:
+    facts = []
+    if config.speakers:
+        facts.append(("speakers", ", ".join(config.speakers)))
+    mel = config.features
+    if mel is not None:
+        facts += [
+            (
+                "features",
+                f"{mel.bands} mel bands, {mel.low:g} to {mel.high:g} Hz, every {mel.hop} samples "
+                f"({1000 * mel.hop / mel.rate:g} ms), window {mel.window}, fft {mel.fft}, floor {mel.floor:g}",
+            ),
+            (
+                "frame network",
+                f"{config.frame_network}, {config.frame_channels} channels, sees {config.frame_reach} frames to each "
+                f"side; {config.macs_per_frame:,} multiply-adds per frame",
+            ),
+        ]
+    if config.linear_prediction:
+        facts.append(("prediction", f"linear, of order {config.linear_prediction}, computed from the features"))
+    return facts
 
 
 def _training_facts(recipe: Recipe) -> list[tuple[str, str]]:

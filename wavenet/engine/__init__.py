@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import numbers
 import os
 import warnings
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wavenet.config import ModelConfig, suggest
-from wavenet.engine.base import Engine, EngineUnavailable, State
+from wavenet.engine.base import Engine, EngineUnavailable, State, cores
 
 ENGINES = ("auto", "native", "torch", "naive")
 PRECISIONS = ("auto", "f32", "int8")
@@ -22,6 +23,7 @@ __all__ = [
     "Engine",
     "EngineUnavailable",
     "State",
+    "cores",
     "create",
     "how_to_get_native",
     "native_installed",
@@ -40,13 +42,13 @@ def create(
     name: "native" (C++), "torch" (cached queues in PyTorch), "naive" (the oracle), or "auto": native where it is
     installed, otherwise torch, with one warning that says how to get the fast one.
     precision: "f32", the same sound as every engine, or "int8", faster, of the native engine only; "auto" is f32.
-    threads: CPU threads at most, during this engine's calls. None: for "native" one per core, for "torch" one, since
-    its products are too small to share, for "naive" the process's setting.
+    threads: CPU threads at most, during this engine's calls. None: for "native" one per core, at most four, for "torch"
+    one, since its products are too small to share, for "naive" the process's setting.
     Raises `ValueError` for an unknown name or a wrong thread count, `EngineUnavailable` for what is not installed.
     """
     _check_known("engine", name, ENGINES)
     _check_known("precision", precision, PRECISIONS)
-    _check_threads(threads)
+    threads = _checked_threads(threads)
     if name == "auto":
         name = "native" if native_installed() else "torch"
         if name == "torch" and precision != "int8":
@@ -86,7 +88,11 @@ def _check_known(kind: str, value: str, known: tuple[str, ...]) -> None:
         raise ValueError(f"{kind} = {value!r}: unknown{suggest(str(value), known)}; known: {', '.join(known)}")
 
 
-def _check_threads(threads: int | None) -> None:
+def _checked_threads(threads: Any) -> int | None:
     most = MAX_THREADS_PER_CORE * (os.cpu_count() or 1)
-    if threads is not None and (not isinstance(threads, int) or not 1 <= threads <= most):
-        raise ValueError(f"threads = {threads}: must be from 1 to {most} here, or None for the engine's own choice")
+    if threads is None:
+        return None
+    whole = isinstance(threads, numbers.Integral) and not isinstance(threads, bool)
+    if not whole or not 1 <= int(threads) <= most:
+        raise ValueError(f"threads = {threads!r}: must be from 1 to {most} here, or None for the engine's own choice")
+    return int(threads)

@@ -7,7 +7,11 @@ NumPy only, so that an engine without PyTorch can be used without loading PyTorc
 
 from __future__ import annotations
 
+import os
+import threading
 from abc import ABC, abstractmethod
+from contextlib import suppress
+from pathlib import Path
 from typing import Generic, NoReturn, Self, TypeVar
 
 import numpy as np
@@ -16,11 +20,39 @@ from numpy.typing import ArrayLike, NDArray
 from wavenet.codes import codes_of
 from wavenet.conditions import Conditioner, Conditions, Course
 from wavenet.config import ModelConfig
-from wavenet.sampling import Sampling
+from wavenet.sampling import Sampling, check_continuous
+
+# Where Linux says how much memory a container may use: control groups, version 2 and 1.
+CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+MOST_MEMORY = 0.8  # share of the memory that a state may take
 
 
 class EngineUnavailable(RuntimeError):
     """The engine or precision asked for is not part of this installation; the message says what to use instead."""
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory() -> int | None:
+    """Bytes of memory that this process may use at most: the machine's, or its container's; None where unknown."""
+    try:
+        limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    except (AttributeError, ValueError, OSError):
+        return None
+    for file in CONTAINER_LIMITS:
+        with suppress(OSError, ValueError):  # "max" is no number
+            limits.append(int(Path(file).read_text()))
+    return min(limits)
+
+
+def one_thread(lock: threading.Lock, what: str) -> threading.Lock:
+    """The lock, for a `with` statement. Raises `RuntimeError` if another thread holds it."""
+    if lock.locked():
+        raise RuntimeError(f"another thread is advancing this {what}")
+    return lock
 
 
 class State(ABC):
@@ -63,6 +95,7 @@ class Engine(ABC, Generic[S]):
 
     name: str
     precision = "f32"
+    states: type[State]  # of this kind of engine
     config: ModelConfig
     threads: int | None  # at most; None: the process's setting
     conditioner: Conditioner | None  # of a conditioned network
@@ -114,8 +147,35 @@ class Engine(ABC, Generic[S]):
                 raise ValueError(f"{name}: for {len(array)} streams, not {streams}")
         return Course(self.conditioner, given)
 
+    def check_memory(self, streams: int, size: int) -> None:
+        """Raises `ValueError` where a state of so many streams, of so many bytes each, would not fit into memory."""
+        there = memory()
+        if there is not None and streams * size > MOST_MEMORY * there:
+            most = int(MOST_MEMORY * there / size)
+            advice = f"make at most {most:,} at a time" if most else "this model is too large for this machine"
+            raise ValueError(
+                f"{streams:,} streams side by side need {streams * size / 1e9:,.1f} GB of memory and this machine "
+                f"has {there / 1e9:,.1f}: {advice}"
+            )
+
+    def check_own(self, state: State) -> None:
+        """Raises `ValueError` for a state that another engine made."""
+        if not isinstance(state, self.states) or getattr(state, "engine", self) is not self:
+            raise ValueError("this state belongs to another engine; new_state of this one makes a state for it")
+
+    def check_sampling(self, sampling: Sampling) -> None:
+        """Raises `ValueError` for options that the output has not."""
+        if self.config.output != "mulaw":
+            check_continuous(sampling)
+
+    def check_course(self, state: State, samples: int) -> None:
+        """Raises `ValueError` where the features end before these samples do."""
+        if state.course is not None:
+            state.course.check(state.position, samples)
+
     def checked_coins(self, state: State, coins: ArrayLike) -> NDArray[np.float64]:
-        """Coins as float64 [B, n]. Raises `ValueError` for another shape or a coin outside [0, 1)."""
+        """Coins as float64 [B, n]. Raises `ValueError` for another engine's state, shape, or a coin outside [0, 1)."""
+        self.check_own(state)
         array = np.asarray(coins, dtype=np.float64)
         if array.ndim != 2 or len(array) != state.streams:
             raise ValueError(f"coins must be [{state.streams}, n], one row per stream, not {list(array.shape)}")
@@ -124,7 +184,11 @@ class Engine(ABC, Generic[S]):
         return array
 
     def checked_codes(self, state: State, codes: ArrayLike) -> NDArray[np.int64]:
-        """Codes as int64 [B, T]. Raises `ValueError` for another shape, fractions, or codes that do not exist."""
+        """Codes as int64 [B, T].
+
+        Raises `ValueError` for another engine's state, another shape, fractions, or codes that do not exist.
+        """
+        self.check_own(state)
         array = np.asarray(codes)
         if array.ndim != 2 or len(array) != state.streams:
             raise ValueError(f"codes must be [{state.streams}, T], one row per stream, not {list(array.shape)}")

@@ -36,6 +36,7 @@ class NaiveEngine(SteppedEngine[HistoryState]):
     """Correct by construction and slow: for tests, and for whoever doubts the queues."""
 
     name = "naive"
+    states = HistoryState
 
     def new_state(self, streams: int = 1, conditions: Conditions | None = None) -> HistoryState:
         return HistoryState(streams, self.silence, self.course_of(streams, conditions))

@@ -6,17 +6,18 @@ compiler is found; without it, `create` of `wavenet.engine` says how to get it.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wavenet.config import MU_LAW_CODES, ModelConfig
+from wavenet.codes import codes_of
+from wavenet.conditions import Conditioner, Conditions, Course, Told
+from wavenet.config import ModelConfig
 from wavenet.engine import _native
-from wavenet.engine.base import Engine, State
-from wavenet.mulaw import SILENCE
+from wavenet.engine.base import Engine, State, cores, one_thread
 from wavenet.sampling import Sampling
 
 KERNELS_VARIABLE = "WAVENET_KERNELS"  # an environment variable that forces one of `kernels()`
@@ -26,17 +27,37 @@ MOST_DEFAULT_THREADS = 4  # one stream's work splits no further
 class NativeState(State):
     """Queues in the extension's memory, about the size of the receptive field times the residual channels."""
 
-    def __init__(self, engine: NativeEngine, streams: int) -> None:
-        super().__init__(streams)
+    def __init__(self, engine: NativeEngine, streams: int, course: Course | None) -> None:
+        super().__init__(streams, engine.silence, course)
         self.engine = engine  # whose weights the extension's state refers to
         self.native = engine.native.new_state(streams)
         self.skipped = 0  # samples primed that the extension has not seen, being older than the receptive field
+        self.chunk: tuple[Told, _native.Told] | None = None  # the last one, and how the extension reads it
+        self.lock = threading.Lock()  # of the call that advances or copies it
 
     def copy(self) -> Self:
         other = object.__new__(type(self))
-        other.engine, other.native = self.engine, self.native.copy()
-        other.codes, other.position, other.skipped = self.codes.copy(), self.position, self.skipped
+        with self.held():
+            other.engine, other.native = self.engine, self.native.copy()
+            other.codes, other.position, other.skipped = self.codes.copy(), self.position, self.skipped
+            other.course, other.chunk = self.course and self.course.copy(), self.chunk
+        other.lock = threading.Lock()
         return other
+
+    def held(self) -> threading.Lock:
+        """For a `with` statement around everything that changes this state, so that a refused call changes nothing."""
+        return one_thread(self.lock, "state")
+
+    def pieces(self, position: int, samples: int) -> Iterator[tuple[int, int, _native.Told | None, int]]:
+        """The `samples` samples from `position` on, cut where chunks end: (first, behind the last, told, offset)."""
+        if self.course is None:
+            yield 0, samples, None, 0
+            return
+        for first, last, offset in self.course.pieces(position, samples):
+            told = self.course.told(position + first)
+            if self.chunk is None or self.chunk[0] is not told:
+                self.chunk = told, self.engine.native.told(told.rows, told.predictors)
+            yield first, last, self.chunk[1], offset
 
     def update(self) -> None:
         """Read the last codes and the position back from the extension."""
@@ -48,6 +69,7 @@ class NativeEngine(Engine[NativeState]):
     """Bit for bit the same for any number of threads, block size and batch, on one instruction set."""
 
     name = "native"
+    states = NativeState
 
     def __init__(
         self, config: ModelConfig, weights: Mapping[str, Any], precision: str = "f32", threads: int | None = None
@@ -61,18 +83,26 @@ class NativeEngine(Engine[NativeState]):
         self.config = config
         self.precision = precision
         self.threads = min(MOST_DEFAULT_THREADS, cores()) if threads is None else threads
-        shape: dict[str, int | list[int]] = {
+        self.silence = codes_of(config.output).silence
+        arrays = _arrays(config, weights)
+        self.conditioner = Conditioner(config, _conditioning(arrays)) if config.conditioned else None
+        shape: dict[str, int | str | list[int]] = {
             "kernel": config.kernel_size,
             "residual": config.residual_channels,
             "gate": config.gate,
             "skip": config.skip_channels,
             "head": config.head,
-            "codes": MU_LAW_CODES,
-            "silence": SILENCE,
+            "output": config.output,
+            "parts": config.parts,
+            "rows": config.input_rows,
+            "order": config.linear_prediction,
+            "conditioned": config.conditioned,
+            "hop": 0 if config.features is None else config.hop,
+            "silence": self.silence,
             "outputs": config.output_channels,
             "dilations": list(config.dilations),
         }
-        self.native = _native.create(shape, _arrays(config, weights), precision, self.threads)
+        self.native = _native.create(shape, arrays, precision, self.threads)
 
     @property
     def kernels(self) -> str:
@@ -83,50 +113,74 @@ class NativeEngine(Engine[NativeState]):
         """Multiply-adds per second of one thread in products whose weights stay in the nearest cache, measured."""
         return self.native.peak()
 
-    def new_state(self, streams: int = 1) -> NativeState:
-        return NativeState(self, streams)
+    def new_state(self, streams: int = 1, conditions: Conditions | None = None) -> NativeState:
+        self.check_memory(streams, self.state_bytes)
+        return NativeState(self, streams, self.course_of(streams, conditions))
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory of one stream's queues, and of the buffers of a step (`src/state.h`)."""
+        config = self.config
+        residual, gate, skip, head, outputs = (
+            -(-width // 16) * 16
+            for width in (
+                config.residual_channels,
+                config.gate,
+                config.skip_channels,
+                config.head,
+                config.output_channels,
+            )
+        )
+        buffers = config.layers * 3 * gate + 2 * (residual + skip + head + outputs)
+        return (2 if self.precision == "int8" else 4) * config.queued + 4 * buffers
 
     def generate(self, state: NativeState, coins: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
         coins = np.ascontiguousarray(self.checked_coins(state, coins))
+        self.check_sampling(sampling)
+        self.check_course(state, coins.shape[1])
         codes = np.empty(coins.shape, dtype=np.int64)
         top_k = min(sampling.top_k or 0, self.config.output_channels)
         top_p = 1.0 if sampling.top_p is None else float(sampling.top_p)
-        try:
-            self.native.generate(
-                state.native, coins, float(sampling.temperature), sampling.greedy, int(top_k), top_p, codes
-            )
-        finally:
-            state.update()
+        with state.held():
+            try:
+                for piece in state.pieces(state.position, coins.shape[1]):
+                    self.native.generate(
+                        state.native, *piece, coins, sampling.temperature, sampling.greedy, top_k, top_p, codes
+                    )
+            finally:
+                state.update()
         return codes
 
     def logits(self, state: NativeState, codes: ArrayLike) -> NDArray[np.float32]:
         codes = np.ascontiguousarray(self.checked_codes(state, codes))
+        self.check_course(state, codes.shape[1])
         logits = np.empty((*codes.shape, self.config.output_channels), dtype=np.float32)
-        try:
-            self.native.logits(state.native, codes, logits)
-        finally:
-            state.update()
+        with state.held():
+            try:
+                for piece in state.pieces(state.position, codes.shape[1]):
+                    self.native.logits(state.native, *piece, codes, logits)
+            finally:
+                state.update()
         return logits
 
     def prime(self, state: NativeState, codes: ArrayLike) -> None:
-        """Only the last receptive field is run: what is older reaches no queue any more."""
+        """Only the last `seen` samples are run: what is older reaches no queue and no predictor any more."""
         codes = self.checked_codes(state, codes)
-        recent = np.ascontiguousarray(codes[:, -self.config.receptive_field :])
-        state.skipped += codes.shape[1] - recent.shape[1]
-        try:
-            self.native.feed(state.native, recent)
-        finally:
-            state.update()
+        self.check_course(state, codes.shape[1])
+        recent = np.ascontiguousarray(codes[:, -self.config.seen :])
+        with state.held():
+            start = state.position + codes.shape[1] - recent.shape[1]
+            try:
+                state.skipped += codes.shape[1] - recent.shape[1]
+                for piece in state.pieces(start, recent.shape[1]):
+                    self.native.feed(state.native, *piece, recent)
+            finally:
+                state.update()
 
 
 def kernels() -> list[str]:
     """The instruction sets that this machine has kernels for, best first."""
     return _native.kernels()
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _arrays(config: ModelConfig, weights: Mapping[str, Any]) -> dict[str, NDArray[np.float32]]:
@@ -141,6 +195,18 @@ def _arrays(config: ModelConfig, weights: Mapping[str, Any]) -> dict[str, NDArra
             given, expected = list(arrays[name].shape), list(config.shapes[name])
             raise ValueError(f"the weights {name!r} are {given}; the configuration says {expected}")
     return arrays
+
+
+def _conditioning(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """What a `Conditioner` reads of the weights; copied. Raises `ValueError` for what is not finite.
+
+    The extension checks all other weights, and never sees these.
+    """
+    names = [name for name in arrays if name.startswith("conditioning.") or name.endswith("dilated.bias")]
+    for name in names:
+        if not np.isfinite(arrays[name]).all():
+            raise ValueError(f"the weights {name} hold NaN or infinity; their training went wrong")
+    return {name: arrays[name].copy() for name in names}
 
 
 def _array(value: Any) -> NDArray[np.float32]:

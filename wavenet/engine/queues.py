@@ -249,6 +249,7 @@ class QueueEngine(SteppedEngine[QueueState]):
     """The fastest PyTorch can do sample by sample without compiling anything."""
 
     name = "torch"
+    states = QueueState
     # A step's products take microseconds. A second thread hardly speeds them up, and where another process holds its
     # core every product waits for it: a hundred times slower in batches.
     default_threads = 1
@@ -259,6 +260,12 @@ class QueueEngine(SteppedEngine[QueueState]):
         self.slots = Slots(config, self.device)
 
     def new_state(self, streams: int = 1, conditions: Conditions | None = None) -> QueueState:
+        if self.device.type == "cpu":
+            config = self.config
+            row = 2 * config.gate + config.residual_channels  # of `work`
+            past = (config.kernel_size - 1) * config.layers * config.residual_channels
+            queued = (config.receptive_field - 1) * config.residual_channels
+            self.check_memory(streams, 4 * (queued + past + config.layers * (row + config.gate)))
         with self.running():
             return QueueState(self, streams, self.course_of(streams, conditions))
 

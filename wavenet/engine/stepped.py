@@ -51,6 +51,7 @@ class SteppedEngine(Engine[S]):
 
     def generate(self, state: S, coins: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
         coins = self.checked_coins(state, coins)
+        self.check_sampling(sampling)
         self.check_course(state, coins.shape[1])
         codes = np.empty(coins.shape, dtype=np.int64)
         with self.running():
@@ -73,11 +74,6 @@ class SteppedEngine(Engine[S]):
         if self.config.output == "mulaw":
             return sample(numbers, coins, sampling)
         return sample_continuous(self.config.output, numbers, coins, sampling)
-
-    def check_course(self, state: S, samples: int) -> None:
-        """Raises `ValueError` where the features end before these samples do."""
-        if state.course is not None:
-            state.course.check(state.position, samples)
 
     @contextmanager
     def running(self) -> Iterator[None]:

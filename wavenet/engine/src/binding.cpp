@@ -1,6 +1,7 @@
 // The extension wavenet.engine._native; wavenet/engine/native.py is what Python uses.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
@@ -8,9 +9,11 @@
 
 #include <chrono>
 #include <map>
+#include <optional>
 #include <stdexcept>
 
 #include "engine.h"
+#include "outputs.h"
 
 namespace nb = nanobind;
 using namespace wavenet;
@@ -29,6 +32,23 @@ Sampling sampling_of(double temperature, bool greedy, int top_k, double top_p) {
     sampling.top_k = top_k;
     sampling.top_p = top_p;
     return sampling;
+}
+
+// The samples [first, last) of arrays [B][n], and what is told from `offset` on.
+Request request_of(std::size_t n, std::size_t first, std::size_t last, const Told* told, std::size_t offset) {
+    if (first > last || last > n) throw std::invalid_argument("these samples are not in the arrays");
+    Request request;
+    request.length = n;
+    request.first = first;
+    request.samples = last - first;
+    request.told = told;
+    request.offset = offset;
+    return request;
+}
+
+Output output_of(const std::string& name) {
+    if (name == "logistic") return Output::LOGISTIC;
+    return name == "gaussian" ? Output::GAUSSIAN : Output::MU_LAW;
 }
 
 constexpr auto SIGNALS = std::chrono::milliseconds(40);  // between looks for Ctrl-C, which need the interpreter's lock
@@ -62,7 +82,12 @@ std::unique_ptr<Engine> create(const nb::dict& shape, const nb::dict& weights, c
     config.gate = number("gate");
     config.skip = number("skip");
     config.head = number("head");
-    config.codes = number("codes");
+    config.rows = number("rows");
+    config.output = output_of(nb::cast<std::string>(shape["output"]));
+    config.parts = number("parts");
+    config.order = number("order");
+    config.conditioned = nb::cast<bool>(shape["conditioned"]);
+    config.hop = number("hop");
     config.silence = number("silence");
     config.outputs = number("outputs");
     config.dilations = nb::cast<std::vector<int>>(shape["dilations"]);
@@ -84,40 +109,51 @@ NB_MODULE(_native, m) {
         .def_prop_ro("position", &State::position)
         .def("last_codes", [](const State& state, Array<std::int64_t, 1> codes) { state.last_codes(codes.data()); });
 
+    nb::class_<Told>(m, "Told");
+
     nb::class_<Engine>(m, "Engine")
         .def("new_state", &Engine::new_state, nb::arg("streams"), nb::keep_alive<0, 1>())
         .def(
+            "told",
+            [](const Engine& engine, Array<const float, 4> rows, std::optional<Array<const double, 3>> predictors) {
+                return std::make_unique<Told>(engine.config(), int(rows.shape(0)), int(rows.shape(1)), rows.data(),
+                                              predictors ? predictors->data() : nullptr);
+            },
+            nb::arg("rows"), nb::arg("predictors").none())
+        .def(
             "generate",
-            [](Engine& engine, State& state, Coins coins, double temperature, bool greedy, int top_k, double top_p,
-               Array<std::int64_t, 2> drawn) {
-                Request request;
-                request.samples = coins.shape(1);
+            [](Engine& engine, State& state, std::size_t first, std::size_t last, const Told* told, std::size_t offset,
+               Coins coins, double temperature, bool greedy, int top_k, double top_p, Array<std::int64_t, 2> drawn) {
+                Request request = request_of(coins.shape(1), first, last, told, offset);
                 request.coins = coins.data();
                 request.drawn = drawn.data();
                 request.sampling = sampling_of(temperature, greedy, top_k, top_p);
                 run(engine, state, request);
             },
-            nb::arg("state"), nb::arg("coins"), nb::arg("temperature"), nb::arg("greedy"), nb::arg("top_k"),
+            nb::arg("state"), nb::arg("first"), nb::arg("last"), nb::arg("told").none(), nb::arg("offset"),
+            nb::arg("coins"), nb::arg("temperature"), nb::arg("greedy"), nb::arg("top_k"),
             nb::arg("top_p"), nb::arg("drawn"))
         .def(
             "feed",
-            [](Engine& engine, State& state, Codes codes) {
-                Request request;
-                request.samples = codes.shape(1);
+            [](Engine& engine, State& state, std::size_t first, std::size_t last, const Told* told, std::size_t offset,
+               Codes codes) {
+                Request request = request_of(codes.shape(1), first, last, told, offset);
                 request.given = codes.data();
                 run(engine, state, request);
             },
-            nb::arg("state"), nb::arg("codes"))
+            nb::arg("state"), nb::arg("first"), nb::arg("last"), nb::arg("told").none(), nb::arg("offset"),
+            nb::arg("codes"))
         .def(
             "logits",
-            [](Engine& engine, State& state, Codes codes, Array<float, 3> logits) {
-                Request request;
-                request.samples = codes.shape(1);
+            [](Engine& engine, State& state, std::size_t first, std::size_t last, const Told* told, std::size_t offset,
+               Codes codes, Array<float, 3> logits) {
+                Request request = request_of(codes.shape(1), first, last, told, offset);
                 request.given = codes.data();
                 request.logits = logits.data();
                 run(engine, state, request);
             },
-            nb::arg("state"), nb::arg("codes"), nb::arg("logits"))
+            nb::arg("state"), nb::arg("first"), nb::arg("last"), nb::arg("told").none(), nb::arg("offset"),
+            nb::arg("codes"), nb::arg("logits"))
         .def("peak", &Engine::peak, nb::call_guard<nb::gil_scoped_release>())
         .def_prop_ro("kernels", &Engine::kernels);
 
@@ -138,5 +174,17 @@ NB_MODULE(_native, m) {
             }
         },
         nb::arg("logits"), nb::arg("coins"), nb::arg("temperature"), nb::arg("greedy"), nb::arg("top_k"),
+        nb::arg("top_p"), nb::arg("drawn"));
+    m.def(
+        "draw_linear",
+        [](const std::string& output, Array<const float, 2> numbers, Array<const double, 1> coins, double temperature,
+           bool greedy, double top_p, Array<std::int64_t, 1> drawn) {
+            const int width = int(numbers.shape(1));
+            LinearSampler sampler(output_of(output), output == "logistic" ? width / 3 : 1);
+            for (std::size_t row = 0; row < numbers.shape(0); ++row)
+                drawn.data()[row] = sampler.draw(numbers.data() + row * width, coins.data()[row],
+                                                 sampling_of(temperature, greedy, 0, top_p));
+        },
+        nb::arg("output"), nb::arg("numbers"), nb::arg("coins"), nb::arg("temperature"), nb::arg("greedy"),
         nb::arg("top_p"), nb::arg("drawn"));
 }

@@ -8,13 +8,22 @@
 
 namespace wavenet {
 
+// What the head's numbers are: logits of mu-law codes, or a distribution over 16-bit samples.
+enum class Output { MU_LAW, LOGISTIC, GAUSSIAN };
+constexpr double FULL_SCALE = 32768;  // steps of 16-bit samples in 1.0
+
 struct Config {
     int kernel;      // taps K
     int residual;    // R
     int gate;        // G
     int skip;        // S
     int head;        // H
-    int codes;       // rows of the embedding table
+    Output output;
+    int parts;       // of a 16-bit output's distribution: so many means and log scales
+    int rows;        // of the embedding: one for each mu-law code, or for each number that a 16-bit network is given
+    int order;       // of the linear predictor beside a 16-bit network; 0: none
+    bool conditioned;  // whether the gates' biases are told, instead of the layers' own
+    int hop;         // samples per frame of what is told; 0: it is the same all the time
     int silence;     // the first input
     int outputs;     // A
     std::vector<int> dilations;  // of each layer

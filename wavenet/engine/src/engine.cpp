@@ -6,6 +6,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include "outputs.h"
 #include "split.h"
 #include "state.h"
 #include "step.h"
@@ -17,7 +18,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr double LOOK_SECONDS = 0.005;       // between looks at the clock and for Ctrl-C
 constexpr double BATCH_LOOK_SECONDS = 0.02;  // the same where threads must meet at every look
-constexpr std::size_t FIRST_LOOK = 16;       // samples
+constexpr std::size_t FIRST_LOOK = 1;        // samples: in a large batch a few take seconds
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -27,10 +28,12 @@ struct Streams {
     Streams(const Config& config, int count)
         : queues(std::make_shared<Queues<P>>(config, count)),
           scratch(std::make_shared<Scratch<P>>(config, count)),
-          sampler(config.outputs) {}
+          sampler(config.outputs),
+          linear_sampler(config.output, config.parts) {}
     std::shared_ptr<Queues<P>> queues;  // shared with helpers
     std::shared_ptr<Scratch<P>> scratch;
     Sampler sampler;
+    LinearSampler linear_sampler;
 };
 
 // Holds a state for one caller. Throws std::runtime_error if another has it.
@@ -90,6 +93,7 @@ void advance(const Step<P>& step, const Kernels& kernels, const Config& config, 
     const std::size_t sums = std::size_t(streams) * 2 * config.gate_width();
     for (std::size_t i = from; i < to; ++i) {
         const std::uint64_t t = queues.position;
+        step.listen(queues, scratch, request.told, int(first), request.offset + i);
         if (split) {
             split->sample(t);
         } else {
@@ -104,13 +108,16 @@ void advance(const Step<P>& step, const Kernels& kernels, const Config& config, 
                           layer + together);
         }
         ++queues.position;
-        if (request.predict()) step.head(streams, scratch);
+        if (request.predict()) step.head(queues, scratch);
         for (int s = 0; s < streams; ++s) {
             const float* logits = &scratch.logits[std::size_t(s) * config.output_width()];
-            const std::size_t at = (first + s) * request.samples + i;
+            const std::size_t at = (first + s) * request.length + request.first + i;
             if (request.logits) std::copy(logits, logits + config.outputs, request.logits + at * config.outputs);
             if (request.coins) {
-                queues.codes[s] = group.sampler.draw(kernels, logits, request.coins[at], request.sampling);
+                const double coin = request.coins[at];
+                queues.codes[s] = config.output == Output::MU_LAW
+                                      ? group.sampler.draw(kernels, logits, coin, request.sampling)
+                                      : group.linear_sampler.draw(logits, coin, request.sampling);
                 request.drawn[at] = queues.codes[s];
             } else {
                 queues.codes[s] = request.given[at];
@@ -231,16 +238,14 @@ public:
 
     std::shared_ptr<State> new_state(int streams) const override {
         const int threads = crew_.helpers() + 1;
-        auto state = std::make_shared<StateOf<P>>(this, config_, streams,
-                                                  std::min(MOST_STREAMS, (streams + threads - 1) / threads));
-        for (Streams<P>& group : state->groups)
-            std::fill(group.queues->codes.begin(), group.queues->codes.end(), config_.silence);
-        return state;
+        return std::make_shared<StateOf<P>>(this, config_, streams,
+                                            std::min(MOST_STREAMS, (streams + threads - 1) / threads));
     }
 
     void run(State& any, const Request& request, const std::function<bool()>& stop) override {
         auto* state = dynamic_cast<StateOf<P>*>(&any);
         if (!state || state->owner != this) throw std::invalid_argument("this state belongs to another engine");
+        check_told(*state, request);
         const Busy held(state->busy);
         const bool helped = crew_.take();
         struct Release {
@@ -274,8 +279,18 @@ public:
     }
 
     const char* kernels() const override { return kernels_.name; }
+    const Config& config() const override { return config_; }
 
 private:
+    void check_told(const StateOf<P>& state, const Request& request) const {
+        int streams = 0;
+        for (const Streams<P>& group : state.groups) streams += group.queues->streams;
+        const Told* const told = request.told;
+        if (bool(told) != config_.conditioned ||
+            (told && (told->streams != streams || !told->reaches(request.offset + request.samples))))
+            throw std::invalid_argument("what is told is for another network, other streams or other samples");
+    }
+
     void run_alone(StateOf<P>& state, const Request& request, const std::function<bool()>& stop) {
         in_looks(request.samples, LOOK_SECONDS, stop, [&](std::size_t from, std::size_t to) {
             std::size_t first = 0;

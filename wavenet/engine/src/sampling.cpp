@@ -5,12 +5,14 @@
 namespace wavenet {
 namespace {
 
+constexpr int BLOCK = 16;               // codes
 constexpr double MASS_ROUNDING = 1e-9;  // as in wavenet/sampling.py
 
+// In the order in which `inverse` walks through a block, so that both come to the same number.
 double sum_of_block(const float* w) {
-    float sums[4];
-    for (int i = 0; i < 4; ++i) sums[i] = (w[i] + w[4 + i]) + (w[8 + i] + w[12 + i]);
-    return double(sums[0] + sums[1]) + double(sums[2] + sums[3]);
+    double sum = 0;
+    for (int i = 0; i < BLOCK; ++i) sum += w[i];
+    return sum;
 }
 
 }  // namespace
@@ -21,21 +23,22 @@ Sampler::Sampler(int outputs)
 int Sampler::draw(const Kernels& kernels, const float* logits, double coin, const Sampling& sampling) {
     if (sampling.greedy) return int(std::max_element(logits, logits + outputs_) - logits);
     kernels.exponentials(logits, outputs_, float(1 / sampling.temperature), weights_.data());
-    if (sampling.top_k || sampling.top_p < 1) truncate(sampling);
+    if (sampling.top_k || sampling.top_p < 1) truncate(logits, sampling);
     return inverse(coin);
 }
 
-// Sets the weights of the codes that top-k and top-p exclude to zero.
-void Sampler::truncate(const Sampling& sampling) {
+// Sets the weights of the codes that top-k and top-p exclude to zero. Ranks by logits: where the temperature is very
+// high or low, weights that differ are rounded to the same number.
+void Sampler::truncate(const float* logits, const Sampling& sampling) {
     const auto more_probable = [](const Ranked& a, const Ranked& b) {
-        return a.weight > b.weight || (a.weight == b.weight && a.code < b.code);
+        return a.logit > b.logit || (a.logit == b.logit && a.code < b.code);
     };
     double mass = total();
     // All codes below `least` together are less than what top-p leaves out: they need not be ranked.
     const double least = sampling.top_k ? 0 : mass * (1 - sampling.top_p) / outputs_;
     int count = 0;
     for (int code = 0; code < outputs_; ++code) {
-        ranked_[count] = {weights_[code], code};
+        ranked_[count] = {logits[code], weights_[code], code};
         count += weights_[code] >= least;
     }
     const auto first = ranked_.begin();
@@ -68,25 +71,24 @@ double Sampler::total() const {
     return total;
 }
 
-// The first code whose cumulative weight lies above coin times the total.
+// The first code whose cumulative weight lies above coin times the total. There always is one: coin < 1 makes coin times
+// total less than the total in floating point too, and the sums here are those that make the total.
 int Sampler::inverse(double coin) const {
     const int size = int(weights_.size());
     const double wanted = coin * total();
-    double reached = 0;
+    double before = 0;  // weight of the blocks before this one
     int first = 0;
     for (; first + BLOCK < size; first += BLOCK) {
-        const double next = reached + sum_of_block(&weights_[first]);
+        const double next = before + sum_of_block(&weights_[first]);
         if (next > wanted) break;
-        reached = next;
+        before = next;
     }
-    int last = 0;  // for a coin so close to 1 that rounding leaves nothing above it
-    for (int code = first; code < outputs_; ++code) {
+    double reached = 0;  // in the block
+    for (int code = first; code < first + BLOCK; ++code) {
         reached += weights_[code];
-        if (reached > wanted) return code;
+        if (before + reached > wanted) return code;
     }
-    for (int code = 0; code < outputs_; ++code)
-        if (weights_[code] > 0) last = code;
-    return last;
+    return outputs_ - 1;  // never: see above
 }
 
 }  // namespace wavenet

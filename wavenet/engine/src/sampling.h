@@ -26,14 +26,13 @@ public:
 
 private:
     struct Ranked {
-        float weight;
+        float logit, weight;
         int code;
     };
-    void truncate(const Sampling& sampling);
+    void truncate(const float* logits, const Sampling& sampling);
     double total() const;
     int inverse(double coin) const;
 
-    static constexpr int BLOCK = 16;
     int outputs_;
     std::vector<float> weights_;  // padded with zeros to whole blocks
     std::vector<Ranked> ranked_;

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "prediction.h"
+#include "told.h"
 #include "weights.h"
 
 namespace wavenet {
@@ -16,7 +18,10 @@ template <class P>
 class Queues {
 public:
     Queues(const Config& config, int streams)
-        : streams(streams), codes(streams), row_(std::size_t(streams) * config.residual_width()) {
+        : streams(streams),
+          codes(streams, config.silence),
+          predictor(config.order, streams),
+          row_(std::size_t(streams) * config.residual_width()) {
         std::size_t size = 0;
         for (int layer = 0; layer < config.layers(); ++layer) {
             std::size_t slots = 1;
@@ -36,6 +41,7 @@ public:
     const int streams;
     std::uint64_t position = 0;       // samples made or fed so far
     std::vector<std::int64_t> codes;  // the last of each stream: the next input
+    Predictor predictor;
 
 private:
     std::size_t row_;
@@ -49,6 +55,8 @@ struct Scratch {
     Scratch(const Config& c, int streams)
         : past(std::size_t(c.layers()) * streams * 2 * c.gate_width()),
           residual(std::size_t(streams) * c.residual_width()),
+          inputs(std::size_t(streams) * c.rows),
+          embedded(c.residual_width()),
           x(std::size_t(streams) * c.residual_width()),
           z(std::size_t(streams) * c.all_gates_width()),
           skip(std::size_t(streams) * c.skip_width()),
@@ -61,6 +69,9 @@ struct Scratch {
 
     Line<typename P::Sum> past;                 // [L][streams][2G]: what the past adds to [a | b]
     Line<typename P::Sum> residual;             // [streams][R]
+    Biases biases;                              // of the gates
+    std::vector<float> inputs;                  // [streams][rows]: what a 16-bit network is given
+    Line<float> embedded;                       // [R], one stream's
     Line<float> x;                              // [streams][R]
     Line<typename P::Input> z;                  // [streams][L*G]
     Line<typename P::Sum> skip, hidden, output;  // [streams][S], [H], [A]

@@ -6,11 +6,11 @@ namespace wavenet {
 namespace {
 
 // Asks for numbers that will be needed after a product, which leaves the time to fetch them.
-void prefetch(const Line<float>& numbers) {
+void prefetch(const float* numbers, int n) {
 #if defined(__GNUC__)
-    for (std::size_t i = 0; i < numbers.size(); i += CACHE_LINE / sizeof(float)) __builtin_prefetch(&numbers[i]);
+    for (int i = 0; i < n; i += CACHE_LINE / sizeof(float)) __builtin_prefetch(numbers + i);
 #else
-    (void)numbers;
+    (void)numbers, (void)n;
 #endif
 }
 
@@ -27,6 +27,21 @@ void Step<P>::multiply(const Matrix& matrix, int first, int inputs, const Input*
 }
 
 template <class P>
+void Step<P>::listen(Queues<P>& queues, Scratch<P>& scratch, const Told* told, int first, std::size_t offset) const {
+    const float* const own = weights_.gate_bias.data();
+    scratch.biases = told ? told->biases(first, offset) : Biases{own, own, 0, 0};
+    if (config_.output == Output::MU_LAW) return;
+    for (int s = 0; s < queues.streams; ++s) {
+        const double last = double(queues.codes[s]) / FULL_SCALE;
+        float* const inputs = &scratch.inputs[std::size_t(s) * config_.rows];
+        if (config_.order)
+            queues.predictor.next(s, last, told->predictor(first + s, offset), inputs);
+        else
+            inputs[0] = float(last);
+    }
+}
+
+template <class P>
 void Step<P>::past(Queues<P>& queues, Sum* sums, int layer, std::uint64_t t) const {
     const Matrix& matrix = weights_.layers[layer].past;
     const int width = config_.residual_width();
@@ -38,9 +53,21 @@ void Step<P>::past(Queues<P>& queues, Sum* sums, int layer, std::uint64_t t) con
 template <class P>
 void Step<P>::embed(Queues<P>& queues, Scratch<P>& scratch, std::uint64_t t) const {
     const int width = config_.residual_width();
-    for (int s = 0; s < queues.streams; ++s)
-        do_.embed(&weights_.embedding[queues.codes[s] * width], width, weights_.layers[0].level, &scratch.x[s * width],
-                  queues.input(0, t) + s * width);
+    for (int s = 0; s < queues.streams; ++s) {
+        const float* row = &weights_.embedding[0];
+        if (config_.output == Output::MU_LAW) {
+            row += queues.codes[s] * width;
+        } else {
+            const float* const inputs = &scratch.inputs[std::size_t(s) * config_.rows];
+            for (int i = 0; i < width; ++i) {
+                float sum = 0;
+                for (int j = 0; j < config_.rows; ++j) sum += inputs[j] * row[j * width + i];
+                scratch.embedded[i] = sum;
+            }
+            row = scratch.embedded.data();
+        }
+        do_.embed(row, width, weights_.layers[0].level, &scratch.x[s * width], queues.input(0, t) + s * width);
+    }
 }
 
 template <class P>
@@ -48,16 +75,22 @@ void Step<P>::layer(Queues<P>& queues, Scratch<P>& scratch, Sum* sums, int layer
     const LayerWeights<P>& own = weights_.layers[layer];
     const int width = config_.residual_width(), gates = config_.gate_width(), all = config_.all_gates_width();
     auto* z = scratch.z.data() + layer * gates;  // [streams][G], the streams a whole row of layers apart
-    prefetch(own.gate_scale);
-    prefetch(own.gate_bias);
+    const Biases& biases = scratch.biases;
+    const float* const from = biases.from + layer * 2 * gates;  // [2G], the streams a whole row of layers apart
+    const float* const to = biases.to + layer * 2 * gates;
+    prefetch(own.gate_scale.data(), 2 * gates);
+    for (int s = 0; s < (biases.stride ? queues.streams : 1); ++s) {
+        prefetch(from + s * biases.stride, 2 * gates);
+        if (to != from) prefetch(to + s * biases.stride, 2 * gates);
+    }
     multiply(own.now, queues.input(layer, t), width, sums, 2 * gates, queues.streams, false);
     for (int s = 0; s < queues.streams; ++s)
-        do_.gate(sums + s * 2 * gates, own.gate_scale.data(), own.gate_bias.data(), gates, weights_.gate_level,
-                 z + s * all);
+        do_.gate(sums + s * 2 * gates, own.gate_scale.data(), from + s * biases.stride, to + s * biases.stride,
+                 biases.along, gates, weights_.gate_level, z + s * all);
     if (layer + 1 == config_.layers()) return;
     auto* change = scratch.residual.data();  // [streams][R]
-    prefetch(own.residual_scale);
-    prefetch(own.residual_bias);
+    prefetch(own.residual_scale.data(), width);
+    prefetch(own.residual_bias.data(), width);
     multiply(own.residual, z, all, change, width, queues.streams, true);
     for (int s = 0; s < queues.streams; ++s)
         do_.residual(change + s * width, own.residual_scale.data(), own.residual_bias.data(), width,
@@ -72,8 +105,9 @@ void Step<P>::skip(int streams, const Input* z, Sum* sums, int tile, int last_ti
 }
 
 template <class P>
-void Step<P>::head(int streams, Scratch<P>& scratch) const {
+void Step<P>::head(const Queues<P>& queues, Scratch<P>& scratch) const {
     const Weights<P>& w = weights_;
+    const int streams = queues.streams;
     const int skip = config_.skip_width(), head = config_.head_width(), outputs = config_.output_width();
     float skip_step[MOST_STREAMS], hidden_step[MOST_STREAMS];
     for (int s = 0; s < streams; ++s)
@@ -84,9 +118,11 @@ void Step<P>::head(int streams, Scratch<P>& scratch) const {
         hidden_step[s] = do_.relu(&scratch.hidden[s * head], w.hidden_scale.data(), skip_step[s], w.hidden_bias.data(),
                                   head, w.hidden_levels, scratch.numbers.data(), &scratch.hidden_input[s * head]);
     multiply(w.output, scratch.hidden_input.data(), head, scratch.output.data(), outputs, streams, true);
-    for (int s = 0; s < streams; ++s)
+    for (int s = 0; s < streams; ++s) {
         do_.output(&scratch.output[s * outputs], w.output_scale.data(), hidden_step[s], w.output_bias.data(), outputs,
                    &scratch.logits[s * outputs]);
+        if (config_.order) queues.predictor.shift(s, config_, &scratch.logits[s * outputs]);
+    }
 }
 
 template class Step<Float32>;

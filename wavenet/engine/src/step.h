@@ -1,8 +1,9 @@
 // One sample, in the pieces that threads can share:
 //
+//     listen      what the sample begins with: the gates' biases, the numbers that a 16-bit network is given
 //     past(l)     what the inputs before this sample add to layer l's gate: known as soon as the last sample is done;
 //                 to be made before the layer's new input, which may take the place of its oldest one
-//     embed       the code of the last sample -> x of layer 0
+//     embed       the code of the last sample, or those numbers -> x of layer 0
 //     layer(l)    past(l) + the current x -> z of layer l, x of layer l + 1
 //     skip        sums of z over some of the layers, for some of the rows
 //     head        skip sums -> logits
@@ -25,6 +26,8 @@ public:
     using Input = typename P::Input;
     using Sum = typename P::Sum;
 
+    // told: see Request; `first` is the place of the first stream there, `offset` that of the sample.
+    void listen(Queues<P>& queues, Scratch<P>& scratch, const Told* told, int first, std::size_t offset) const;
     // sums: the layer's part of Scratch::past, [streams][2G]
     void past(Queues<P>& queues, Sum* sums, int layer, std::uint64_t t) const;
     void embed(Queues<P>& queues, Scratch<P>& scratch, std::uint64_t t) const;
@@ -33,7 +36,7 @@ public:
     // z [streams][L*G] -> sums [streams][S]: tiles [tile, last_tile) of the rows, layers [layer, last_layer); starts
     // the sums with layer 0.
     void skip(int streams, const Input* z, Sum* sums, int tile, int last_tile, int layer, int last_layer) const;
-    void head(int streams, Scratch<P>& scratch) const;
+    void head(const Queues<P>& queues, Scratch<P>& scratch) const;
 
 private:
     void multiply(const Matrix& matrix, int first, int inputs, const Input* x, std::size_t x_stride,

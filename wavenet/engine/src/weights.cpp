@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <type_traits>
 
+#include "prediction.h"
+
 namespace wavenet {
 namespace {
 
@@ -116,14 +118,18 @@ Weights<P>::Weights(const Config& c, const std::function<const float*(const std:
         return values;
     };
 
-    const float* table = finite("embedding.weight", std::size_t(c.codes) * c.residual);
-    embedding.assign(std::size_t(c.codes) * width, 0.0f);
+    const float* table = finite("embedding.weight", std::size_t(c.rows) * c.residual);
+    embedding.assign(std::size_t(c.rows) * width, 0.0f);
     std::vector<double> bound(width, 0.0);  // on |x| of each channel, layer by layer
-    for (int code = 0; code < c.codes; ++code)
+    for (int row = 0; row < c.rows; ++row)
         for (int i = 0; i < c.residual; ++i) {
-            const float value = table[std::size_t(code) * c.residual + i];
-            embedding[std::size_t(code) * width + i] = value;
-            bound[i] = std::max(bound[i], std::abs(double(value)));
+            const float value = table[std::size_t(row) * c.residual + i];
+            embedding[std::size_t(row) * width + i] = value;
+            const double most = std::abs(double(value));
+            if (c.output == Output::MU_LAW)
+                bound[i] = std::max(bound[i], most);  // x is one of the rows,
+            else
+                bound[i] += most * (c.order ? MOST_INPUT : 1);  // or the sum of as many times each
         }
 
     // skip [S, L*G]
@@ -153,6 +159,7 @@ Weights<P>::Weights(const Config& c, const std::function<const float*(const std:
     Dense outputs = padded_matrix(finite("head.output.weight", std::size_t(c.outputs) * c.head), c.outputs, c.head);
 
     layers.resize(count);
+    gate_bias.assign(std::size_t(count) * 2 * gates, 0.0f);
     if constexpr (INTEGER<P>) {
         skips.round_to_int8();
         gate_level = float(skips.most_levels());
@@ -171,8 +178,9 @@ Weights<P>::Weights(const Config& c, const std::function<const float*(const std:
         LayerWeights<P>& own = layers[layer];
         Dense& dense = dilated[layer];
         const float* bias = finite(prefix + ".dilated.bias", 2 * std::size_t(c.gate));
-        own.gate_bias = padded_vector(bias, c.gate, 2 * gates);
-        std::copy(bias + c.gate, bias + 2 * c.gate, own.gate_bias.begin() + gates);
+        float* const halves = &gate_bias[std::size_t(layer) * 2 * gates];  // [a | b]
+        std::copy(bias, bias + c.gate, halves);
+        std::copy(bias + c.gate, bias + 2 * c.gate, halves + gates);
         const double most = *std::max_element(bound.begin(), bound.end());
         check_bound(std::max(most, dense.bound(most)), prefix);
         if constexpr (INTEGER<P>) {

@@ -66,7 +66,7 @@ struct LayerWeights {
     Matrix past;      // [a | b] from the K - 1 past inputs, oldest first
     Matrix now;       // [a | b] from the current input
     Matrix residual;  // x from z; no rows in the last layer
-    Line<float> gate_scale, gate_bias;          // [2G]
+    Line<float> gate_scale;                     // [2G]
     Line<float> residual_scale, residual_bias;  // [R]
     float level = 1;  // int8: the integer that stands for 1 in this layer's input
 };
@@ -81,8 +81,9 @@ struct Weights {
 
     Config config;
     Line<Weight> store;
-    Line<float> embedding;  // [codes, R]
+    Line<float> embedding;  // [rows, R]
     std::vector<LayerWeights<P>> layers;
+    Line<float> gate_bias;  // [L, 2G]; what a conditioned network is told takes its place
     Matrix skip, hidden, output;
     Line<float> skip_scale, skip_bias;      // [S]
     Line<float> hidden_scale, hidden_bias;  // [H]

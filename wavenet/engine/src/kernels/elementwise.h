@@ -1,6 +1,6 @@
 // Everything that is done number by number, as plain loops that a compiler turns into vector instructions. Included by
 // each kernel file, and so compiled once for each instruction set, under the assumption that no number is NaN or
-// infinite: `Weights` has made sure of that.
+// infinite: `Weights` and `Told` have made sure of that.
 #pragma once
 
 #include <cstring>
@@ -48,10 +48,8 @@ inline float between(float low, float x, float high) {
 }
 
 // A sum as a number, plus its bias.
-inline float number(float y, const float*, const float* bias, int i) { return y + bias[i]; }
-inline float number(std::int32_t y, const float* scale, const float* bias, int i) {
-    return fused(float(y), scale[i], bias[i]);
-}
+inline float number(float y, const float*, float bias, int) { return y + bias; }
+inline float number(std::int32_t y, const float* scale, float bias, int i) { return fused(float(y), scale[i], bias); }
 inline float number(float y, const float*, float, const float* bias, int i) { return y + bias[i]; }
 inline float number(std::int32_t y, const float* scale, float step, const float* bias, int i) {
     return fused(float(y), scale[i] * step, bias[i]);
@@ -73,11 +71,11 @@ void embed(const float* __restrict row, int n, float level, float* __restrict x,
 // With u = e^-2a and v = e^-b: tanh(a) sigmoid(b) = (1 - u) / ((1 + u) (1 + v)). The limits keep the product of the
 // two finite; beyond them tanh is 1 to the last bit and sigmoid below 1e-24.
 template <class Sum, class Input>
-void gate(const Sum* __restrict y, const float* __restrict scale, const float* __restrict bias, int n, float level,
-          Input* __restrict z) {
+void gate(const Sum* __restrict y, const float* __restrict scale, const float* __restrict from,
+          const float* __restrict to, float along, int n, float level, Input* __restrict z) {
     for (int i = 0; i < n; ++i) {
-        const float a = number(y[i], scale, bias, i);
-        const float b = number(y[n + i], scale, bias, n + i);
+        const float a = number(y[i], scale, fused(along, to[i] - from[i], from[i]), i);
+        const float b = number(y[n + i], scale, fused(along, to[n + i] - from[n + i], from[n + i]), n + i);
         const float u = exp2_of(between(-40.0f, a * (-2 * LOG2_E), 40.0f));
         const float v = exp2_of(between(-80.0f, b * -LOG2_E, 80.0f));
         put((1.0f - u) / ((1.0f + u) * (1.0f + v)), level, z[i]);
@@ -88,7 +86,7 @@ template <class Sum, class Input>
 void residual(const Sum* __restrict y, const float* __restrict scale, const float* __restrict bias, int n, float level,
               float* __restrict x, Input* __restrict out) {
     for (int i = 0; i < n; ++i) {
-        const float next = x[i] + number(y[i], scale, bias, i);
+        const float next = x[i] + number(y[i], scale, bias[i], i);
         x[i] = next;
         put(next, level, out[i]);
     }

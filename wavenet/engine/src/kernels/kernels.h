@@ -45,8 +45,10 @@ struct Arithmetic {
     void (*product)(const Product<Weight, Input, Sum>&);
     // x [n] = row [n], and once more as the next product's input
     void (*embed)(const float* row, int n, float level, float* x, Input* out);
-    // z [n] = tanh(a) sigmoid(b) of the sums [a | b], y [2n], with scale and bias [2n]
-    void (*gate)(const Sum* y, const float* scale, const float* bias, int n, float level, Input* z);
+    // z [n] = tanh(a) sigmoid(b) of the sums [a | b], y [2n], with scale [2n] and a bias [2n] that lies between two:
+    // `along` of the way
+    void (*gate)(const Sum* y, const float* scale, const float* from, const float* to, float along, int n, float level,
+                 Input* z);
     // x [n] += y + bias, and once more as the next product's input
     void (*residual)(const Sum* y, const float* scale, const float* bias, int n, float level, float* x, Input* out);
     // out [n] = max(0, y + bias); returns what one of out's integers stands for, the largest of them being `levels`.
