@@ -149,10 +149,11 @@ class Session:
 
     @speaker.setter
     def speaker(self, value: Speaker) -> None:
-        told = conditions_of(self._engine.config, self._state.streams, value, self._features)
-        assert self._state.course is not None  # of a model that knows speakers
-        self._state.course.change(told)
-        self._speaker = value
+        with one_thread(self._lock, "session"):
+            told = conditions_of(self._engine.config, self._state.streams, value, self._features)
+            if self._state.course is not None:
+                self._state.course.change(told)
+            self._speaker = value
 
     @property
     def _features(self) -> NDArray[np.float32] | None:
