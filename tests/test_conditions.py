@@ -84,6 +84,14 @@ def test_features_are_for_all_streams_or_for_each():
     np.testing.assert_array_equal(conditions_of(BOTH, 2, "bob", own).features, own)
 
 
+def test_the_features_are_a_copy():
+    for given in (frames_of(5), frames_of(5, 1)):
+        told = conditions_of(FRAMES, 1, features=given).features
+        before = told.copy()
+        given += 1
+        np.testing.assert_array_equal(told, before)
+
+
 def test_something_to_measure_with():
     told = any_conditions(BOTH, 2, samples=9)
     assert told.speaker.tolist() == [[1, 0], [1, 0]]
