@@ -81,6 +81,8 @@ def test_features_are_for_all_streams_or_for_each():
     given = conditions_of(BOTH, 2, "bob", shared.astype(np.float64)).features
     assert given.dtype == np.float32
     np.testing.assert_array_equal(given, [shared, shared])
+    assert given.flags.c_contiguous  # whatever lay in memory before: [B, bands, N]
+    assert conditions_of(BOTH, 2, "bob", np.asfortranarray(shared)).features.flags.c_contiguous
     np.testing.assert_array_equal(conditions_of(BOTH, 2, "bob", own).features, own)
 
 
