@@ -81,7 +81,17 @@ def test_features_are_for_all_streams_or_for_each():
     given = conditions_of(BOTH, 2, "bob", shared.astype(np.float64)).features
     assert given.dtype == np.float32
     np.testing.assert_array_equal(given, [shared, shared])
+    assert given.flags.c_contiguous  # whatever lay in memory before: [B, bands, N]
+    assert conditions_of(BOTH, 2, "bob", np.asfortranarray(shared)).features.flags.c_contiguous
     np.testing.assert_array_equal(conditions_of(BOTH, 2, "bob", own).features, own)
+
+
+def test_the_features_are_a_copy():
+    for given in (frames_of(5), frames_of(5, 1)):
+        told = conditions_of(FRAMES, 1, features=given).features
+        before = told.copy()
+        given += 1
+        np.testing.assert_array_equal(told, before)
 
 
 def test_something_to_measure_with():

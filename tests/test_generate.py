@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from wavenet import mulaw
 from wavenet.config import ModelConfig
@@ -236,3 +237,185 @@ def test_deep_copies_are_copies_and_pickles_are_refused() -> None:
     assert np.array_equal(twin.next(30), expected)
     with pytest.raises(TypeError, match="not pickled"):
         pickle.dumps(session)
+
+
+# ---- generators that are told what to play -------------------------------------------------------------------------
+
+HOP, BANDS = 20, 6
+MEL = {"fft": 64, "window": 64, "hop": HOP, "bands": BANDS}
+
+
+def told_generator(**values: Any) -> Generator:
+    torch.manual_seed(4)
+    shape: dict[str, Any] = {"cycles": 2, "layers_per_cycle": 3, "residual_channels": 8, "skip_channels": 16}
+    model = WaveNet(ModelConfig(**shape, sample_rate=8_000, **values))
+    with torch.no_grad():
+        if model.config.output == "mulaw":
+            model.head.output.weight.mul_(100)
+        else:
+            model.head.output.bias[-model.config.parts :] -= 3  # scales of a twentieth
+    return Generator.from_model(model, engine="torch")
+
+
+def frames_of(count: int, seed: int = 0, streams: tuple[int, ...] = ()) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).normal(-5, 2, (*streams, BANDS, count)).astype(np.float32)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        {"features": MEL},
+        {"features": MEL, "speakers": ("ann", "bob"), "output": "logistic", "mixtures": 2},
+        {"features": MEL, "frame_network": "parallel", "output": "gaussian", "linear_prediction": 6},
+    ],
+    ids=["mulaw", "speakers", "predicted"],
+)
+def vocoder(request: pytest.FixtureRequest) -> Generator:
+    return told_generator(**request.param)
+
+
+def whom(generator: Generator) -> dict[str, Any]:
+    return {"speaker": "bob"} if generator.config.speakers else {}
+
+
+def test_features_are_copied_from_the_first_to_the_last(vocoder: Generator) -> None:
+    features = frames_of(41)  # over a chunk's end, at 32 frames
+    sound = vocoder.render(features=features, seed=3, **whom(vocoder))
+    assert sound.shape == (41 * HOP,)
+    assert np.abs(sound).max() <= 1 and len(np.unique(sound)) > 50
+    assert not np.array_equal(vocoder.render(features=frames_of(41, 1), seed=3, **whom(vocoder)), sound)
+    # what is later said changes nothing before: half a frame is blended, and more is heard by the frame network
+    changed = features.copy()
+    changed[:, -1] += 3
+    after = vocoder.render(features=changed, seed=3, **whom(vocoder))
+    heard = (41 - 1 - vocoder.config.frame_reach) * HOP - HOP // 2
+    if heard > 0:
+        np.testing.assert_array_equal(after[:heard], sound[:heard])
+    assert not np.array_equal(after, sound)
+    part = vocoder.render(0.01, features=features, seed=3, **whom(vocoder))
+    np.testing.assert_array_equal(part, sound[:80])
+    blocks = list(vocoder.stream(block=300, features=features, seed=3, **whom(vocoder)))
+    assert [len(block) for block in blocks] == [300, 300, 220]
+    np.testing.assert_array_equal(np.concatenate(blocks), sound)
+
+
+def test_streams_side_by_side_have_their_own_features(vocoder: Generator) -> None:
+    own = frames_of(5, 2, (3,))
+    batch = vocoder.render(features=own, seed=7, count=3, **whom(vocoder))
+    assert batch.shape == (3, 5 * HOP)
+    for stream in range(3):
+        single = vocoder.render(features=own[stream], seed=7 + stream, **whom(vocoder))
+        # the last bits of a float32 differ between batches: mu-law hides that, 16 bits show a step
+        np.testing.assert_allclose(batch[stream], single, atol=0 if vocoder.config.output == "mulaw" else 2e-4)
+
+
+def test_where_the_features_end_nothing_is_made_and_nothing_changes(vocoder: Generator) -> None:
+    features = frames_of(10)
+    session = vocoder.session(seed=5, features=features, **whom(vocoder))
+    whole = vocoder.render(features=features, seed=5, **whom(vocoder))
+    assert session.left == 200
+    np.testing.assert_array_equal(session.next(130), whole[:130])
+    assert session.left == 70
+    for samples in (71, 10_000):
+        with pytest.raises(ValueError, match=f"end after 200 samples .10 frames.* 70 left, not {samples:,}"):
+            session.next(samples)
+    with pytest.raises(ValueError, match="the features end after 200 samples"):
+        session.prime(np.zeros(71))
+    assert (session.left, session.position) == (70, 130)
+    np.testing.assert_array_equal(session.next(70), whole[130:])  # with the coins that were not used
+    assert session.left == 0
+    with pytest.raises(ValueError, match="0 left, not 1"):
+        session.next(1)
+
+
+def test_features_begin_with_the_primed_sound(vocoder: Generator) -> None:
+    features, options = frames_of(10), whom(vocoder)
+    session = vocoder.session(seed=5, features=features, **options)
+    played = session.next(110)
+    rest = vocoder.session(seed=0, features=features, prime=played, **options)
+    assert rest.left == 90
+    rest._coins = session._coins
+    expected = session.copy().next(90)
+    np.testing.assert_allclose(rest.next(90), expected, atol=0 if vocoder.config.output == "mulaw" else 1e-3)
+    assert vocoder.render(features=features, prime=played, **options).shape == (90,)
+    for ask in (vocoder.render, vocoder.stream):
+        with pytest.raises(ValueError, match="the features end with the primed sound"):
+            ask(features=features, prime=np.zeros(200), **options)
+
+
+def test_sound_longer_than_its_features_is_refused_at_once(vocoder: Generator) -> None:
+    for ask in (vocoder.render, vocoder.stream):
+        with pytest.raises(ValueError, match="the features last for 200 samples, not for 201: leave seconds out"):
+            ask(201 / 8_000, features=frames_of(10), **whom(vocoder))
+
+
+def test_without_features_somebody_says_how_long() -> None:
+    generator = told_generator(speakers=("ann", "bob"))
+    assert generator.session(speaker="ann").left is None
+    with pytest.raises(ValueError, match="seconds: say how long"):
+        generator.render(speaker="ann")
+    endless = generator.stream(block=10, speaker="ann")
+    assert [len(next(endless)) for _ in range(3)] == [10] * 3
+
+
+@pytest.mark.parametrize("features", [None, MEL])
+def test_the_speaker_may_change_between_calls(features: dict[str, int] | None) -> None:
+    generator = told_generator(speakers=("ann", "bob"), features=features)
+    told = {} if features is None else {"features": frames_of(20)}
+    ann, bob = (generator.render(0.03, seed=6, speaker=name, **told) for name in ("ann", "bob"))
+    assert not np.array_equal(ann, bob)
+    session = generator.session(seed=6, speaker="ann", **told)
+    np.testing.assert_array_equal(session.next(100), ann[:100])
+    stays, blended = session.copy(), session.copy()
+    session.speaker = "bob"
+    assert (session.speaker, stays.speaker) == ("bob", "ann")
+    changed = session.next(140)
+    np.testing.assert_array_equal(stays.next(140), ann[100:])  # a copy is not told
+    assert not np.array_equal(changed, ann[100:])
+    at_once = generator.session(seed=6, speaker="ann", **told)
+    at_once.speaker = "bob"
+    np.testing.assert_array_equal(at_once.next(240), bob)
+    blended.speaker = {"ann": 1, "bob": 3}
+    whole_bob = blended.copy()
+    mixed = blended.next(140)
+    assert not np.array_equal(mixed, changed) and not np.array_equal(mixed, ann[100:])
+    whole_bob.speaker = {"bob": 9}  # a blend of one is that one
+    np.testing.assert_array_equal(whole_bob.next(140), changed)
+
+
+def test_a_speaker_that_is_not_known_changes_nothing() -> None:
+    generator = told_generator(speakers=("ann", "bob"))
+    expected = generator.render(0.01, seed=1, speaker="ann")
+    session = generator.session(seed=1, speaker="ann")
+    for wrong in ("bop", None, {"ann": -1}, {}):
+        with pytest.raises(ValueError, match="speaker"):
+            session.speaker = wrong
+        assert session.speaker == "ann"
+    np.testing.assert_array_equal(session.next(80), expected)
+
+
+def test_a_model_without_speakers_has_none(generator: Generator, vocoder: Generator) -> None:
+    session = generator.session()
+    assert (session.speaker, session.left) == (None, None)
+    session.speaker = None
+    with pytest.raises(ValueError, match="this model knows no speakers"):
+        session.speaker = "ann"
+    with pytest.raises(ValueError, match="features: this model is driven by none"):
+        generator.session(features=frames_of(3))
+    with pytest.raises(ValueError, match="features: this model is driven by a mel spectrogram"):
+        vocoder.session(**whom(vocoder))
+
+
+def test_sixteen_bit_sound_has_no_top_k() -> None:
+    generator = told_generator(output="gaussian")
+    session = generator.session(seed=2)
+    sound = session.next(50)
+    assert np.array_equal(sound * 32_768, np.rint(sound * 32_768))
+    assert len(np.unique(sound)) > 45
+    with pytest.raises(ValueError, match="top_k: a 16-bit output"):
+        generator.session(top_k=5)
+    with pytest.raises(ValueError, match="top_k: a 16-bit output"):
+        session.top_k = 5
+    assert session.top_k is None
+    codes = generator.session(seed=2).next_codes(50)
+    np.testing.assert_array_equal(codes / 32_768, sound)

@@ -3,7 +3,7 @@
 import pytest
 
 from wavenet import recipe
-from wavenet.config import ConfigError
+from wavenet.config import ConfigError, MelConfig
 
 
 @pytest.mark.parametrize("name", ["tiny", "speech", "music", "large"])
@@ -21,12 +21,47 @@ def test_no_recipe_is_the_defaults():
     assert recipe.load(None) == recipe.Recipe()
 
 
-@pytest.mark.parametrize("name", [None, "tiny", "speech"])
+@pytest.mark.parametrize("name", [None, *recipe.names()])
 def test_a_resolved_recipe_reads_back_equal(name, tmp_path):
     file = tmp_path / "recipe.toml"
     original = recipe.load(name, ["training.rate=1e-3", "data.join=true"])
     file.write_text(original.to_toml())
     assert recipe.load(file) == original
+
+
+FRAMES = """
+[model]
+sample_rate = 22050
+output = "gaussian"
+linear_prediction = 12
+frame_network = "parallel"
+
+[model.features]
+hop = 256
+bands = 40
+scale = "htk"
+area = false
+"""
+
+
+def test_the_table_of_features_survives(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text(FRAMES)
+    original = recipe.load(file, ["model.linear_prediction=20", "model.speakers=['änn', 'bob']"])
+    model = original.model
+    assert model.features == MelConfig(22_050, hop=256, bands=40, scale="htk", area=False)  # at the model's rate
+    assert (model.linear_prediction, model.frame_network, model.speakers) == (20, "parallel", ("änn", "bob"))
+    resolved = tmp_path / "resolved.toml"
+    resolved.write_text(original.to_toml())
+    assert "[model.features]" in resolved.read_text().splitlines()
+    assert recipe.load(resolved) == original
+    assert "features" not in recipe.Recipe().to_toml()
+
+
+def test_features_as_an_override():
+    model = recipe.load("tiny", ["model.features={bands = 20, hop = 200}"]).model
+    assert (model.features.bands, model.features.hop, model.features.fft) == (20, 200, 1_024)
+    assert recipe.load("tiny", ["model.features={}", "model.output=logistic"]).model.features == MelConfig()
 
 
 def test_overrides_are_typed():
@@ -46,6 +81,11 @@ def test_overrides_are_typed():
         ("trainig.batch=2", r"\[trainig\]: unknown table, did you mean 'training'"),
         ("batch=2", "expected section.key=value"),
         ("training.batch", "expected section.key=value"),
+        ("model.linear_prediction=8", "model.linear_prediction: needs features"),
+        ("model.features={bands = 0}", "model.features.bands = 0"),
+        ("model.features={band = 9}", "model.features.band: unknown key, did you mean 'bands'"),
+        ("model.features=mel", "model.features = 'mel': expected MelConfig"),
+        ("model.speakers=ann", "model.speakers = 'ann': expected tuple"),
     ],
 )
 def test_wrong_overrides_name_the_key(override, message):

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 import torch
 
-from wavenet import checkpoint, dataset, recipe, train
+from wavenet import checkpoint, dataset, likelihood, recipe, train
 from wavenet.checkpoint import CheckpointError, RunDirectory, load_model
 from wavenet.config import ConfigError, DataConfig, TrainingConfig
 
@@ -84,6 +84,117 @@ def test_an_interrupted_run_ends_exactly_like_an_uninterrupted_one(folder, tmp_p
         assert torch.equal(one, other)
     best = [load_model(tmp_path / name).state_dict() for name in ("whole", "cut")]
     assert all(torch.equal(best[0][name], best[1][name]) for name in best[0])
+
+
+FRAMES = "model.features={fft = 128, window = 128, hop = 40, bands = 12}"
+TOLD = {
+    "speakers": ["data.speakers=folders", "data.join=true"],
+    "features": [FRAMES],
+    "16 bits": [FRAMES, "model.output=gaussian", "model.linear_prediction=8"],
+    "all": [FRAMES, "data.speakers=folders", "model.output=logistic", "model.mixtures=3"],
+}
+# bits per sample that some steps save; little where a linear predictor knows a tone before the network does
+SAVED = {"speakers": 1.0, "features": 1.0, "16 bits": 0.1, "all": 2.0}
+
+
+@pytest.fixture
+def speakers(tmp_path):
+    """A folder each for a low and a high voice: tones of their own, with some noise, of a length not of whole hops."""
+    rng = np.random.default_rng(0)
+    for index in range(12):
+        name, hertz = ("high", 1_500) if index % 2 else ("low", 400)
+        tone = 0.3 * np.sin(2 * np.pi * (hertz + 20 * index) * np.arange(3_011) / 8_000)
+        (tmp_path / "voices" / name).mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / "voices" / name / f"{index}.wav", tone + 0.003 * rng.standard_normal(3_011), 8_000)
+    return tmp_path / "voices"
+
+
+def told_trainer(folder, out, *overrides):
+    chosen = recipe.load(None, [*SMALL, "data.validation=0.3", *overrides])
+    recordings = dataset.open_folder(folder, 8_000, chosen.data)
+    return train.Trainer(RunDirectory(out), train.with_speakers(chosen, recordings), recordings, "cpu")
+
+
+@pytest.mark.parametrize("told", TOLD)
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_it_learns_with_what_it_is_told_and_goes_on_exactly(speakers, tmp_path, told):
+    budget = [*TOLD[told], "training.steps=40", "training.validate_steps=20", "training.batch=4", "training.ema=0.9"]
+    whole = told_trainer(speakers, tmp_path / "whole", *budget)
+    before = likelihood.bits_per_sample(whole.average, whole.recordings.validation)
+    result = whole.train()
+    assert result.skipped == 0
+    assert result.bits < before - SAVED[told]
+    assert soundfile.info(whole.run.sample(40)).frames == 160
+    assert soundfile.read(whole.run.sample(40))[0].any()
+    assert load_model(whole.run.path).config == whole.recipe.model
+    if whole.recipe.data.speakers:
+        assert whole.recipe.model.speakers == ("high", "low")
+    for name, weight in whole.model.named_parameters():
+        assert weight.grad is None or weight.grad.abs().max() > 0, name  # nothing is left out of the learning
+
+    def stop_at_13(event):
+        if isinstance(event, train.Progress) and event.step == 13:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        told_trainer(speakers, tmp_path / "cut", *budget).train(stop_at_13)
+    resumed = told_trainer(speakers, tmp_path / "cut", *budget)
+    assert resumed.step == 13
+    resumed.train()
+    for one, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert whole.run.sample(40).read_bytes() == resumed.run.sample(40).read_bytes()
+
+
+def test_crops_are_told_their_own_speaker_and_features(speakers, tmp_path):
+    trainer = told_trainer(speakers, tmp_path / "run", FRAMES, "data.speakers=folders", "training.batch=6")
+    clips = trainer.recordings.train
+    drawn = dataset.crops(clips, 6, 200, np.random.default_rng(0), codes=trainer.codes, margin=trainer.features.margin)
+    speaker, local, first = trainer._told(drawn)
+    assert [trainer.recipe.model.speakers[i] for i in speaker] == [clips.speakers[i] for i in drawn.clips]
+    assert local.shape[:2] == (6, 12)
+    # the loudest band of the frame in the middle of the crop tells the voice
+    loudest = local[:, :, first // 40 + 1].argmax(1)
+    assert [bool(band > 3) for band in loudest] == [clips.speakers[i] == "high" for i in drawn.clips]
+
+
+def test_what_a_predictor_has_not_heard_yet_is_left_out_of_the_loss(speakers, tmp_path, monkeypatch):
+    trainer = told_trainer(speakers, tmp_path / "run", *TOLD["16 bits"], "training.batch=40", "training.crop=100")
+    drawn = dataset.crops(
+        trainer.recordings.train, 40, 100, np.random.default_rng(1), codes=trainer.codes, margin=trainer.features.margin
+    )
+    seen = []
+    loss = train.masked_loss
+    monkeypatch.setattr(train, "masked_loss", lambda *given: seen.append(given[2].numpy().copy()) or loss(*given))
+    trainer._update(drawn)
+    from_the_start = drawn.bounds[:, 0] == trainer.features.margin
+    assert 0 < from_the_start.sum() < 40
+    expected = drawn.mask.copy()
+    expected[~from_the_start, :9] = False  # order 8, and the sample before
+    np.testing.assert_array_equal(seen[0], expected)
+
+
+def test_speakers_of_recipe_and_recordings_must_agree(speakers, tmp_path):
+    recordings = dataset.open_folder(speakers, 8_000, DataConfig(speakers="folders"))
+    silent = dataset.open_folder(speakers, 8_000, DataConfig())
+    plain = recipe.load(None)
+    assert train.with_speakers(plain, silent) == plain
+    assert train.with_speakers(plain, recordings).model.speakers == ("high", "low")
+    more = recipe.load(None, ["model.speakers=['low', 'middle', 'high']"])
+    assert train.with_speakers(more, recordings) == more
+    with pytest.raises(ConfigError, match="set data.speakers to 'folders'"):
+        train.with_speakers(more, silent)
+    with pytest.raises(ConfigError, match="speaker 'high': the model knows low"):
+        train.with_speakers(recipe.load(None, ["model.speakers=['low']"]), recordings)
+
+
+def test_a_run_with_speakers_is_continued_without_naming_them(speakers, tmp_path):
+    trainer = told_trainer(speakers, tmp_path / "run", *TOLD["speakers"], "training.steps=2")
+    trainer.train()
+    continued = train.recipe_for(trainer.run, None, ["training.steps=5"])
+    assert continued.model.speakers == ("high", "low")
+    with pytest.raises(ConfigError, match="model.features = None"):
+        train.recipe_for(trainer.run, None, [FRAMES])
 
 
 def test_a_kill_between_saves_goes_on_from_the_last_save(folder, tmp_path):

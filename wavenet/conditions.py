@@ -103,7 +103,8 @@ def _frames(config: ModelConfig, streams: int, features: ArrayLike | None) -> ND
         raise ValueError("features: there is no frame in them")
     if not np.isfinite(frames).all():
         raise ValueError("features: they hold NaN or infinity; replace those values first")
-    return np.array(frames, dtype=np.float32)  # writable, as PyTorch wants it
+    # a copy: the caller may go on writing into its own, and PyTorch wants it writable
+    return np.array(frames, dtype=np.float32, order="C")
 
 
 def blend(offset: int, hop: int) -> tuple[int, float]:

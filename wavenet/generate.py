@@ -148,7 +148,7 @@ class Session:
         return self._speaker
 
     @speaker.setter
-    def speaker(self, value: Speaker) -> None:
+    def speaker(self, value: Speaker | None) -> None:
         with one_thread(self._lock, "session"):
             told = conditions_of(self._engine.config, self._state.streams, value, self._features)
             if self._state.course is not None:
