@@ -116,3 +116,10 @@ def test_unknown_names_list_the_known_ones():
         recipe.load("speach")
     with pytest.raises(ConfigError, match="no such recipe file"):
         recipe.load("none/here.toml")
+
+
+def test_keys_of_tables_within_tables():
+    loaded = recipe.load("vocoder", ["model.features.hop=80", "model.features.bands = 40"])
+    assert (loaded.model.features.hop, loaded.model.features.bands) == (80, 40)
+    with pytest.raises(ConfigError, match="cycles is no table"):
+        recipe.load(None, ["model.cycles=2", "model.cycles.more=1"])

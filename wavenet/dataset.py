@@ -279,7 +279,10 @@ def _speakers(root: Path, told: str) -> Callable[[str], tuple[str, str]]:
     for number, line in lines:
         if len(line) != 2 or not line[1].strip():
             raise DatasetError(f"{audio.printable(table)}: line {number} is not path,speaker: {','.join(line)!r}")
-    known = {os.path.normpath(path.strip()): speaker.strip() for _, (path, speaker) in lines}
+    known: dict[str, str] = {}
+    for number, (path, speaker) in lines:
+        if known.setdefault(os.path.normpath(path.strip()), speaker.strip()) != speaker.strip():
+            raise DatasetError(f"{audio.printable(table)}: line {number} names another speaker of {path!r} than before")
     return lambda name: (known[name], "") if name in known else ("", f"not listed: {table.name} names no speaker")
 
 

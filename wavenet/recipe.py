@@ -49,8 +49,14 @@ def load(name: str | os.PathLike[str] | None, overrides: Iterable[str] = ()) -> 
     """
     tables = {} if name is None else _read(_find(os.fspath(name)))
     for override in overrides:
-        section, key, value = _parse_override(override)
-        tables.setdefault(section, {})[key] = value
+        keys, value = _parse_override(override)
+        table: dict[str, Any] = tables
+        for key in keys[:-1]:
+            inside = table.setdefault(key, {})
+            if not isinstance(inside, dict):
+                raise ConfigError(f"--set {override}: {key} is no table")
+            table = inside
+        table[keys[-1]] = value
     return _build(tables)
 
 
@@ -104,13 +110,14 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _parse_override(text: str) -> tuple[str, str, Any]:
-    key, equals, value = text.partition("=")
-    section, dot, name = key.strip().partition(".")
-    if not equals or not dot or not name:
+def _parse_override(text: str) -> tuple[list[str], Any]:
+    """The keys on the way to a value, at least a table and a key in it, and the value."""
+    path, equals, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not equals or len(keys) < 2 or not all(keys):
         raise ConfigError(f"--set {text}: expected section.key=value, such as training.batch=4")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except (tomllib.TOMLDecodeError, RecursionError):
         parsed = value.strip()  # a bare word is a string
-    return section, name, parsed
+    return keys, parsed
