@@ -67,7 +67,7 @@ def test_blends_add_up_to_one(blended, shares):
         (FRAMES, None, frames_of(4)[:2], "not [2, 4]"),
         (FRAMES, None, frames_of(4)[:, :0], "features: there is no frame in them"),
         (FRAMES, None, np.zeros((3, 4), int), "must be floating-point log-mel values, not int64"),
-        (FRAMES, None, np.where(frames_of(4) > -4, np.nan, 0), "they hold NaN or infinity"),
+        (FRAMES, None, np.where(frames_of(4) > -4, np.nan, 0), "they hold NaN, infinity"),
     ],
 )
 def test_what_cannot_be_is_one_line(config, speaker, features, message):

@@ -413,3 +413,19 @@ def test_ctrl_c_on_the_command_saves_and_says_how_to_go_on(folder, tmp_path):
     assert "Traceback" not in said
     recordings = dataset.open_folder(folder, 8_000, DataConfig())
     assert train.Trainer(RunDirectory(run), recipe.load(run / "recipe.toml"), recordings).step > 0
+
+
+def test_a_run_keeps_its_speakers(speakers, tmp_path):
+    """Their order is that of the embedding's rows: other folders must not rename them."""
+    run = RunDirectory(tmp_path / "run")
+    told_trainer(speakers, run.path, *TOLD["speakers"], "training.steps=2").train()
+    (speakers / "high").rename(speakers / "zed")
+    overrides = [*SMALL, *TOLD["speakers"], "training.steps=4"]
+    again = train.recipe_for(run, None, ["data.validation=0.3", *overrides])
+    assert again.model.speakers == ("high", "low")
+    recordings = dataset.open_folder(speakers, again.model.sample_rate, again.data)
+    with pytest.raises(ConfigError, match="'zed'.*high, low"):
+        train.with_speakers(again, recordings)
+    (speakers / "zed").rename(tmp_path / "gone")  # fewer speakers may go on
+    recordings = dataset.open_folder(speakers, again.model.sample_rate, again.data)
+    assert train.with_speakers(again, recordings).model == again.model

@@ -128,6 +128,11 @@ def test_speakers_by_name_and_blended(voices, tmp_path, capsys):
     assert "ann, bob" in error_of(capsys, "generate", voices)
 
 
+def test_a_name_with_an_equals_sign_is_a_name(tmp_path):
+    model = saved(tmp_path / "odd.safetensors", speakers=("a=b", "c"))
+    assert run("generate", model, "-o", tmp_path / "x.wav", "--seconds", 0.05, "--speaker", "a=b") == 0
+
+
 @pytest.fixture
 def folder(tmp_path):
     for speaker, hertz in (("ann", 220), ("bob", 110)):
@@ -173,6 +178,7 @@ def test_copies_stand_between_floor_and_ceiling(vocoder, folder, tmp_path, capsy
     assert float(rows[2]["log_mel_db"]) == 0.0
     assert float(rows[0]["log_mel_db"]) > float(rows[1]["log_mel_db"]) > 0
     for maker in evaluate.COPIES:
-        assert soundfile.info(save / maker / "ann" / "tone.wav").frames == 2 * RATE
+        assert soundfile.info(save / maker / "ann" / "tone.wav.wav").frames == 2 * RATE
+    assert "--copies 0" in error_of(capsys, "evaluate", vocoder, folder, "--copies", 0, "--csv", table)
     missing = error_of(capsys, "evaluate", vocoder, folder, "--csv", tmp_path / "none" / "x.csv")
     assert "--csv" in missing

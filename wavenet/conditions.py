@@ -72,11 +72,16 @@ def _shares(config: ModelConfig, streams: int, speaker: Speaker | None) -> NDArr
         return None
     if not config.speakers:
         raise ValueError(f"speaker = {speaker!r}: this model knows no speakers; leave it out")
+    if not isinstance(speaker, (str, Mapping)):
+        raise ValueError(f"speaker = {speaker!r}: must be a name, or a mapping of names to shares")
     parts = {speaker: 1.0} if isinstance(speaker, str) else dict(speaker)
     for name in parts:
         if name not in config.speakers:
             raise ValueError(f"speaker = {name!r}: unknown{suggest(str(name), config.speakers)}; known: {known}")
-    shares = np.array([float(parts.get(name, 0.0)) for name in config.speakers])
+    try:
+        shares = np.array([float(parts.get(name, 0.0)) for name in config.speakers])
+    except (TypeError, ValueError):
+        raise ValueError(f"speaker = {speaker!r}: shares must be numbers from 0") from None
     if not np.isfinite(shares).all() or shares.min() < 0 or shares.sum() <= 0:
         raise ValueError(f"speaker = {speaker!r}: shares must be numbers from 0, and not all of them 0")
     return np.tile((shares / shares.sum()).astype(np.float32), (streams, 1))
@@ -101,10 +106,12 @@ def _frames(config: ModelConfig, streams: int, features: ArrayLike | None) -> ND
         raise ValueError(f"features: must be [{bands}, frames], as the model's bands = {bands} say, not {given}{hint}")
     if frames.shape[2] == 0:
         raise ValueError("features: there is no frame in them")
-    if not np.isfinite(frames).all():
-        raise ValueError("features: they hold NaN or infinity; replace those values first")
     # a copy: the caller may go on writing into its own, and PyTorch wants it writable
-    return np.array(frames, dtype=np.float32, order="C")
+    with np.errstate(over="ignore"):
+        copied = np.array(frames, dtype=np.float32, order="C")
+    if not np.isfinite(copied).all():
+        raise ValueError("features: they hold NaN, infinity or numbers beyond 1e38; replace those values first")
+    return copied
 
 
 def blend(offset: int, hop: int) -> tuple[int, float]:

@@ -62,7 +62,10 @@ class MelConfig:
         _check_range(self, "window", 4, self.fft)
         _check_range(self, "hop", 1, self.fft)
         if (self.fft - self.hop) % 2:
-            raise ConfigError(f"hop = {self.hop}: must be even where fft ({self.fft}) is, so that frames have a centre")
+            parity = "odd" if self.fft % 2 else "even"
+            raise ConfigError(
+                f"hop = {self.hop}: must be {parity}, as fft ({self.fft}) is, so that frames have a centre"
+            )
         _check_range(self, "bands", 1, 1_024)
         _check_range(self, "high", 1.0, self.rate / 2)
         _check_range(self, "low", 0.0, self.high - 1)

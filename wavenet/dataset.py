@@ -178,6 +178,7 @@ class Summary:
     validation_seconds: float = 0.0
     tail: bool = False  # validation is the end of the only recording
     speakers: dict[str, float] = field(default_factory=dict)  # kept seconds of each, where they are told apart
+    unheard: list[str] = field(default_factory=list)  # speakers of whom nothing is trained on
     skipped: list[tuple[str, str]] = field(default_factory=list)  # path below the folder, reason
 
     @property
@@ -203,6 +204,8 @@ class Summary:
             held_out = "none"
         train = f"{_count(self.train_files, 'file')}, {_duration(self.train_seconds)}"
         lines.append(f"training: {train}; validation: {held_out}")
+        for name in self.unheard:
+            lines.append(f"all recordings of {audio.printable(name)} are held out: lower data.validation, or add some")
         if self.speakers:
             each = ", ".join(f"{audio.printable(name)} {_duration(s)}" for name, s in self.speakers.items())
             lines.append(f"{_count(len(self.speakers), 'speaker')}: {each}")
@@ -349,6 +352,7 @@ def _divide(
         summary.edge_seconds = int((cut_lead + cut_trail)[sounding].sum()) / rate
         begin, end = begin + cut_lead * sounding, end - cut_trail * sounding
     train = Clips(samples, begin, end - begin, rate, _taken(names, ~held_out), _taken(paths, ~held_out))
+    summary.unheard = sorted(set(summary.speakers) - set(train.speakers or ()))
     summary.train_files, summary.train_seconds = len(train), train.seconds
     summary.validation_files, summary.validation_seconds = len(validation), validation.seconds
     return Recordings(train, validation, summary)

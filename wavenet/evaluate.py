@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from wavenet import dataset, files, likelihood
 from wavenet.cache import Progress
+from wavenet.conditions import Speaker
 from wavenet.config import ConfigError, DataConfig, MelConfig
 from wavenet.dataset import Recordings
 from wavenet.engine import Engine, create
@@ -62,7 +63,7 @@ def evaluate(
     listening: Progress | None = None,
     precision: str | None = None,
     speakers: str = "",
-    speaker: str | None = None,
+    speaker: Speaker | None = None,
 ) -> Evaluation:
     """Bits per sample over every recording of a folder, each predicted from its own start (teacher forcing).
 
@@ -93,7 +94,7 @@ def copies(
     count: int,
     seed: int = 0,
     temperature: float = 1.0,
-    speaker: str | None = None,
+    speaker: Speaker | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Copy]:
     """Copy-synthesis of the first `count` recordings of at least 1.5 s: from their features back to sound.

@@ -49,9 +49,11 @@ def read(path: str | PathLike[str], config: MelConfig) -> NDArray[np.float32]:
             f"{file}: is {list(features.shape)}; the model's bands = {config.bands} ask for "
             f"[{config.bands}, frames]{hint}"
         )
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+        features = features.astype(np.float32)
     if not np.isfinite(features).all():
-        raise FeatureError(f"{file}: holds NaN or infinity; replace those values first")
-    return features.astype(np.float32)
+        raise FeatureError(f"{file}: holds NaN, infinity or numbers beyond 1e38; replace those values first")
+    return features
 
 
 def _check_parameters(path: Path, config: MelConfig) -> None:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from wavenet.codes import codes_of
-from wavenet.conditions import Conditions, conditions_of
+from wavenet.conditions import Conditions, Speaker, conditions_of
 from wavenet.config import ModelConfig
 from wavenet.dataset import Clips
 from wavenet.engine import Engine
@@ -49,7 +49,7 @@ def bits_per_sample(
     clips: Clips,
     seconds: float = math.inf,
     progress: Callable[[int, int], None] | None = None,
-    speaker: str | None = None,
+    speaker: Speaker | None = None,
 ) -> float:
     """Mean bits per sample over whole clips, the first `seconds` of them; NaN when there are none. As `bits_of`.
 
@@ -68,7 +68,9 @@ def bits_per_sample(
     return bits / samples if samples else math.nan
 
 
-def conditions_of_clip(config: ModelConfig, clips: Clips, clip: int, speaker: str | None = None) -> Conditions | None:
+def conditions_of_clip(
+    config: ModelConfig, clips: Clips, clip: int, speaker: Speaker | None = None
+) -> Conditions | None:
     """What a conditioned model is told about a clip: its speaker, or the one named instead, and its features.
 
     Raises `ValueError` for a speaker that the model does not know, or where nobody says who it is.

@@ -27,6 +27,12 @@ MOST_INPUT = 16.0  # what the network is given is cut there: a click stays finit
 
 def rows_of(features: NDArray[np.float32], mel: MelConfig, order: int) -> NDArray[np.float64]:
     """Rows [..., order + 2] of frames [..., bands] of log-mel features: coefficients, gain, level."""
+    # Features beyond all sound make predictors that are no numbers, which engines refuse.
+    with np.errstate(all="ignore"):
+        return _rows_of(features, mel, order)
+
+
+def _rows_of(features: NDArray[np.float32], mel: MelConfig, order: int) -> NDArray[np.float64]:
     power = np.exp((2 / mel.power) * features.astype(np.float64)) * _band_scale(mel)  # [..., bands]
     correlation = power @ _correlation_matrix(mel, order).T  # [..., order + 1]
     coefficients, error = levinson(correlation)

@@ -347,13 +347,13 @@ def recipe_for(run: RunDirectory, name: str | None, overrides: list[str], fresh:
         for field in dataclasses.fields(before):
             old, new = getattr(before, field.name), getattr(now, field.name)
             if field.name == "speakers" and section == "model" and not new:
-                continue  # named by the recordings
+                continue  # the recordings named them; kept below
             if old != new:
                 raise ConfigError(
                     f"{run.path} was begun with {section}.{field.name} = {old!r}, not {new!r}: "
                     "name another --out, or start again with --fresh"
                 )
-    return recipe
+    return dataclasses.replace(recipe, model=begun.model)
 
 
 def with_speakers(recipe: Recipe, recordings: Recordings) -> Recipe:

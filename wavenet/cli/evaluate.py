@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from wavenet.cli.console import Bar, say
+from wavenet.cli.sound import speaker_of
+from wavenet.sampling import Sampling
 
 if TYPE_CHECKING:
+    from wavenet.conditions import Speaker
     from wavenet.evaluate import Copy, Evaluation
     from wavenet.generate import Generator
 
@@ -71,15 +74,18 @@ def command(
     from wavenet.generate import Generator
 
     network = load_model(model)
-    if network.config.features is None and (copies or table or save):
-        raise click.UsageError(f"{model} is driven by no spectrogram, so it copies nothing")
     copying = network.config.features is not None and copies != 0
+    if not copying and (copies or table or save):
+        why = "--copies 0" if copies == 0 else f"{model} is driven by no spectrogram"
+        raise click.UsageError(f"{why}: nothing is copied, so leave --csv and --save out")
+    Sampling(temperature)
+    told = speaker_of(speaker, network.config.speakers)
     if copying:
         metrics.check_available()  # now, not after minutes of listening
         _check_places(table, save)
     bar = Bar("listening", "samples")
     reading = Bar("reading", "files")
-    result = evaluate(network, folder, reading, bar, precision, speakers or "", speaker)
+    result = evaluate(network, folder, reading, bar, precision, speakers or "", told)
     bar.clear()
     for line in result.summary.lines():
         say(line)
@@ -88,7 +94,7 @@ def command(
     click.echo(f"table of code pairs  {result.references.pairs:.4f}")
     if copying:
         generator = Generator.from_model(network, precision=precision or "auto")
-        _copies(generator, result, 10 if copies is None else copies, seed, temperature, speaker, table, save)
+        _copies(generator, result, 10 if copies is None else copies, seed, temperature, told, table, save)
 
 
 def _check_places(table: Path | None, save: Path | None) -> None:
@@ -108,7 +114,7 @@ def _copies(
     count: int,
     seed: int,
     temperature: float,
-    speaker: str | None,
+    speaker: Speaker | None,
     table: Path | None,
     save: Path | None,
 ) -> None:
@@ -121,10 +127,10 @@ def _copies(
         if save is not None:
             _save(save, copy, generator.sample_rate)
     bar.clear()
-    if not made:
+    if made:
+        _print(made)
+    else:
         say(f"no recording of {evaluate.LEAST_SECONDS} s or more to copy")
-        return
-    _print(made)
     if table is not None:
         evaluate.write_csv(table, made)
         say(f"figures of every copy: {table}")
@@ -146,6 +152,6 @@ def _print(made: list[Copy]) -> None:
 def _save(folder: Path, copy: Copy, rate: int) -> None:
     from wavenet import audio
 
-    path = folder / copy.maker / Path(copy.file).with_suffix(".wav")
+    path = folder / copy.maker / f"{copy.file}.wav"  # a.flac and a.mp3 may lie side by side
     path.parent.mkdir(parents=True, exist_ok=True)
     audio.write(path, copy.sound, rate)

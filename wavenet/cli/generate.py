@@ -70,7 +70,7 @@ def command(
         top_p=top_p,
         count=count,
         prime=None if prime is None else _read(prime, generator.sample_rate),
-        speaker=speaker_of(speaker),
+        speaker=speaker_of(speaker, generator.config.speakers),
     )
     perform(generator, session, generator.samples(seconds), output, play, count)
 

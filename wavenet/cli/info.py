@@ -76,8 +76,9 @@ def _conditioning_facts(config: ModelConfig) -> list[tuple[str, str]]:
         facts += [
             (
                 "features",
-                f"{mel.bands} mel bands, {mel.low:g} to {mel.high:g} Hz, every {mel.hop} samples "
-                f"({1000 * mel.hop / mel.rate:g} ms), window {mel.window}, fft {mel.fft}, floor {mel.floor:g}",
+                f"ln of {mel.bands} mel bands, {mel.low:g} to {mel.high:g} Hz ({mel.scale} scale, "
+                f"{'area' if mel.area else 'peak'} 1), of magnitude^{mel.power:g}, at least {mel.floor:g}; every "
+                f"{mel.hop} samples ({1000 * mel.hop / mel.rate:g} ms), Hann window {mel.window}, fft {mel.fft}",
             ),
             (
                 "frame network",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +47,9 @@ def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def speaker_of(text: str | None) -> str | dict[str, float] | None:
-    """What --speaker means: a name, or a blend such as ann=0.3,bob=0.7."""
-    if text is None or "=" not in text:
+def speaker_of(text: str | None, known: Sequence[str]) -> str | dict[str, float] | None:
+    """What --speaker means: a name that the model knows, or a blend such as ann=0.3,bob=0.7."""
+    if text is None or text in known or "=" not in text:
         return text
     shares: dict[str, float] = {}
     for part in text.split(","):

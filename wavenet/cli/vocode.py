@@ -76,7 +76,7 @@ def command(
         temperature=temperature,
         top_p=top_p,
         count=1,
-        speaker=speaker_of(speaker),
+        speaker=speaker_of(speaker, generator.config.speakers),
         features=features,
     )
     perform(generator, session, total_of(session, samples) or 0, output, play, 1)
