@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from wavenet.conditions import any_conditions
+from wavenet.conditioning import tensors_of
+from wavenet.conditions import any_conditions, anything
 from wavenet.engine import Engine, EngineUnavailable, cores, create
 from wavenet.engine.base import memory
 from wavenet.generate import Generator, Session
@@ -98,11 +99,7 @@ def generation_speed(engine: Engine[Any], streams: int = 1) -> Speed:
 
 def _any_session(engine: Engine[Any], streams: int) -> Session:
     """A session told something, where the network has to be told what to play."""
-    told = any_conditions(
-        engine.config, 1, int(FEATURE_SECONDS * engine.config.sample_rate) + engine.config.sample_rate
-    )
-    speaker = engine.config.speakers[0] if engine.config.speakers else None
-    features = None if told.features is None else told.features[0]
+    speaker, features = anything(engine.config, int((FEATURE_SECONDS + 1) * engine.config.sample_rate))
     return Generator(engine).session(seed=0, count=streams, speaker=speaker, features=features)
 
 
@@ -127,8 +124,7 @@ def training_cost(recipe: Recipe, device: str = "cpu") -> TrainingCost:
     shape = (recipe.training.batch, recipe.training.crop)
     codes = torch.randint(0, 256, shape, device=device)  # which are 16-bit codes, too
     mask = torch.ones(shape, dtype=torch.bool, device=device)
-    told = any_conditions(recipe.model, *shape)
-    speaker, local = (None if part is None else torch.from_numpy(part).to(device) for part in vars(told).values())
+    speaker, local = tensors_of(any_conditions(recipe.model, *shape), torch.device(device))
     started = time.perf_counter()
     for step in range(TRAINING_STEPS):
         if step == 1:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wavenet.conditions import Conditions
 from wavenet.config import PARALLEL_RATES, PLAIN_TAPS, POOLED_FRAMES, MelConfig, ModelConfig
 
 
@@ -103,6 +104,16 @@ class Conditioning(nn.Module):
                 raise ValueError(f"local must be [{streams}, {bands}, N] features, not {list(local.shape)}")
         if first < 0:
             raise ValueError(f"first = {first}: must be a sample of the features, from 0")
+
+
+def tensors_of(told: Conditions | None, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+    """Speaker and features of `told` as `WaveNet.forward` takes them."""
+    if told is None:
+        return None, None
+    speaker, local = (
+        None if part is None else torch.from_numpy(part).to(device) for part in (told.speaker, told.features)
+    )
+    return speaker, local
 
 
 @dataclass

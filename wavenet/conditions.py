@@ -56,12 +56,17 @@ def conditions_of(
 
 
 def any_conditions(config: ModelConfig, streams: int = 1, samples: int = 0) -> Conditions:
-    """The first speaker, and silent features for so many samples: something to measure with."""
+    """Conditions to measure with: `anything`, for B streams."""
+    return conditions_of(config, streams, *anything(config, samples))
+
+
+def anything(config: ModelConfig, samples: int) -> tuple[str | None, NDArray[np.float32] | None]:
+    """The first speaker, and silent features [bands, N] for so many samples, where the model is told them."""
     features = None
     if config.features is not None:
         frames = max(1, -(-samples // config.hop))
         features = np.full((config.features.bands, frames), config.features.silence, np.float32)
-    return conditions_of(config, streams, config.speakers[0] if config.speakers else None, features)
+    return config.speakers[0] if config.speakers else None, features
 
 
 def _shares(config: ModelConfig, streams: int, speaker: Speaker | None) -> NDArray[np.float32] | None:

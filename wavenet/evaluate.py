@@ -111,7 +111,7 @@ def copies(
         original = (clips.clip(int(clip)) / FULL_SCALE).astype(np.float32)
         told = likelihood.conditions_of_clip(config, clips, int(clip), speaker)
         features = cast(NDArray[np.float32], told.features if told else None)[0]  # [bands, frames]
-        named = speaker or (clips.speakers[clip] if clips.speakers is not None and config.speakers else None)
+        named = speaker or likelihood.speaker_of_clip(config, clips, int(clip))
         made = generator.render(features=features, seed=seed, temperature=temperature, speaker=named)
         floor = griffin_lim(features, config.features, len(original))
         sounds: list[NDArray[np.float32]] = [made[: len(original)], floor, original]

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from wavenet.codes import codes_of
+from wavenet.conditioning import tensors_of
 from wavenet.conditions import Conditions, Speaker, conditions_of
 from wavenet.config import ModelConfig
 from wavenet.dataset import Clips
@@ -82,8 +83,12 @@ def conditions_of_clip(
         from wavenet.features import mel_spectrogram  # torchaudio, only where there are features
 
         features = mel_spectrogram(clips.clip(clip) / np.float32(FULL_SCALE), config.features)
-    named = speaker or (clips.speakers[clip] if clips.speakers is not None and config.speakers else None)
-    return conditions_of(config, 1, named, features)
+    return conditions_of(config, 1, speaker or speaker_of_clip(config, clips, clip), features)
+
+
+def speaker_of_clip(config: ModelConfig, clips: Clips, clip: int) -> str | None:
+    """Who speaks in a clip, for a model that tells speakers apart; None where that is not known."""
+    return clips.speakers[clip] if clips.speakers is not None and config.speakers else None
 
 
 def _pieces(
@@ -108,9 +113,7 @@ def _model_pieces(
 ) -> Iterator[NDArray[np.float64]]:
     """Each piece predicted with all that the network sees before it."""
     device = next(model.parameters()).device
-    speaker, local = None, None
-    if told is not None:
-        speaker, local = (None if part is None else torch.from_numpy(part).to(device) for part in vars(told).values())
+    speaker, local = tensors_of(told, device)
     past, silence = model.config.seen - 1, codes_of(model.config.output).silence
     for start in range(0, len(codes), PIECE):
         stop = min(start + PIECE, len(codes))

@@ -252,9 +252,8 @@ class Trainer:
         )
         speaker, local, first = self._told(crops)
         order = self.recipe.model.linear_prediction
-        if order:  # a predictor that begins in the middle of a clip has not heard enough yet
-            within = torch.from_numpy(crops.bounds[:, 0] < self.features.margin) if self.features else None
-            mask[within, : order + 1] = False
+        if order and self.features is not None:  # begun in the middle of a clip, a predictor has not heard enough yet
+            mask[torch.from_numpy(crops.bounds[:, 0] < self.features.margin), : order + 1] = False
         loss = masked_loss(self.model(inputs, speaker, local, first), targets, mask, self.recipe.model.output)  # nats
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.training.clip_norm)

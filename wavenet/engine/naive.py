@@ -6,12 +6,13 @@ queues (Le Paine et al., "Fast Wavenet Generation Algorithm", 2016) make it grow
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from wavenet.conditioning import tensors_of
 from wavenet.conditions import Conditions, Course
 from wavenet.engine.base import State
 from wavenet.engine.stepped import SteppedEngine, fed_codes
@@ -43,9 +44,7 @@ class NaiveEngine(SteppedEngine[HistoryState]):
 
     def step(self, state: HistoryState) -> NDArray[np.float32]:
         self._remember(state, state.codes[:, None])
-        speaker, local = None, None
-        if state.course is not None:
-            speaker, local = (self._tensor(part) for part in vars(state.course.conditions).values())
+        speaker, local = tensors_of(None if state.course is None else state.course.conditions, self.device)
         first = state.position - state.history.shape[1]
         logits = self.model(torch.from_numpy(state.history).to(self.device), speaker, local, first)[:, -1]  # [B, A]
         return logits.cpu().numpy()
@@ -56,9 +55,6 @@ class NaiveEngine(SteppedEngine[HistoryState]):
         if codes.shape[1]:
             self._remember(state, fed_codes(state.codes, codes))
             state.codes[:] = codes[:, -1]
-
-    def _tensor(self, array: NDArray[Any] | None) -> torch.Tensor | None:
-        return None if array is None else torch.from_numpy(array).to(self.device)
 
     def _remember(self, state: HistoryState, inputs: NDArray[np.int64]) -> None:
         """Append inputs [B, T]; older than the network can see is forgotten."""
