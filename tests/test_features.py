@@ -17,6 +17,8 @@ from wavenet.features import CropFeatures, mel_spectrogram
 
 SMALL = MelConfig(rate=8_000, window=96, fft=128, hop=32, bands=10, high=4_000.0)
 ODD = MelConfig(rate=8_000, window=51, fft=65, hop=15, bands=4, low=100.0, high=3_900.0, scale="htk", area=False)
+MIXED = MelConfig(rate=8_000, window=96, fft=128, hop=33, bands=10, high=4_000.0)
+FORMS = pytest.mark.parametrize("config", [SMALL, ODD, MIXED], ids=["even", "odd", "mixed"])
 
 PLAIN = MelConfig(
     rate=8_000, window=50, fft=64, hop=16, bands=4, low=100.0, high=3_900.0, scale="htk", area=False, power=2.0
@@ -27,7 +29,7 @@ def noise(*shape, seed=0):
     return (0.2 * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
 
 
-@pytest.mark.parametrize("config", [SMALL, ODD], ids=["even", "odd"])
+@FORMS
 def test_an_impulse_is_loudest_in_the_frame_of_its_sample(config):
     for at in range(5 * config.hop, 7 * config.hop):
         sound = np.zeros(12 * config.hop, np.float32)
@@ -44,7 +46,7 @@ def test_a_sound_has_a_frame_for_every_hop_begun(samples, frames):
     assert given.dtype == np.float32
 
 
-@pytest.mark.parametrize("config", [SMALL, ODD, MelConfig(rate=8_000, high=4_000.0, power=2.0)])
+@pytest.mark.parametrize("config", [SMALL, ODD, MIXED, MelConfig(rate=8_000, high=4_000.0, power=2.0)])
 def test_it_is_torchaudios_of_the_sound_with_silence_around(config):
     sound = noise(2, 20 * config.hop + 7)
     transform = torchaudio.transforms.MelSpectrogram(
@@ -60,7 +62,7 @@ def test_it_is_torchaudios_of_the_sound_with_silence_around(config):
         norm="slaney" if config.area else None,
         mel_scale=config.scale,
     )
-    before = (config.fft - config.hop) // 2  # so that hop samples lie in the middle of the first transform
+    before = (config.fft - config.hop + 1) // 2  # so that hop samples lie in the middle of the first transform
     padded = np.pad(sound, ((0, 0), (before, config.fft)))
     expected = transform(torch.from_numpy(padded)).clamp(min=config.floor).log()[..., :21]
     np.testing.assert_allclose(mel_spectrogram(sound, config), expected, atol=1e-5)
@@ -135,7 +137,7 @@ def clips_of(*lengths):
     return Clips(samples, np.cumsum(lengths) - lengths, np.array(lengths), 8_000)
 
 
-@pytest.mark.parametrize("config", [SMALL, ODD], ids=["even", "odd"])
+@FORMS
 @pytest.mark.parametrize("crop", [64, 77, 200])
 @pytest.mark.parametrize("join", [False, True])
 def test_features_of_crops_are_those_of_the_recording(config, crop, join):
@@ -210,7 +212,7 @@ def test_a_parameter_that_differs_is_named(name, tmp_path):
     feature_file.write(tmp_path / "x.npy", np.zeros((other.bands, 3), np.float32), other)
     with pytest.raises(FeatureError, match=named) as error:
         feature_file.read(tmp_path / "x.npy", SMALL)
-    assert str(error.value).startswith(str(tmp_path / "x.json"))
+    assert str(error.value).startswith(str(tmp_path / "x.npy.json"))
     assert "\n" not in str(error.value)
 
 
@@ -225,10 +227,10 @@ def test_features_survive_a_file(tmp_path):
     back = feature_file.read(path, SMALL)
     assert back.dtype == np.float32
     np.testing.assert_array_equal(back, given)
-    assert json.loads(path.with_suffix(".json").read_text()) == VALUES
-    assert {file.name for file in tmp_path.iterdir()} == {"a b.npy", "a b.json"}
+    assert json.loads(path.with_suffix(".npy.json").read_text()) == VALUES
+    assert {file.name for file in tmp_path.iterdir()} == {"a b.npy", "a b.npy.json"}
     np.save(path, given.astype(np.float64)[None])  # a batch of one, by another program
-    path.with_suffix(".json").unlink()
+    path.with_suffix(".npy.json").unlink()
     np.testing.assert_array_equal(feature_file.read(path, SMALL), given)
 
 
@@ -323,11 +325,22 @@ def test_every_shortened_file_is_refused(tmp_path):
 def test_parameters_that_cannot_be_read_are_named(content, message, tmp_path):
     path = tmp_path / "x.npy"
     np.save(path, noise(10, 7))
-    path.with_suffix(".json").write_bytes(content)
+    path.with_suffix(".npy.json").write_bytes(content)
     with pytest.raises(FeatureError, match=message) as error:
         feature_file.read(path, SMALL)
-    assert str(error.value).startswith(str(tmp_path / "x.json"))
+    assert str(error.value).startswith(str(tmp_path / "x.npy.json"))
     assert "\n" not in str(error.value)
+
+
+def test_parameters_that_are_not_stated_are_the_models(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, noise(10, 7))
+    beside = path.with_suffix(".npy.json")
+    beside.write_text('{"hop": 32}')
+    assert feature_file.read(path, SMALL).shape == (10, 7)
+    beside.write_text('{"hop": 64}')
+    with pytest.raises(FeatureError, match="hop = 64, the model's have 32"):
+        feature_file.read(path, SMALL)
 
 
 def test_files_that_cannot_be_written(tmp_path):

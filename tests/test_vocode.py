@@ -93,8 +93,8 @@ def test_features_in_a_file_make_the_same_sound(vocoder, recording, tmp_path):
 def test_parameters_that_differ_are_named(vocoder, recording, tmp_path, capsys):
     mel = tmp_path / "mel.npy"
     assert run("vocode", vocoder, recording, "-o", tmp_path / "a.wav", "--save-mel", mel) == 0
-    parameters = json.loads(mel.with_suffix(".json").read_text())
-    mel.with_suffix(".json").write_text(json.dumps({**parameters, "floor": 1e-3}))
+    parameters = json.loads(mel.with_suffix(".npy.json").read_text())
+    mel.with_suffix(".npy.json").write_text(json.dumps({**parameters, "floor": 1e-3}))
     capsys.readouterr()
     assert "floor = 0.001" in error_of(capsys, "vocode", vocoder, "--mel", mel, "-o", tmp_path / "b.wav")
     assert not (tmp_path / "b.wav").exists()

@@ -61,11 +61,6 @@ class MelConfig:
         _check_range(self, "fft", 16, 65_536)
         _check_range(self, "window", 4, self.fft)
         _check_range(self, "hop", 1, self.fft)
-        if (self.fft - self.hop) % 2:
-            parity = "odd" if self.fft % 2 else "even"
-            raise ConfigError(
-                f"hop = {self.hop}: must be {parity}, as fft ({self.fft}) is, so that frames have a centre"
-            )
         _check_range(self, "bands", 1, 1_024)
         _check_range(self, "high", 1.0, self.rate / 2)
         _check_range(self, "low", 0.0, self.high - 1)

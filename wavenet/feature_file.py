@@ -1,7 +1,7 @@
 """Features as other programs read and write them: a .npy file of floats [bands, frames], and what they are beside it.
 
-The parameters stand in a .json of the same name; features without one are taken to be made with the model's own. NumPy
-only, so that sound can be made of them without PyTorch.
+The parameters of FILE.npy stand in FILE.npy.json; those that do not are taken to be the model's own. NumPy only, so
+that sound can be made of features without PyTorch.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def read(path: str | PathLike[str], config: MelConfig) -> NDArray[np.float32]:
         raise FeatureError(f"{file}: {error.strerror or error}") from None
     except (ValueError, EOFError, MemoryError, RecursionError) as error:
         raise FeatureError(f"{file}: cannot be read as a .npy file of numbers ({str(error).splitlines()[0]})") from None
-    parameters = file.with_suffix(".json")
+    parameters = _beside(file)
     if parameters.exists():
         _check_parameters(parameters, config)
     if not np.issubdtype(features.dtype, np.floating):
@@ -56,13 +56,17 @@ def read(path: str | PathLike[str], config: MelConfig) -> NDArray[np.float32]:
     return features
 
 
+def _beside(file: Path) -> Path:
+    return file.with_name(file.name + ".json")
+
+
 def _check_parameters(path: Path, config: MelConfig) -> None:
     """Raises `FeatureError` for parameters that cannot be read, and for the first that is not the model's."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise ConfigError("not a table of parameters")
-        theirs = from_dict(MelConfig, values)
+        theirs = from_dict(MelConfig, dataclasses.asdict(config) | values)
     except OSError as error:
         raise FeatureError(f"{path}: {error.strerror or error}") from None
     except ConfigError as error:
@@ -85,6 +89,6 @@ def write(path: str | PathLike[str], features: NDArray[np.float32], config: MelC
     try:
         files.replace(file, content.getvalue())
         text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
-        files.replace(file.with_suffix(".json"), text.encode())
+        files.replace(_beside(file), text.encode())
     except OSError as error:
         raise FeatureError(f"{file}: cannot be written ({error.strerror or error})") from None

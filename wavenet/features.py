@@ -46,11 +46,11 @@ class MelSpectrogram(nn.Module):
 
     @property
     def margin(self) -> int:
-        """Samples before and after a frame's own that its transform takes in."""
-        return (self.config.fft - self.config.hop) // 2
+        """Samples before a frame's own that its transform takes in; after them it takes as many, or one fewer."""
+        return (self.config.fft - self.config.hop + 1) // 2
 
     def inside(self, sound: Tensor) -> Tensor:
-        """Features of the frames whose transforms lie inside: (T - 2 margin) / hop of them."""
+        """Features of the frames whose transforms lie inside: (T - fft) / hop + 1 of them."""
         return self.mel(sound).clamp_min(self.config.floor).log()
 
 
@@ -69,12 +69,12 @@ class CropFeatures:
         self.frames = -(-crop // config.hop) + 2 * self.lead
         self.margin = self.first + config.hop + self.spectrogram.margin
         self.hop = config.hop
+        self.size = (self.frames - 1) * config.hop + config.fft  # samples that the frames' transforms take in
 
     def __call__(self, sound: NDArray[np.int16], bounds: NDArray[np.int64]) -> Tensor:
         """Features [B, bands, frames] of `Crops.sound` and `Crops.bounds`; frames beyond a recording are silent."""
         begin = self.margin - self.first - self.spectrogram.margin
-        size = self.frames * self.hop + 2 * self.spectrogram.margin
-        scaled = torch.from_numpy(sound[:, begin : begin + size]).float() / FULL_SCALE
+        scaled = torch.from_numpy(sound[:, begin : begin + self.size]).float() / FULL_SCALE
         features = self.spectrogram.inside(scaled)
         starts = torch.arange(self.frames) * self.hop + self.margin - self.first  # of each frame, in `sound`
         low, high = torch.from_numpy(bounds).unbind(1)
@@ -100,7 +100,8 @@ def mel_spectrogram(audio: ArrayLike, config: MelConfig) -> NDArray[np.float32]:
     features = np.empty((*sound.shape[:-1], config.bands, frames), np.float32)
     for first in range(0, frames, PIECE):
         last = min(first + PIECE, frames)
-        low, high = first * hop - margin, last * hop + margin
+        low = first * hop - margin
+        high = low + (last - first - 1) * hop + config.fft
         inside = torch.from_numpy(np.ascontiguousarray(sound[..., max(low, 0) : high], np.float32))
         if not bool(torch.isfinite(inside).all()):
             raise ValueError("the sound holds NaN or infinity; replace those samples first")
