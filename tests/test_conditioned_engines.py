@@ -31,8 +31,9 @@ def mel_of(hop: int) -> MelConfig:
 
 
 def config_of(
-    speakers: bool = True, hop: int | None = 3, output: str = "logistic", order: int = 0, **others: Any
+    speakers: bool = True, hop: int | None = 3, output: str = "logistic", order: int = 0, taps: int = 0, **others: Any
 ) -> ModelConfig:
+    order = 0 if hop is None or output == "mulaw" else order
     return ModelConfig(
         **{"cycles": 2, "layers_per_cycle": 3, "residual_channels": 8, "skip_channels": 12, **others},
         output=output,
@@ -40,7 +41,8 @@ def config_of(
         speakers=("ann", "bob", "eve") if speakers else (),
         features=None if hop is None else mel_of(hop),
         frame_channels=6,
-        linear_prediction=0 if hop is None or output == "mulaw" else order,
+        linear_prediction=order,
+        pitch_taps=taps if order else 0,
     )
 
 
@@ -50,6 +52,7 @@ configs = st.builds(
     hop=st.sampled_from([None, 3, 4, 7]),
     output=st.sampled_from(["mulaw", "logistic", "gaussian"]),
     order=st.sampled_from([0, 1, 9]),
+    taps=st.sampled_from([0, 1, 5]),
     frame_network=st.sampled_from(["plain", "parallel"]),
     cycles=st.integers(1, 2),
     layers_per_cycle=st.integers(1, 3),
@@ -65,8 +68,9 @@ WHOLE = [
     config_of(speakers=False, hop=None, output="gaussian"),
     config_of(hop=7, output="gaussian", order=4, kernel_size=3),
     config_of(speakers=False, order=9, frame_network="parallel", gate_channels=17),
+    config_of(hop=4, order=2, taps=3),
 ]
-whole = pytest.mark.parametrize("config", WHOLE, ids=["mulaw", "speakers", "free", "gaussian", "parallel"])
+whole = pytest.mark.parametrize("config", WHOLE, ids=["mulaw", "speakers", "free", "gaussian", "parallel", "pitch"])
 
 
 def model_of(config: ModelConfig, seed: int = 0) -> WaveNet:
@@ -149,7 +153,7 @@ def test_teacher_forced_numbers_equal_the_model(
 
 
 @pytest.mark.parametrize(
-    "config", [c for c in WHOLE if c.conditioned], ids=["mulaw", "speakers", "gaussian", "parallel"]
+    "config", [c for c in WHOLE if c.conditioned], ids=["mulaw", "speakers", "gaussian", "parallel", "pitch"]
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_told_changes_what_is_said(name: str, config: ModelConfig) -> None:

@@ -178,11 +178,11 @@ def test_predictors_are_those_of_the_chunks_frames():
 
     features = frames_of(40, 2)
     told = conditioner_of(PREDICTED).told(conditions_of(PREDICTED, 2, features=features), 1)
-    assert told.predictors.shape == (2, CHUNK, 4 + 2)
+    assert told.predictors.shape == (2, CHUNK, 4 + 3)
     inside = rows_of(features[:, :, CHUNK:].transpose(0, 2, 1), PREDICTED.features, 4)  # the last 8 frames
     np.testing.assert_allclose(told.predictors[:, :8], inside, rtol=1e-12)
     silence = rows_of(np.full(BANDS, PREDICTED.features.silence, np.float32), PREDICTED.features, 4)
-    np.testing.assert_allclose(told.predictors[:, 8:], np.broadcast_to(silence, (2, CHUNK - 8, 6)), rtol=1e-12)
+    np.testing.assert_allclose(told.predictors[:, 8:], np.broadcast_to(silence, (2, CHUNK - 8, 7)), rtol=1e-12)
 
 
 def test_features_end_with_their_last_frame():

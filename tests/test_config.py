@@ -1,5 +1,6 @@
 """Configurations: derived figures against papers and arithmetic by hand, and errors that name the field."""
 
+import dataclasses
 import json
 import math
 
@@ -94,11 +95,16 @@ def test_a_linear_predictor_sees_further():
     config = ModelConfig(1, 4, output="gaussian", features={}, linear_prediction=10)
     assert (config.receptive_field, config.seen, config.input_rows) == (16, 16 + 11, 3)
     assert ModelConfig(1, 4).seen == 16
+    pitched = dataclasses.replace(config, pitch_taps=5)  # 50 Hz at 16 kHz: periods of up to 320 samples
+    assert (pitched.pitch_reach, pitched.seen, pitched.input_rows) == (322, 16 + 11 + 322, 8)
 
 
 def test_features_follow_the_sample_rate():
     features = ModelConfig(sample_rate=8_000, features={}).features
     assert (features.rate, features.high) == (8_000, 4_000.0)  # half the rate, below the default of 8,000 Hz
+
+
+PREDICTED = {"features": {}, "output": "gaussian", "linear_prediction": 8}
 
 
 @pytest.mark.parametrize(
@@ -107,6 +113,7 @@ def test_features_follow_the_sample_rate():
         {},
         {"speakers": ("ann", "bøb")},
         {"features": MelConfig(rate=22_050, hop=256, bands=40), "output": "logistic", "linear_prediction": 12},
+        {**PREDICTED, "pitch_taps": 3},
     ],
 )
 def test_survives_json(values):
@@ -139,6 +146,9 @@ def test_survives_json(values):
         (ModelConfig, {"features": {"rate": 22_050}}, "features.rate = 22050: must be the sample_rate, 16000"),
         (ModelConfig, {"linear_prediction": 8, "output": "gaussian"}, "linear_prediction: needs features"),
         (ModelConfig, {"linear_prediction": 8, "features": {}}, "linear_prediction: needs .* a 16-bit output"),
+        (ModelConfig, {**PREDICTED, "pitch_taps": 4}, "pitch_taps = 4: must be odd"),
+        (ModelConfig, {**PREDICTED, "pitch_taps": 11}, "pitch_taps"),
+        (ModelConfig, {"features": {}, "output": "gaussian", "pitch_taps": 3}, "pitch_taps = 3: .* linear_prediction"),
         (ModelConfig, {"frame_network": "deep"}, "frame_network"),
         (DataConfig, {"validation": math.nan}, "validation"),
         (DataConfig, {"join": "yes"}, "join"),

@@ -15,6 +15,13 @@ MEL = MelConfig()  # 16 kHz, 80 bands
 SMALL = MelConfig(rate=8_000, window=48, fft=64, hop=16, bands=12, high=4_000.0)
 
 
+def config_of(mel, order, taps):
+    return ModelConfig(
+        1, 3, residual_channels=2, skip_channels=2, sample_rate=mel.rate, features=mel, output="gaussian",
+        linear_prediction=order, pitch_taps=taps,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("order", [1, 2, 7, 16])
 def test_levinson_solves_the_normal_equations(order):
     sound = np.random.default_rng(order).standard_normal((3, 2, 200))
@@ -66,13 +73,13 @@ def autoregressive(seconds, a, deviation, seed=0):
 def test_a_process_is_predicted_down_to_its_innovation(mel, a, decibels):
     deviation = 0.01
     sound, innovation = autoregressive(2.0, a, deviation)
-    rows = rows_of(mel_spectrogram(sound.astype(np.float32), mel).T, mel, 8)[5:-5]  # [frames, order + 2]
-    gain, level = rows[:, -2], rows[:, -1]
+    rows = rows_of(mel_spectrogram(sound.astype(np.float32), mel).T, mel, 8)[5:-5]  # [frames, order + 3]
+    gain, level = rows[:, 8], rows[:, 9]
     loudness = np.sqrt(np.square(sound).mean())
     assert loudness > 1.5 * deviation  # so that there is something to predict
     assert 20 * np.log10(np.exp(np.log(gain).mean()) / deviation) == pytest.approx(0, abs=decibels)
     assert 20 * np.log10(np.exp(np.log(level).mean()) / loudness) == pytest.approx(0, abs=decibels)
-    predictor = np.repeat(rows[:, :-2], 160, axis=0)  # of each sample of frames 5 to N - 5
+    predictor = np.repeat(rows[:, :8], 160, axis=0)  # of each sample of frames 5 to N - 5
     first = 5 * 160
     past = np.stack([sound[first - 1 - k :][: len(predictor)] for k in range(8)], axis=1)
     left = sound[first:][: len(predictor)] - (past * predictor).sum(1)
@@ -85,7 +92,7 @@ def test_louder_sound_has_the_same_predictor_and_a_larger_gain():
     quiet = np.random.default_rng(0).normal(-3, 1, (5, 80)).astype(np.float32)
     one, other = rows_of(quiet, MEL, 10), rows_of(quiet + np.float32(np.log(4)), MEL, 10)
     np.testing.assert_allclose(other[:, :10], one[:, :10], atol=1e-5)
-    np.testing.assert_allclose(other[:, 10:] - LEAST_GAIN, 4 * (one[:, 10:] - LEAST_GAIN), rtol=1e-5)
+    np.testing.assert_allclose(other[:, 10:12] - LEAST_GAIN, 4 * (one[:, 10:12] - LEAST_GAIN), rtol=1e-5)
 
 
 @pytest.mark.parametrize("mel", [MEL, SMALL, MelConfig(floor=1e-30), MelConfig(power=2.0, floor=1e-30)])
@@ -93,11 +100,11 @@ def test_louder_sound_has_the_same_predictor_and_a_larger_gain():
 def test_digital_silence_has_finite_rows(mel, order):
     silence = mel_spectrogram(np.zeros(3 * mel.hop), mel).T
     rows = rows_of(silence, mel, order)
-    assert rows.shape == (3, order + 2)
+    assert rows.shape == (3, order + 3)
     assert np.isfinite(rows).all()
-    assert (rows[:, -2:] >= LEAST_GAIN).all()
-    assert abs(rows[:, :-2]).max() < 1  # next to white: nothing is predicted
-    inputs = Predictor(3, order).next(np.array([0.0, 1.0, -1.0]), rows)
+    assert (rows[:, order : order + 2] >= LEAST_GAIN).all()
+    assert abs(rows[:, :order]).max() < 1  # next to white: nothing is predicted
+    inputs = Predictor(config_of(mel, order, 3), 3).next(np.array([0.0, 1.0, -1.0]), rows)
     assert np.isfinite(inputs).all()
     assert abs(inputs).max() <= MOST_INPUT
 
@@ -107,19 +114,17 @@ def test_loud_frames_have_finite_rows():
     assert np.isfinite(rows).all()
 
 
+@pytest.mark.parametrize("taps", [0, 1, 5])
 @pytest.mark.parametrize("order", [1, 5, 16])
-def test_sample_by_sample_is_the_models_own_prediction(order):
-    config = ModelConfig(
-        1, 3, residual_channels=2, skip_channels=2, sample_rate=8_000, features=SMALL, output="gaussian",
-        linear_prediction=order,
-    )  # fmt: skip
+def test_sample_by_sample_is_the_models_own_prediction(order, taps):
+    config = config_of(SMALL, order, taps)
     streams, samples = 2, 70
     rng = np.random.default_rng(order)
     features = rng.normal(-4, 1, (streams, 12, 5)).astype(np.float32)  # ends: from sample 80 on there is silence
     for first in (0, 37):
         codes = rng.integers(-9_000, 9_000, (streams, samples))
         expected = predict(config, torch.from_numpy(codes), torch.from_numpy(features), first)
-        predictor = Predictor(streams, order)
+        predictor = Predictor(config, streams)
         silence = np.full((streams, 12), SMALL.silence, np.float32)
         for t in range(samples):
             frame = (first + t) // 16
@@ -127,15 +132,15 @@ def test_sample_by_sample_is_the_models_own_prediction(order):
             inputs = predictor.next(codes[:, t] / 32_768, row)
             if t == 0:  # a crop's first sample counts as predicted; this predictor knows that it was not
                 np.testing.assert_allclose(inputs[:, 2], np.clip(codes[:, 0] / 32_768 / predictor.gain, -16, 16), 1e-6)
-                inputs[:, 2] = 0
+                inputs[:, 2] = predictor.lefts[:, :1] = 0
             np.testing.assert_allclose(inputs, expected.inputs[:, t], rtol=1e-5, atol=1e-6)
             np.testing.assert_allclose(predictor.sample, expected.sample[:, t], rtol=1e-5, atol=1e-7)
             np.testing.assert_allclose(predictor.gain, expected.gain[:, t], rtol=1e-6)
 
 
 def test_a_prediction_by_hand():
-    predictor = Predictor(1, 2)
-    rows = np.array([[0.5, -0.25, 0.1, 2.0]])  # a_1, a_2, gain, level
+    predictor = Predictor(config_of(SMALL, 2, 0), 1)
+    rows = np.array([[0.5, -0.25, 0.1, 2.0, 16]])  # a_1, a_2, gain, level, period
     first = predictor.next(np.array([0.4]), rows)  # past 0.4, 0: 0.5 x 0.4 = 0.2
     np.testing.assert_allclose(first, [[0.2, 0.1, 4.0]], rtol=1e-6)  # over the level, over the level, over the gain
     second = predictor.next(np.array([-0.2]), rows)  # 0.5 x -0.2 - 0.25 x 0.4 = -0.2; left over: -0.2 - 0.2
@@ -151,15 +156,72 @@ def test_a_prediction_by_hand():
 
 def test_a_copy_goes_its_own_way():
     rng = np.random.default_rng(0)
-    rows = np.abs(rng.normal(size=(2, 6)))
-    predictor, alone = Predictor(2, 4), Predictor(2, 4)
+    config = config_of(SMALL, 4, 3)
+    rows = np.concatenate([np.abs(rng.normal(size=(2, 6))), [[16], [17]]], axis=1)
+    predictor, alone = Predictor(config, 2), Predictor(config, 2)
+    for t in range(30):  # until there is something a period ago
+        given = [one.next(np.full(2, t + 1.0), rows) for one in (predictor, alone)]
+    assert np.all(given[0][:, 3:] != 0)
     sound = rng.normal(size=(9, 2))
     for t in range(4):
         predictor.next(sound[t], rows)
         alone.next(sound[t], rows)
     branch = predictor.copy()
     for t in range(3):
-        branch.next(-3 * sound[t], 2 * rows)
+        branch.next(-3 * sound[t], rows)
     for t in range(4, 9):
         np.testing.assert_array_equal(predictor.next(sound[t], rows), alone.next(sound[t], rows))
     assert not np.allclose(branch.past, predictor.past)
+
+
+# ---- the pitch period ------------------------------------------------------------------------------------------------
+
+
+def voice(period, seconds=0.5, rate=16_000, seed=0):
+    """Pulses [samples] through a resonance at 700 Hz, with a little noise."""
+    pulses = np.zeros(round(rate * seconds))
+    pulses[np.arange(0, len(pulses), period).astype(int)] = 0.2
+    pole = 0.95 * np.exp(2j * np.pi * 700 / rate)
+    noise = np.random.default_rng(seed).normal(scale=1e-4, size=len(pulses))
+    return signal.lfilter([1.0], [1.0, -2 * pole.real, abs(pole) ** 2], pulses) + noise
+
+
+@pytest.mark.parametrize("period", [45, 64, 80, 101.5, 133])  # 356 to 120 Hz
+@pytest.mark.parametrize(
+    "mel", [MEL, MelConfig(power=2.0), MelConfig(scale="htk", area=False)], ids=["plain", "energy", "htk"]
+)
+def test_the_period_of_a_voice_is_found(mel, period):
+    rows = rows_of(mel_spectrogram(voice(period), mel).T, mel, 8)[5:-5]
+    assert abs(np.median(rows[:, -1]) - period) <= 2
+    assert (abs(rows[:, -1] - period) <= 3).mean() > 0.9
+
+
+@pytest.mark.parametrize("mel", [MEL, SMALL, MelConfig(rate=44_100, window=1_764, fft=2_048, hop=441, high=16_000.0)])
+def test_periods_lie_within_their_range(mel):
+    features = np.random.default_rng(0).normal(-5, 3, (50, mel.bands)).astype(np.float32)
+    shortest, longest = mel.periods
+    periods = rows_of(features, mel, 4)[:, -1]
+    assert 5 <= shortest < longest <= mel.fft // 2
+    assert periods.min() >= shortest
+    assert periods.max() <= longest
+    assert len(set(periods)) > 5
+
+
+def test_a_frame_has_the_same_period_in_any_company():
+    flat = np.full((40, 80), MEL.silence, np.float32)  # whose cepstrum is zero, but for rounding
+    one_by_one = [rows_of(frame, MEL, 4)[-1] for frame in flat]
+    assert set(rows_of(flat, MEL, 4)[:, -1]) == set(one_by_one)
+
+
+def test_what_was_left_over_a_period_ago_is_given_by_hand():
+    config = config_of(SMALL, 1, 3)
+    predictor = Predictor(config, 1)
+    shortest, longest = SMALL.periods
+    rng = np.random.default_rng(0)
+    sound = rng.normal(size=2 * longest)
+    left = sound - 0.5 * np.concatenate([[0], sound[:-1]])  # with a_1 = 0.5
+    for t, (last, period) in enumerate(zip(sound, rng.integers(shortest, longest + 1, len(sound)), strict=True)):
+        inputs = predictor.next(np.array([last]), np.array([[0.5, 2.0, 4.0, period]]))[0]
+        # sample t + 1 is predicted; gain 2
+        expected = [left[n] / 2 if (n := t + 1 - period + tap) >= 0 else 0 for tap in (-1, 0, 1)]
+        np.testing.assert_allclose(inputs[3:], expected, rtol=1e-5)

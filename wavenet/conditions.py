@@ -40,7 +40,7 @@ class Told(NamedTuple):
     # [B, CHUNK + 2, L, 2G] for its frames and one more to each side, or [B, 1, L, 2G] for speakers alone; with the
     # gates' own bias
     rows: NDArray[np.float32]
-    predictors: NDArray[np.float64] | None  # [B, CHUNK, order + 2]: see `wavenet.prediction`
+    predictors: NDArray[np.float64] | None  # [B, CHUNK, order + 3]: see `wavenet.prediction`
 
 
 def conditions_of(

@@ -24,6 +24,8 @@ PLAIN_TAPS = 3  # of every convolution at frame rate
 PARALLEL_RATES = (1, 2, 4, 8, 16)  # dilations, in frames, of the parallel branches
 POOLED_FRAMES = 64  # to each side: what the global branch averages over
 SCALAR_INPUTS, PREDICTED_INPUTS = 1, 3  # numbers per sample that the first layer of a 16-bit model is given
+MOST_PITCH_TAPS = 9
+PITCHES = (50.0, 500.0)  # Hz; of voices, whose periods a pitch predictor looks back by
 MAX_PARAMETERS = 2**31  # more is a typing error or a hostile file, not a WaveNet
 MAX_QUEUED = 2**26  # numbers in the queues of one stream, likewise: a quarter of a gigabyte
 
@@ -75,6 +77,12 @@ class MelConfig:
         """The feature of silence, in every band."""
         return math.log(self.floor)
 
+    @property
+    def periods(self) -> tuple[int, int]:
+        """The shortest and the longest pitch period in samples; none is longer than half a transform."""
+        shortest = max(MOST_PITCH_TAPS, round(self.rate / PITCHES[1]))
+        return shortest, max(shortest, min(round(self.rate / PITCHES[0]), self.fft // 2))
+
     def check_same(self, other: MelConfig, where: str) -> None:
         """Raises `ConfigError` naming the first parameter in which features from `where` differ from these."""
         for field in dataclasses.fields(self):
@@ -100,6 +108,8 @@ class ModelConfig:
         "parallel") makes `frame_channels` numbers of every frame and those around it.
     linear_prediction: order of a linear predictor that is computed from the features; 0: none. The 16-bit output then
         describes what the predictor leaves over.
+    pitch_taps: of what it left over one pitch period ago, the network is given so many samples; 0: none. The period is
+        computed from the features, too.
     """
 
     cycles: int = 2
@@ -118,6 +128,7 @@ class ModelConfig:
     frame_network: str = "plain"
     frame_channels: int = 64
     linear_prediction: int = 0
+    pitch_taps: int = 0
 
     def __post_init__(self) -> None:
         if self.gate_channels is None:
@@ -140,6 +151,7 @@ class ModelConfig:
         _check_range(self, "speaker_channels", 1, 4_096)
         _check_range(self, "frame_channels", 4, 4_096)
         _check_range(self, "linear_prediction", 0, 64)
+        _check_range(self, "pitch_taps", 0, MOST_PITCH_TAPS)
         _check_choice(self, "output", OUTPUTS)
         _check_choice(self, "frame_network", FRAME_NETWORKS)
         self._check_speakers()
@@ -147,6 +159,8 @@ class ModelConfig:
             raise ConfigError(f"features.rate = {self.features.rate}: must be the sample_rate, {self.sample_rate}")
         if self.linear_prediction and (self.features is None or self.output == "mulaw"):
             raise ConfigError("linear_prediction: needs features to compute it from, and a 16-bit output to shift")
+        if self.pitch_taps and not (self.linear_prediction and self.pitch_taps % 2):
+            raise ConfigError(f"pitch_taps = {self.pitch_taps}: must be odd, and needs linear_prediction")
         if self.parameters > MAX_PARAMETERS:
             raise ConfigError(f"parameters = {self.parameters:,}: at most {MAX_PARAMETERS:,} are accepted")
         if self.queued > MAX_QUEUED:
@@ -212,7 +226,14 @@ class ModelConfig:
     @property
     def seen(self) -> int:
         """Samples that can change a prediction: the receptive field, and what a linear predictor sees before it."""
-        return self.receptive_field + (self.linear_prediction + 1 if self.linear_prediction else 0)
+        return self.receptive_field + self.pitch_reach + (self.linear_prediction + 1 if self.linear_prediction else 0)
+
+    @property
+    def pitch_reach(self) -> int:
+        """Samples back to the oldest that a pitch predictor looks at."""
+        if not self.pitch_taps or self.features is None:
+            return 0
+        return self.features.periods[1] + self.pitch_taps // 2
 
     @property
     def queued(self) -> int:
@@ -240,7 +261,7 @@ class ModelConfig:
         """Rows of the embedding: one for each code, or for each number that a 16-bit model is given per sample."""
         if self.output == "mulaw":
             return MU_LAW_CODES
-        return PREDICTED_INPUTS if self.linear_prediction else SCALAR_INPUTS
+        return PREDICTED_INPUTS + self.pitch_taps if self.linear_prediction else SCALAR_INPUTS
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -125,7 +125,7 @@ class WaveNet(nn.Module):
             return self.embedding(codes.t().reshape(-1))
         samples = codes.t().reshape(-1, 1).to(self.embedding.weight.dtype) / FULL_SCALE  # [N, 1]
         if prediction is not None:
-            samples = prediction.inputs.transpose(0, 1).flatten(0, 1)  # [N, 3]
+            samples = prediction.inputs.transpose(0, 1).flatten(0, 1)  # [N, 3 + pitch taps]
         return samples @ self.embedding.weight
 
 
@@ -134,28 +134,35 @@ class Prediction(NamedTuple):
 
     sample: Tensor  # [B, T] the prediction, in full scale
     gain: Tensor  # [B, T] RMS of what it leaves over
-    inputs: Tensor  # [B, T, 3] of the network: last sample, prediction, and what the last prediction left over
+    # [B, T, 3 + pitch taps] of the network: last sample, prediction, what was left over just now, and a period ago
+    inputs: Tensor
 
 
 def predict(config: ModelConfig, codes: Tensor, local: Tensor, first: int) -> Prediction:
     """The prediction of the sample behind every one of `codes` [B, T]; `local` and `first` as of `WaveNet.forward`.
 
     Before the first code lie zeros, and the first one counts as predicted: of a crop, the first `order` + 1 positions
-    are told wrong things.
+    are told wrong things, and hear of them again a pitch period later.
     """
     mel, order, samples = cast(MelConfig, config.features), config.linear_prediction, codes.shape[1]
     begin, end = first // mel.hop, (first + samples - 1) // mel.hop + 1
     inside = local[..., begin:end].transpose(1, 2)  # [B, F, bands]
     silent = F.pad(inside, (0, 0, 0, end - begin - inside.shape[1]), value=mel.silence)
-    rows = torch.from_numpy(rows_of(silent.numpy(force=True), mel, order)).to(codes.device)  # [B, F, order + 2]
+    rows = torch.from_numpy(rows_of(silent.numpy(force=True), mel, order)).to(codes.device)  # [B, F, order + 3]
     frame = torch.arange(first, first + samples, device=codes.device) // mel.hop - begin
     last = codes.double() / FULL_SCALE  # [B, T]
     past = F.pad(last, (order - 1, 0)).unfold(1, order, 1).flip(2)  # [B, T, order], the last sample first
     sample = (past * rows[:, frame, :order]).sum(2)  # [B, T]
     left = F.pad(last[:, 1:] - sample[:, :-1], (1, 0))
     gain, level = rows[:, frame, order], rows[:, frame, order + 1]
-    inputs = torch.stack([last / level, sample / level, left / gain], dim=2).clamp(-MOST_INPUT, MOST_INPUT)
-    return Prediction(sample.to(local), gain.to(local), inputs.to(local))
+    inputs = torch.stack([last / level, sample / level, left / gain], dim=2)
+    if config.pitch_taps:
+        half = config.pitch_taps // 2
+        place = torch.arange(1, samples + 1, device=codes.device) - rows[:, frame, order + 2].long()  # a period ago
+        places = place[..., None] + torch.arange(-half, half + 1, device=codes.device)  # [B, T, pitch taps]
+        earlier = left.gather(1, places.clamp_min(0).flatten(1)).view(places.shape) * (places >= 0)
+        inputs = torch.cat([inputs, earlier / gain[..., None]], dim=2)
+    return Prediction(sample.to(local), gain.to(local), inputs.clamp(-MOST_INPUT, MOST_INPUT).to(local))
 
 
 def shifted(config: ModelConfig, numbers: Tensor, prediction: Prediction) -> Tensor:

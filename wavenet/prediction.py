@@ -7,6 +7,11 @@ only the rest (Valin and Skoglund 2019, "LPCNet", section 3.1; Hwang et al. 2020
 
     prediction p_t = sum over k of a_k s_(t-k)      s_t = p_t + gain . e_t       a, gain: of the frame that holds t
 
+What is left over of a voice comes again after a period of its pitch. Harmonics are ripples in a frame's spectrum, so
+the cepstrum peaks at the period (Noll 1967, "Cepstrum pitch determination"), and as the features are logarithms, it is
+one matrix product away. The network can be given what was left over around one period ago (long-term prediction, as
+speech coders have it), and need not search for it.
+
 Frames do not blend here: a predictor changes from one frame to the next.
 """
 
@@ -17,16 +22,17 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from wavenet.config import MelConfig
+from wavenet.config import MelConfig, ModelConfig
 
-WHITE_NOISE = 1e-4  # added to the power, -40 dB: keeps the recursion well behaved (LPCNet)
+WHITE_NOISE = 1e-5  # added to the power, -50 dB: keeps the recursion well behaved
 LAG_HERTZ = 40.0  # Gaussian lag window: no resonance is sharper than that
 LEAST_GAIN = 2.0**-16  # half a step of 16-bit sound: digital silence has a gain, too
+HARMONICS = 2_500.0  # Hz; above, bands are too wide to tell harmonics apart, and the cepstrum hears nothing
 MOST_INPUT = 16.0  # what the network is given is cut there: a click stays finite
 
 
 def rows_of(features: NDArray[np.float32], mel: MelConfig, order: int) -> NDArray[np.float64]:
-    """Rows [..., order + 2] of frames [..., bands] of log-mel features: coefficients, gain, level."""
+    """Rows [..., order + 3] of frames [..., bands] of log-mel features: coefficients, gain, level, pitch period."""
     # Features beyond all sound make predictors that are no numbers, which engines refuse.
     with np.errstate(all="ignore"):
         return _rows_of(features, mel, order)
@@ -38,32 +44,46 @@ def _rows_of(features: NDArray[np.float32], mel: MelConfig, order: int) -> NDArr
     coefficients, error = levinson(correlation)
     gain = np.sqrt(np.maximum(error, 0)) + LEAST_GAIN
     level = np.sqrt(correlation[..., 0]) + LEAST_GAIN
-    return np.concatenate([coefficients, gain[..., None], level[..., None]], axis=-1)
+    rows = [coefficients, gain[..., None], level[..., None], _periods(features, mel)[..., None]]
+    return np.concatenate(rows, axis=-1)
+
+
+def _periods(features: NDArray[np.float32], mel: MelConfig) -> NDArray[np.int64]:
+    """The pitch period [...] of frames [..., bands], in samples; of a frame without a pitch, any."""
+    cepstrum = features.astype(np.float64) @ _cepstrum_matrix(mel).T
+    return mel.periods[0] + cepstrum.round(9).argmax(-1)  # rounded: where all are alike, always the same one
 
 
 class Predictor:
     """The predictions of B streams, sample by sample; a value that can be copied."""
 
-    def __init__(self, streams: int, order: int) -> None:
-        self.past = np.zeros((streams, order))  # the last sample first
+    def __init__(self, config: ModelConfig, streams: int) -> None:
+        self.config = config
+        self.past = np.zeros((streams, config.linear_prediction))  # the last sample first
+        self.lefts = np.zeros((streams, config.pitch_reach))  # what was left over, likewise
         self.sample = np.zeros(streams)  # the last prediction
         self.gain = np.ones(streams)
 
     def copy(self) -> Predictor:
-        other = Predictor(*self.past.shape)
-        other.past, other.sample, other.gain = self.past.copy(), self.sample, self.gain
+        other = Predictor(self.config, len(self.past))
+        other.past, other.lefts, other.sample, other.gain = self.past, self.lefts, self.sample, self.gain
         return other
 
     def next(self, last: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Given the last samples [B] in full scale, predict the next ones; the network's inputs [B, 3].
+        """Given the last samples [B] in full scale, predict the next ones; the network's inputs [B, 3 + pitch taps].
 
-        rows [B, order + 2]: those of the frame that holds the next sample.
+        rows [B, order + 3]: those of the frame that holds the next sample.
         """
-        order = self.past.shape[1]
+        order, taps = self.config.linear_prediction, self.config.pitch_taps
         left = last - self.sample
         self.past = np.concatenate([last[:, None], self.past[:, :-1]], axis=1)
         self.sample, self.gain, level = (self.past * rows[:, :order]).sum(1), rows[:, order], rows[:, order + 1]
         inputs = np.stack([last / level, self.sample / level, left / self.gain], axis=1)
+        if taps:
+            self.lefts = np.concatenate([left[:, None], self.lefts[:, :-1]], axis=1)
+            places = rows[:, order + 2, None].astype(int) + taps // 2 - 1 - np.arange(taps)  # the oldest first
+            earlier = np.take_along_axis(self.lefts, places, axis=1) / self.gain[:, None]
+            inputs = np.concatenate([inputs, earlier], axis=1)
         return np.clip(inputs, -MOST_INPUT, MOST_INPUT).astype(np.float32)
 
     def shifted(self, numbers: NDArray[np.float32], parts: int) -> NDArray[np.float32]:
@@ -112,24 +132,41 @@ def _band_scale(mel: MelConfig) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=8)
 def _correlation_matrix(mel: MelConfig, order: int) -> NDArray[np.float64]:
-    """From the power in every band [bands] to the autocorrelation [order + 1] of the sound.
-
-    Between the centres of the bands the spectrum runs in straight lines, beyond the outermost ones it stays level.
-    Bands without a bin of their own (too narrow at the low end) are passed over.
-    """
-    filters = mel_filters(mel)
-    used = filters.sum(1) > 0
-    bins = np.arange(filters.shape[1])
-    centres = (filters[used] * bins).sum(1) / filters[used].sum(1)
-    spectrum = np.zeros((len(bins), mel.bands))  # [bins, bands]: what each band adds to a bin
-    for column, band in enumerate(np.flatnonzero(used)):
-        spectrum[:, band] = np.interp(bins, centres, np.eye(len(centres))[column])
-    lags = np.arange(order + 1)
+    """From the power in every band [bands] to the autocorrelation [order + 1] of the sound."""
+    spectrum, bins, lags = _spectrum_matrix(mel), np.arange(mel.fft // 2 + 1), np.arange(order + 1)
     weight = np.where((bins == 0) | (bins == len(bins) - 1), 1, 2) / mel.fft  # both halves of the spectrum
     matrix = np.cos(2 * np.pi * np.outer(lags, bins) / mel.fft) * weight @ spectrum
     matrix *= np.exp(-0.5 * np.square(2 * np.pi * LAG_HERTZ * lags / mel.rate))[:, None]
     matrix[0] *= 1 + WHITE_NOISE
     return matrix
+
+
+@lru_cache(maxsize=8)
+def _cepstrum_matrix(mel: MelConfig) -> NDArray[np.float64]:
+    """From log-mel features [bands] to the cepstrum of their low end at every pitch period, [periods]."""
+    hertz = np.linspace(0, mel.rate / 2, mel.fft // 2 + 1)
+    taper = np.where(hertz < HARMONICS, 0.5 + 0.5 * np.cos(np.pi * hertz / HARMONICS), 0)  # falls to zero
+    spectrum = _spectrum_matrix(mel)
+    ripples = taper[:, None] * (spectrum - taper @ spectrum / taper.sum())  # without the mean
+    shortest, longest = mel.periods
+    return np.cos(2 * np.pi / mel.rate * np.outer(np.arange(shortest, longest + 1), hertz)) @ ripples
+
+
+@lru_cache(maxsize=8)
+def _spectrum_matrix(mel: MelConfig) -> NDArray[np.float64]:
+    """From the bands [bands] to the bins of a spectrum, [fft / 2 + 1].
+
+    Between the centres of the bands it runs in straight lines, beyond the outermost ones it stays level. Bands without
+    a bin of their own (too narrow at the low end) are passed over.
+    """
+    filters = mel_filters(mel)
+    used = filters.sum(1) > 0
+    bins = np.arange(filters.shape[1])
+    centres = (filters[used] * bins).sum(1) / filters[used].sum(1)
+    spectrum = np.zeros((len(bins), mel.bands))
+    for column, band in enumerate(np.flatnonzero(used)):
+        spectrum[:, band] = np.interp(bins, centres, np.eye(len(centres))[column])
+    return spectrum
 
 
 def _to_mel(hertz: float, scale: str) -> float:

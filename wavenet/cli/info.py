@@ -87,7 +87,8 @@ def _conditioning_facts(config: ModelConfig) -> list[tuple[str, str]]:
             ),
         ]
     if config.linear_prediction:
-        facts.append(("prediction", f"linear, of order {config.linear_prediction}, computed from the features"))
+        pitch = f", {config.pitch_taps} samples a pitch period ago" if config.pitch_taps else ""
+        facts.append(("prediction", f"linear, of order {config.linear_prediction}{pitch}, computed from the features"))
     return facts
 
 

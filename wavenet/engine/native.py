@@ -96,6 +96,8 @@ class NativeEngine(Engine[NativeState]):
             "parts": config.parts,
             "rows": config.input_rows,
             "order": config.linear_prediction,
+            "pitch_taps": config.pitch_taps,
+            "pitch_reach": config.pitch_reach,
             "conditioned": config.conditioned,
             "hop": 0 if config.features is None else config.hop,
             "silence": self.silence,

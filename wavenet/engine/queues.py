@@ -129,7 +129,7 @@ class QueueState(State):
         self.work = torch.empty(config.layers, rows, 2 * config.gate + config.residual_channels, device=device)
         self.logits = torch.empty(rows, config.output_channels, device=device)
         self.numbers = torch.zeros(rows, config.input_rows if config.output != "mulaw" else 0)  # 16-bit input
-        self.predictor = Predictor(streams, config.linear_prediction) if config.linear_prediction else None
+        self.predictor = Predictor(config, streams) if config.linear_prediction else None
         self.bias = engine.packed.bias
         self.told: Told | None = None  # the chunk that `frames` were made of
         if course is not None:
@@ -187,7 +187,7 @@ class QueueState(State):
         self.numbers[: self.streams] = torch.from_numpy(np.asarray(given, np.float32))
 
     def predictors(self, told: Told | None) -> NDArray[np.float64]:
-        """The predictor's rows [B, order + 2] for the next sample."""
+        """The predictor's rows [B, order + 3] for the next sample."""
         assert told is not None and told.predictors is not None
         return told.predictors[:, self.offset() // self.engine.config.hop]
 
@@ -316,7 +316,7 @@ class QueueEngine(SteppedEngine[QueueState]):
         state.position = start
         told, given = [], []
         if state.predictor is not None and inputs.shape[1] == self.config.seen:  # what lies between was not heard
-            state.predictor = Predictor(state.streams, self.config.linear_prediction)
+            state.predictor = Predictor(self.config, state.streams)
         for last in inputs.T if self.conditioner is not None else ():
             assert state.course is not None
             chunk = state.course.told(state.position)
@@ -326,7 +326,7 @@ class QueueEngine(SteppedEngine[QueueState]):
             else:
                 told.append(chunk.rows[:, 0])
             if state.predictor is not None:
-                given.append(state.predictor.next(last / FULL_SCALE, state.predictors(chunk)))  # [B, 3]
+                given.append(state.predictor.next(last / FULL_SCALE, state.predictors(chunk)))  # [B, 3 + pitch taps]
             state.position += 1
         layers = None
         if told:

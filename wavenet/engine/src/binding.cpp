@@ -86,6 +86,8 @@ std::unique_ptr<Engine> create(const nb::dict& shape, const nb::dict& weights, c
     config.output = output_of(nb::cast<std::string>(shape["output"]));
     config.parts = number("parts");
     config.order = number("order");
+    config.pitch_taps = number("pitch_taps");
+    config.pitch_reach = number("pitch_reach");
     config.conditioned = nb::cast<bool>(shape["conditioned"]);
     config.hop = number("hop");
     config.silence = number("silence");

@@ -22,6 +22,8 @@ struct Config {
     int parts;       // of a 16-bit output's distribution: so many means and log scales
     int rows;        // of the embedding: one for each mu-law code, or for each number that a 16-bit network is given
     int order;       // of the linear predictor beside a 16-bit network; 0: none
+    int pitch_taps;  // of what it left over a pitch period ago, the network is given so many samples
+    int pitch_reach; // samples back to the oldest of them
     bool conditioned;  // whether the gates' biases are told, instead of the layers' own
     int hop;         // samples per frame of what is told; 0: it is the same all the time
     int silence;     // the first input

@@ -18,6 +18,14 @@ void Predictor::next(int stream, double last, const double* row, float* inputs) 
     inputs[0] = cut(last / level);
     inputs[1] = cut(sample / level);
     inputs[2] = cut(left / gain);
+    if (!taps_) return;
+    double* lefts = lefts_.data() + std::size_t(stream) * reach_;
+    int& newest = newest_[stream];
+    newest = (newest ? newest : reach_) - 1;
+    lefts[newest] = left;
+    int place = newest + int(row[order_ + 2]) + taps_ / 2 - 1;  // the oldest first
+    for (int tap = 0; tap < taps_; ++tap, --place)
+        inputs[3 + tap] = cut(lefts[place < reach_ ? place : place - reach_] / gain);
 }
 
 void Predictor::shift(int stream, const Config& config, float* numbers) const {

@@ -20,7 +20,7 @@ public:
     Queues(const Config& config, int streams)
         : streams(streams),
           codes(streams, config.silence),
-          predictor(config.order, streams),
+          predictor(config, streams),
           row_(std::size_t(streams) * config.residual_width()) {
         std::size_t size = 0;
         for (int layer = 0; layer < config.layers(); ++layer) {

@@ -36,10 +36,14 @@ Told::Told(const Config& config, int streams, int frames, const float* rows, con
                 std::transform(rows, rows + config.gate, bias, bounded);
         }
     if (!order_) return;
-    predictors_.assign(predictors, predictors + std::size_t(streams) * (frames - 2) * (order_ + 2));
+    predictors_.assign(predictors, predictors + std::size_t(streams) * (frames - 2) * (order_ + 3));
     for (double number : predictors_)
         if (!(std::abs(number) < MOST_PREDICTED))
             throw std::invalid_argument("the features are too large: no sound is so loud that they could describe it");
+    for (std::size_t period = order_ + 2; config.pitch_taps && period < predictors_.size(); period += order_ + 3)
+        if (predictors_[period] <= config.pitch_taps / 2 ||
+            predictors_[period] + config.pitch_taps / 2 > config.pitch_reach)
+            throw std::invalid_argument("a pitch period is outside of what the predictor remembers");
 }
 
 // As `blend` in wavenet/conditions.py: frames speak in their middle, and in between their neighbours do as well.
@@ -53,7 +57,7 @@ Biases Told::biases(int first, std::size_t offset) const {
 }
 
 const double* Told::predictor(int stream, std::size_t offset) const {
-    return &predictors_[(std::size_t(stream) * (frames_ - 2) + offset / hop_) * (order_ + 2)];
+    return &predictors_[(std::size_t(stream) * (frames_ - 2) + offset / hop_) * (order_ + 3)];
 }
 
 }  // namespace wavenet

@@ -21,13 +21,13 @@ struct Biases {
 class Told {
 public:
     // rows [streams][frames][L][2 gate]: one frame that says the same all the time, or a chunk and one frame more to
-    // each side. predictors [streams][frames - 2][order + 2], where the configuration has an order.
+    // each side. predictors [streams][frames - 2][order + 3], where the configuration has an order.
     // Throws std::invalid_argument where they are not numbers.
     Told(const Config& config, int streams, int frames, const float* rows, const double* predictors);
 
     // The biases of the streams from `first` on, `offset` samples from the start of the chunk.
     Biases biases(int first, std::size_t offset) const;
-    // A stream's predictor there: [order + 2].
+    // A stream's predictor there: [order + 3].
     const double* predictor(int stream, std::size_t offset) const;
     // Whether it says something about samples up to this one, counted from the start of the chunk.
     bool reaches(std::size_t samples) const { return frames_ == 1 || samples <= std::size_t(frames_ - 2) * hop_; }
@@ -38,7 +38,7 @@ private:
     const int frames_, hop_, order_;
     const std::size_t width_;         // L * 2G
     Line<float> biases_;              // [frames][streams][L][2G]
-    std::vector<double> predictors_;  // [streams][frames - 2][order + 2]
+    std::vector<double> predictors_;  // [streams][frames - 2][order + 3]
 };
 
 }  // namespace wavenet
