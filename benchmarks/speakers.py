@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("test", type=Path)
     parser.add_argument("--clips", type=int, default=10, help="made for each speaker")
     parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--temperature", type=float, default=1.0)
     options = parser.parse_args()
     network = load_model(options.model)
     generator = Generator.load(options.model)
@@ -68,7 +69,9 @@ def main() -> None:
         told = {other: evaluate(network, options.test / name, speaker=other).bits for other in names}
         print(f"{name}: bits per sample told " + ", ".join(f"{other} {bits:.4f}" for other, bits in told.items()))
         real = sounds_of(options.test / name, rate, options.clips)
-        made = list(generator.render(options.seconds, count=options.clips, speaker=name))
+        made = list(
+            generator.render(options.seconds, count=options.clips, speaker=name, temperature=options.temperature)
+        )
         right = [sum(heard(sound) == name for sound in sounds) for sounds in (real, made)]
         print(
             f"  recordings: median pitch {median_pitch(real):.0f} Hz, {right[0]} of {len(real)} heard as {name}\n"

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from wavenet import mulaw
-from wavenet.config import ModelConfig
+from wavenet.config import MelConfig, ModelConfig
 from wavenet.generate import Generator, silent_share
 from wavenet.model import WaveNet
+from wavenet.prediction import voiced
 
 CONFIG = ModelConfig(2, 3, 2, 8, skip_channels=16, sample_rate=8_000)
 
@@ -347,6 +348,60 @@ def test_sound_longer_than_its_features_is_refused_at_once(vocoder: Generator) -
     for ask in (vocoder.render, vocoder.stream):
         with pytest.raises(ValueError, match="the features last for 200 samples, not for 201: leave seconds out"):
             ask(201 / 8_000, features=frames_of(10), **whom(vocoder))
+
+
+def rippled(hop: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Features of frames with and without harmonics, and which have them."""
+    pitched = np.array([0, 0, 1, 1, 1, 0, 1, 0, 0, 1], bool)
+    ripple = np.array([6, -6, 0, 0, 0, 0])  # by band; few bands hear few harmonics, so it is a strong one
+    features = (-5 + np.where(pitched, 2 * ripple[:, None], 0)).astype(np.float32)
+    np.testing.assert_array_equal(voiced(features.T, MelConfig(rate=8_000, high=4_000.0, **MEL)), pitched)
+    return features, pitched
+
+
+def test_frames_with_a_pitch_have_their_own_temperature(vocoder: Generator) -> None:
+    features, pitched = rippled(HOP)
+    told = {"features": features, "seed": 4, **whom(vocoder)}
+    by_hand = vocoder.session(temperature=1.2, **told)
+    parts = []
+    for frame in pitched:
+        by_hand.temperature = 0.3 if frame else 1.2
+        parts.append(by_hand.next(HOP))
+    whole = vocoder.render(temperature=1.2, voiced_temperature=0.3, **told)
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+    assert not np.array_equal(whole, vocoder.render(temperature=1.2, **told))
+    for block in (1, 7, HOP, 3 * HOP + 1):
+        blocks = list(vocoder.stream(block=block, temperature=1.2, voiced_temperature=0.3, **told))
+        np.testing.assert_array_equal(np.concatenate(blocks), whole)
+    same = vocoder.render(count=2, temperature=1.2, voiced_temperature=0.3, **told)
+    np.testing.assert_allclose(same[0], whole, atol=0 if vocoder.config.output == "mulaw" else 2e-4)
+
+
+def test_the_voiced_temperature_may_change_between_calls(vocoder: Generator) -> None:
+    features, _ = rippled(HOP)
+    told = {"features": features, "seed": 4, **whom(vocoder)}
+    plain = vocoder.render(**told)
+    session = vocoder.session(voiced_temperature=0.2, **told)
+    branch = session.copy()
+    assert (session.voiced_temperature, session.temperature) == (0.2, 1.0)
+    for wrong in (-1, float("nan")):
+        with pytest.raises(ValueError, match="temperature"):
+            session.voiced_temperature = wrong
+        assert session.voiced_temperature == 0.2
+    session.voiced_temperature = None
+    np.testing.assert_array_equal(session.next(200), plain)
+    assert not np.array_equal(branch.next(200), plain)
+    session = vocoder.session(voiced_temperature=0.2, **told)
+    with pytest.raises(ValueError, match="0 left|200 left, not 201"):
+        session.next(201)  # whose frames differ: none is made of the first ones either
+    assert session.position == 0
+
+
+def test_a_voiced_temperature_needs_one_set_of_features(vocoder: Generator) -> None:
+    with pytest.raises(ValueError, match="voiced_temperature: streams side by side must have the same features"):
+        vocoder.session(features=frames_of(5, 2, (3,)), count=3, voiced_temperature=0.5, **whom(vocoder))
+    with pytest.raises(ValueError, match="voiced_temperature: this model is driven by no features"):
+        told_generator().session(voiced_temperature=0.5)
 
 
 def test_without_features_somebody_says_how_long() -> None:

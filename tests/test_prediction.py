@@ -9,7 +9,7 @@ from scipy import linalg, signal
 from wavenet.config import MelConfig, ModelConfig
 from wavenet.features import mel_spectrogram
 from wavenet.model import predict
-from wavenet.prediction import LEAST_GAIN, MOST_INPUT, Predictor, levinson, mel_filters, rows_of
+from wavenet.prediction import LEAST_GAIN, MOST_INPUT, Predictor, levinson, mel_filters, rows_of, voiced
 
 MEL = MelConfig()  # 16 kHz, 80 bands
 SMALL = MelConfig(rate=8_000, window=48, fft=64, hop=16, bands=12, high=4_000.0)
@@ -205,6 +205,14 @@ def test_periods_lie_within_their_range(mel):
     assert periods.min() >= shortest
     assert periods.max() <= longest
     assert len(set(periods)) > 5
+
+
+@pytest.mark.parametrize("mel", [MEL, MelConfig(power=2.0)], ids=["magnitude", "energy"])
+def test_a_voice_has_a_pitch_and_noise_has_none(mel):
+    hiss = np.random.default_rng(0).normal(scale=0.1, size=16_000)
+    assert voiced(mel_spectrogram(voice(80), mel).T, mel)[5:-5].mean() > 0.95
+    assert voiced(mel_spectrogram(hiss, mel).T, mel)[5:-5].mean() < 0.05
+    assert not voiced(mel_spectrogram(np.zeros(1_600), mel).T, mel).any()
 
 
 def test_a_frame_has_the_same_period_in_any_company():

@@ -74,6 +74,17 @@ def test_a_copy_is_as_long_and_what_the_generator_renders(vocoder, recording, tm
     assert np.array_equal(sound, expected[:4_050])
 
 
+def test_a_voiced_temperature_is_the_generators(vocoder, recording, tmp_path):
+    out = tmp_path / "copy.wav"
+    options = ("--temperature", 0.9, "--voiced-temperature", 0.4)
+    assert run("vocode", vocoder, recording, "-o", out, *options) == 0
+    generator = wavenet.Generator.load(vocoder)
+    features = mel_spectrogram(audio.read(recording, RATE), generator.config.features)
+    expected = generator.render(features=features, temperature=0.9, voiced_temperature=0.4)
+    assert np.array_equal(soundfile.read(out, dtype="float32")[0], expected[:4_050])
+    assert run("vocode", vocoder, recording, "-o", out, "--voiced-temperature", -1) == 2
+
+
 def test_other_rates_and_channels(vocoder, tmp_path):
     stereo = tmp_path / "stereo.ogg"
     soundfile.write(stereo, np.random.default_rng(0).standard_normal((22_050, 2)) * 0.1, 44_100)

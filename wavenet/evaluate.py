@@ -94,6 +94,7 @@ def copies(
     count: int,
     seed: int = 0,
     temperature: float = 1.0,
+    voiced_temperature: float | None = None,
     speaker: Speaker | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Copy]:
@@ -112,7 +113,13 @@ def copies(
         told = likelihood.conditions_of_clip(config, clips, int(clip), speaker)
         features = cast(NDArray[np.float32], told.features if told else None)[0]  # [bands, frames]
         named = speaker or likelihood.speaker_of_clip(config, clips, int(clip))
-        made = generator.render(features=features, seed=seed, temperature=temperature, speaker=named)
+        made = generator.render(
+            features=features,
+            seed=seed,
+            temperature=temperature,
+            voiced_temperature=voiced_temperature,
+            speaker=named,
+        )
         floor = griffin_lim(features, config.features, len(original))
         sounds: list[NDArray[np.float32]] = [made[: len(original)], floor, original]
         for maker, sound in zip(COPIES, sounds, strict=True):

@@ -23,6 +23,7 @@ from wavenet.codes import codes_of
 from wavenet.conditions import Speaker, conditions_of
 from wavenet.config import ModelConfig
 from wavenet.engine.base import one_thread
+from wavenet.prediction import voiced
 from wavenet.sampling import MAX_STREAMS, Sampling, check_continuous, coins, draw_coins, return_coins
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class SessionOptions(TypedDict, total=False):
 
     seed: int
     temperature: float
+    voiced_temperature: float | None
     top_k: int | None
     top_p: float | None
     count: int | None
@@ -49,9 +51,9 @@ class SessionOptions(TypedDict, total=False):
 class Session:
     """A living stream, or `count` of them side by side: `next` makes the next samples.
 
-    `temperature`, `top_k`, `top_p` and `speaker` may be assigned between calls; wrong values raise `ValueError` and
-    change nothing. A call while another thread's is under way raises `RuntimeError` and changes nothing. After Ctrl-C
-    the sound goes on behind the samples that were made, which are lost; `position` counts them.
+    `temperature`, `voiced_temperature`, `top_k`, `top_p` and `speaker` may be assigned between calls; wrong values
+    raise `ValueError` and change nothing. A call while another thread's is under way raises `RuntimeError` and changes
+    nothing. After Ctrl-C the sound goes on behind the samples that were made, which are lost; `position` counts them.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Session:
         count: int | None,
         speaker: Speaker | None = None,
         features: ArrayLike | None = None,
+        voiced_temperature: float | None = None,
     ) -> None:
         if count is not None and not 1 <= count <= MAX_STREAMS:
             raise ValueError(f"count = {count}: must be from 1 to {MAX_STREAMS:,}, or None for one without that axis")
@@ -74,6 +77,9 @@ class Session:
         told = conditions_of(engine.config, count or 1, speaker, features)
         self._state = engine.new_state(count or 1, told if engine.config.conditioned else None)
         self._lock = threading.Lock()  # of the call that advances or copies it
+        self._voiced: NDArray[np.bool_] | None = None  # [N], whether a frame has a pitch; while that matters
+        self._voiced_temperature: float | None = None
+        self.voiced_temperature = voiced_temperature
 
     def next(self, samples: int) -> NDArray[np.float32]:
         """The next `samples` samples in [-1, 1]: float32 [samples], or [count, samples].
@@ -87,15 +93,34 @@ class Session:
         if samples < 1:
             raise ValueError(f"samples = {samples}: at least 1 must be asked for")
         with one_thread(self._lock, "session"):
+            self._engine.check_course(self._state, samples)
             before = self._state.position
             drawn: list[NDArray[np.float64]] = []
             try:
-                codes = self._engine.generate(self._state, draw_coins(self._coins, samples, drawn), self._sampling)
+                chosen = draw_coins(self._coins, samples, drawn)
+                parts = [
+                    self._engine.generate(self._state, chosen[:, first:end], sampling)
+                    for first, end, sampling in self._runs(before, samples)
+                ]
             except BaseException:  # also Ctrl-C: coins used are those of the samples made
                 unused = samples - (self._state.position - before)
                 return_coins(self._coins[: len(drawn)], unused)
                 raise
+        codes = np.concatenate(parts, axis=1)
         return codes[0] if self._count is None else codes
+
+    def _runs(self, position: int, samples: int) -> list[tuple[int, int, Sampling]]:
+        """The parts of the next samples that are drawn alike: each one's first sample, its end, and how."""
+        if self._voiced is None or self._voiced_temperature is None:
+            return [(0, samples, self._sampling)]
+        pitched = dataclasses.replace(self._sampling, temperature=self._voiced_temperature)
+        hop = self._engine.config.hop
+        first = position // hop
+        voiced = self._voiced[first : (position + samples - 1) // hop + 1]
+        changes = (np.flatnonzero(np.diff(voiced)) + first + 1) * hop - position
+        ends = [*changes.tolist(), samples]
+        ways = [pitched if voiced[0] ^ run % 2 else self._sampling for run in range(len(ends))]
+        return list(zip([0, *ends], ends, ways, strict=False))
 
     def prime(self, audio: ArrayLike) -> None:
         """Go on as if `audio` had been made: float [n] for every stream, or [count, n], at the model's rate.
@@ -175,6 +200,26 @@ class Session:
         self._sampling = self._checked(dataclasses.replace(self._sampling, temperature=value))
 
     @property
+    def voiced_temperature(self) -> float | None:
+        """The temperature in frames whose features have a pitch; None: the same as elsewhere.
+
+        Streams side by side must then have the same features.
+        """
+        return self._voiced_temperature
+
+    @voiced_temperature.setter
+    def voiced_temperature(self, value: float | None) -> None:
+        if value is None:
+            self._voiced = self._voiced_temperature = None
+            return
+        temperature, mel = Sampling(value).temperature, self._engine.config.features
+        if self._features is None or mel is None:
+            raise ValueError("voiced_temperature: this model is driven by no features, which would tell a pitch")
+        if not np.array_equal(self._features, np.broadcast_to(self._features[:1], self._features.shape)):
+            raise ValueError("voiced_temperature: streams side by side must have the same features")
+        self._voiced, self._voiced_temperature = voiced(self._features[0].T, mel), temperature
+
+    @property
     def top_k(self) -> int | None:
         """Draw among the k most probable codes; None: among all."""
         return self._sampling.top_k
@@ -246,6 +291,7 @@ class Generator:
         prime: ArrayLike | None = None,
         speaker: Speaker | None = None,
         features: ArrayLike | None = None,
+        voiced_temperature: float | None = None,
     ) -> Session:
         """A new stream from silence, or from the end of `prime`.
 
@@ -256,9 +302,11 @@ class Generator:
         features: of a model that is driven by them: log-mel frames [bands, N] for all streams, or [count, bands, N],
             with the parameters in `config.features`; `wavenet.features.mel_spectrogram` makes them of sound. The first
             frame begins with the stream, or with `prime`.
+        voiced_temperature: the temperature in frames whose features have a pitch; None: the same as elsewhere.
         Raises `ValueError`, in one line, for whatever of this cannot be.
         """
-        session = Session(self._engine, Sampling(temperature, top_k, top_p), seed, count, speaker, features)
+        sampling = Sampling(temperature, top_k, top_p)
+        session = Session(self._engine, sampling, seed, count, speaker, features, voiced_temperature)
         if prime is not None:
             session.prime(prime)
         return session

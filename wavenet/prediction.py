@@ -27,6 +27,7 @@ from wavenet.config import MelConfig, ModelConfig
 WHITE_NOISE = 1e-5  # added to the power, -50 dB: keeps the recursion well behaved
 LAG_HERTZ = 40.0  # Gaussian lag window: no resonance is sharper than that
 LEAST_GAIN = 2.0**-16  # half a step of 16-bit sound: digital silence has a gain, too
+VOICED = 0.3  # mean ripple of a voiced frame's spectrum at its pitch period, in nepers of magnitude
 HARMONICS = 2_500.0  # Hz; above, bands are too wide to tell harmonics apart, and the cepstrum hears nothing
 MOST_INPUT = 16.0  # what the network is given is cut there: a click stays finite
 
@@ -44,14 +45,22 @@ def _rows_of(features: NDArray[np.float32], mel: MelConfig, order: int) -> NDArr
     coefficients, error = levinson(correlation)
     gain = np.sqrt(np.maximum(error, 0)) + LEAST_GAIN
     level = np.sqrt(correlation[..., 0]) + LEAST_GAIN
-    rows = [coefficients, gain[..., None], level[..., None], _periods(features, mel)[..., None]]
-    return np.concatenate(rows, axis=-1)
+    return np.concatenate([coefficients, gain[..., None], level[..., None], periods(features, mel)[..., None]], axis=-1)
 
 
-def _periods(features: NDArray[np.float32], mel: MelConfig) -> NDArray[np.int64]:
-    """The pitch period [...] of frames [..., bands], in samples; of a frame without a pitch, any."""
-    cepstrum = features.astype(np.float64) @ _cepstrum_matrix(mel).T
-    return mel.periods[0] + cepstrum.round(9).argmax(-1)  # rounded: where all are alike, always the same one
+def periods(features: NDArray[np.float32], mel: MelConfig) -> NDArray[np.int64]:
+    """The pitch period [...] of frames [..., bands] of log-mel features, in samples; without a pitch, any."""
+    return mel.periods[0] + _cepstrum(features, mel).argmax(-1)
+
+
+def voiced(features: NDArray[np.float32], mel: MelConfig) -> NDArray[np.bool_]:
+    """Whether frames [..., bands] of log-mel features have a pitch, [...]."""
+    return _cepstrum(features, mel).max(-1) > VOICED * mel.power
+
+
+def _cepstrum(features: NDArray[np.float32], mel: MelConfig) -> NDArray[np.float64]:
+    """Of the low end of every frame, [..., periods]. Rounded: what is the same but for the last bits, is the same."""
+    return (features.astype(np.float64) @ _cepstrum_matrix(mel).T).round(9)
 
 
 class Predictor:
@@ -149,7 +158,7 @@ def _cepstrum_matrix(mel: MelConfig) -> NDArray[np.float64]:
     spectrum = _spectrum_matrix(mel)
     ripples = taper[:, None] * (spectrum - taper @ spectrum / taper.sum())  # without the mean
     shortest, longest = mel.periods
-    return np.cos(2 * np.pi / mel.rate * np.outer(np.arange(shortest, longest + 1), hertz)) @ ripples
+    return np.cos(2 * np.pi / mel.rate * np.outer(np.arange(shortest, longest + 1), hertz)) @ ripples / taper.sum()
 
 
 @lru_cache(maxsize=8)

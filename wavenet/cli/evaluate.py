@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from wavenet.cli.console import Bar, say
-from wavenet.cli.sound import speaker_of
+from wavenet.cli.sound import VOICED_TEMPERATURE, speaker_of
 from wavenet.sampling import Sampling
 
 if TYPE_CHECKING:
-    from wavenet.conditions import Speaker
-    from wavenet.evaluate import Copy, Evaluation
-    from wavenet.generate import Generator
+    from collections.abc import Iterable
+
+    from wavenet.evaluate import Copy
 
 FIGURES = {  # of `metrics.Comparison`: title, unit
     "log_mel_db": ("log-mel distance", "dB"),
@@ -39,6 +39,7 @@ FIGURES = {  # of `metrics.Comparison`: title, unit
 @click.option("--copies", type=click.IntRange(0), help="Recordings to copy.  [default: 10 of a model with features]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the copies.")
 @click.option("--temperature", type=float, default=1.0, show_default=True, help="Of the copies.")
+@VOICED_TEMPERATURE
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Write the figures of every copy to this file.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write the copies into this folder, one for each maker.")
 def command(
@@ -50,6 +51,7 @@ def command(
     copies: int | None,
     seed: int,
     temperature: float,
+    voiced_temperature: float | None,
     table: Path | None,
     save: Path | None,
 ) -> None:
@@ -70,6 +72,7 @@ def command(
     """
     from wavenet import metrics
     from wavenet.checkpoint import load_model
+    from wavenet.evaluate import copies as copied
     from wavenet.evaluate import evaluate
     from wavenet.generate import Generator
 
@@ -78,7 +81,8 @@ def command(
     if not copying and (copies or table or save):
         why = "--copies 0" if copies == 0 else f"{model} is driven by no spectrogram"
         raise click.UsageError(f"{why}: nothing is copied, so leave --csv and --save out")
-    Sampling(temperature)
+    for one in (temperature, voiced_temperature or 0):
+        Sampling(one)
     told = speaker_of(speaker, network.config.speakers)
     if copying:
         metrics.check_available()  # now, not after minutes of listening
@@ -94,7 +98,9 @@ def command(
     click.echo(f"table of code pairs  {result.references.pairs:.4f}")
     if copying:
         generator = Generator.from_model(network, precision=precision or "auto")
-        _copies(generator, result, 10 if copies is None else copies, seed, temperature, told, table, save)
+        count, bar = 10 if copies is None else copies, Bar("copying", "recordings")
+        made = copied(generator, result.recordings, count, seed, temperature, voiced_temperature, told, bar)
+        _copies(made, bar, generator.sample_rate, table, save)
 
 
 def _check_places(table: Path | None, save: Path | None) -> None:
@@ -108,24 +114,15 @@ def _check_places(table: Path | None, save: Path | None) -> None:
             raise click.UsageError(f"--save {save}: cannot be made ({error.strerror})") from None
 
 
-def _copies(
-    generator: Generator,
-    result: Evaluation,
-    count: int,
-    seed: int,
-    temperature: float,
-    speaker: Speaker | None,
-    table: Path | None,
-    save: Path | None,
-) -> None:
+def _copies(copies: Iterable[Copy], bar: Bar, rate: int, table: Path | None, save: Path | None) -> None:
+    """Tell the figures of copies while they are made, and keep what is asked for."""
     from wavenet import evaluate
 
-    bar = Bar("copying", "recordings")
     made = []
-    for copy in evaluate.copies(generator, result.recordings, count, seed, temperature, speaker, bar):
+    for copy in copies:
         made.append(dataclasses.replace(copy, sound=copy.sound[:0]))  # its figures are all that is needed later
         if save is not None:
-            _save(save, copy, generator.sample_rate)
+            _save(save, copy, rate)
     bar.clear()
     if made:
         _print(made)

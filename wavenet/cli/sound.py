@@ -38,6 +38,9 @@ SAMPLING = (
     click.option("--precision", default="auto", show_default=True, help="auto, f32 or int8."),
     click.option("--threads", type=click.IntRange(1), help="CPU threads."),
 )
+VOICED_TEMPERATURE = click.option(
+    "--voiced-temperature", type=float, help="The temperature in frames that have a pitch.  [default: the same]"
+)
 
 
 def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:

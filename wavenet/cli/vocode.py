@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from wavenet.cli.console import say
-from wavenet.cli.sound import OUTPUT, outputs_of, perform, sampling_options, speaker_of
+from wavenet.cli.sound import OUTPUT, VOICED_TEMPERATURE, outputs_of, perform, sampling_options, speaker_of
 
 DEFAULT_OUTPUT = "vocoded.wav"
 
@@ -18,6 +18,7 @@ DEFAULT_OUTPUT = "vocoded.wav"
 @OUTPUT
 @click.option("--mel", type=click.Path(path_type=Path), help="Features [bands, frames] in a .npy file, instead of IN.")
 @click.option("--save-mel", type=click.Path(path_type=Path), help="Write the features of IN to a .npy file, too.")
+@VOICED_TEMPERATURE
 @sampling_options
 def command(
     model: Path,
@@ -25,6 +26,7 @@ def command(
     output: str | None,
     mel: Path | None,
     save_mel: Path | None,
+    voiced_temperature: float | None,
     play: bool,
     seed: int,
     temperature: float,
@@ -74,6 +76,7 @@ def command(
     session = generator.session(
         seed=seed,
         temperature=temperature,
+        voiced_temperature=voiced_temperature,
         top_p=top_p,
         count=1,
         speaker=speaker_of(speaker, generator.config.speakers),
