@@ -20,7 +20,7 @@ from wavenet.conditions import Speaker
 from wavenet.config import ConfigError, DataConfig, MelConfig
 from wavenet.dataset import Recordings
 from wavenet.engine import Engine, create
-from wavenet.generate import Generator
+from wavenet.generate import Generator, SessionOptions
 from wavenet.likelihood import ReferenceLevels
 from wavenet.metrics import Comparison, compare
 from wavenet.model import WaveNet
@@ -92,34 +92,28 @@ def copies(
     generator: Generator,
     recordings: Recordings,
     count: int,
-    seed: int = 0,
-    temperature: float = 1.0,
-    voiced_temperature: float | None = None,
-    speaker: Speaker | None = None,
+    options: SessionOptions | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Copy]:
     """Copy-synthesis of the first `count` recordings of at least 1.5 s: from their features back to sound.
 
     Beside the model's copy stand that of Griffin and Lim's algorithm from the same features, and the recording itself.
+    options: of the model's copy, see `Generator.session`; a speaker there takes the place of the one who speaks.
     progress: called with the recordings done, and those in all. Raises `MetricUnavailable` where the packages for the
     figures are missing, `ConfigError` for a model that is not driven by features.
     """
     config, clips = generator.config, recordings.train
     if config.features is None:
         raise ConfigError("features: this model is driven by none, so it copies nothing")
+    speaker = None if options is None else options.get("speaker")
     chosen = np.flatnonzero(clips.lengths >= LEAST_SECONDS * config.sample_rate)[:count]
     for done, clip in enumerate(chosen):
         original = (clips.clip(int(clip)) / FULL_SCALE).astype(np.float32)
         told = likelihood.conditions_of_clip(config, clips, int(clip), speaker)
         features = cast(NDArray[np.float32], told.features if told else None)[0]  # [bands, frames]
         named = speaker or likelihood.speaker_of_clip(config, clips, int(clip))
-        made = generator.render(
-            features=features,
-            seed=seed,
-            temperature=temperature,
-            voiced_temperature=voiced_temperature,
-            speaker=named,
-        )
+        own: SessionOptions = {**(options or {}), "features": features, "speaker": named}
+        made = generator.render(**own)
         floor = griffin_lim(features, config.features, len(original))
         sounds: list[NDArray[np.float32]] = [made[: len(original)], floor, original]
         for maker, sound in zip(COPIES, sounds, strict=True):

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from wavenet.cli.console import Bar, say
-from wavenet.cli.sound import VOICED_TEMPERATURE, speaker_of
+from wavenet.cli.sound import TOP_P, VOICED_TEMPERATURE, speaker_of
 from wavenet.sampling import Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from wavenet.evaluate import Copy
+    from wavenet.generate import SessionOptions
 
 FIGURES = {  # of `metrics.Comparison`: title, unit
     "log_mel_db": ("log-mel distance", "dB"),
@@ -40,6 +41,7 @@ FIGURES = {  # of `metrics.Comparison`: title, unit
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the copies.")
 @click.option("--temperature", type=float, default=1.0, show_default=True, help="Of the copies.")
 @VOICED_TEMPERATURE
+@TOP_P
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Write the figures of every copy to this file.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write the copies into this folder, one for each maker.")
 def command(
@@ -52,6 +54,7 @@ def command(
     seed: int,
     temperature: float,
     voiced_temperature: float | None,
+    top_p: float | None,
     table: Path | None,
     save: Path | None,
 ) -> None:
@@ -82,7 +85,7 @@ def command(
         why = "--copies 0" if copies == 0 else f"{model} is driven by no spectrogram"
         raise click.UsageError(f"{why}: nothing is copied, so leave --csv and --save out")
     for one in (temperature, voiced_temperature or 0):
-        Sampling(one)
+        Sampling(one, top_p=top_p)
     told = speaker_of(speaker, network.config.speakers)
     if copying:
         metrics.check_available()  # now, not after minutes of listening
@@ -99,7 +102,14 @@ def command(
     if copying:
         generator = Generator.from_model(network, precision=precision or "auto")
         count, bar = 10 if copies is None else copies, Bar("copying", "recordings")
-        made = copied(generator, result.recordings, count, seed, temperature, voiced_temperature, told, bar)
+        options: SessionOptions = {
+            "seed": seed,
+            "temperature": temperature,
+            "voiced_temperature": voiced_temperature,
+            "top_p": top_p,
+            "speaker": told,
+        }
+        made = copied(generator, result.recordings, count, options, bar)
         _copies(made, bar, generator.sample_rate, table, save)
 
 

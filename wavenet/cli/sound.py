@@ -26,13 +26,14 @@ BLOCK_SECONDS = 0.1  # of sound between looks at the progress line, and per writ
 MOSTLY_SILENT = 0.6
 
 OUTPUT = click.option("-o", "--output", help=".wav, .flac, .ogg, or - for raw 16-bit.")
+TOP_P = click.option(
+    "--top-p", type=float, help="Draw from the most likely samples that hold this share of the probability."
+)
 SAMPLING = (
     click.option("--play", is_flag=True, help="Play it while it is made."),
     click.option("--seed", type=int, default=0, show_default=True, help="The same seed makes the same sound."),
     click.option("--temperature", type=float, default=1.0, show_default=True, help="Below 1 is safer, above wilder."),
-    click.option(
-        "--top-p", type=float, help="Draw from the most likely samples that hold this share of the probability."
-    ),
+    TOP_P,
     click.option("--speaker", help="Whom to use of those that the model knows; a blend is ann=0.3,bob=0.7."),
     click.option("--engine", default="auto", show_default=True, help="auto, native, torch or naive."),
     click.option("--precision", default="auto", show_default=True, help="auto, f32 or int8."),
