@@ -212,7 +212,10 @@ class Session:
         if value is None:
             self._voiced = self._voiced_temperature = None
             return
-        temperature, mel = Sampling(value).temperature, self._engine.config.features
+        try:
+            temperature, mel = Sampling(value).temperature, self._engine.config.features
+        except ValueError as error:
+            raise ValueError(f"voiced_{error}") from None
         if self._features is None or mel is None:
             raise ValueError("voiced_temperature: this model is driven by no features, which would tell a pitch")
         if not np.array_equal(self._features, np.broadcast_to(self._features[:1], self._features.shape)):
