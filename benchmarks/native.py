@@ -14,6 +14,7 @@ stream: a stream of so many seconds of sound, and the memory of the process alon
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import statistics
 import subprocess
@@ -22,6 +23,7 @@ import time
 
 import numpy as np
 
+from wavenet import recipe
 from wavenet.conditions import any_conditions
 from wavenet.config import MelConfig, ModelConfig
 from wavenet.engine import Engine, cores
@@ -33,11 +35,12 @@ SHAPES = ((20, 32, 128), (30, 64, 256))
 ROUNDS, SECONDS = 5, 1.0
 
 
-def engine_of(
-    shape: tuple[int, int, int], precision: str, threads: int, features: MelConfig | None = None
-) -> NativeEngine:
+def config_of(shape: tuple[int, int, int], features: MelConfig | None = None) -> ModelConfig:
     layers, residual, skip = shape
-    config = ModelConfig(layers // 10, 10, residual_channels=residual, skip_channels=skip, features=features)
+    return ModelConfig(layers // 10, 10, residual_channels=residual, skip_channels=skip, features=features)
+
+
+def engine_of(config: ModelConfig, precision: str, threads: int) -> NativeEngine:
     generator = np.random.default_rng(0)
     weights = {
         name: (generator.standard_normal(size) / np.sqrt(size[-1])).astype(np.float32)
@@ -61,7 +64,7 @@ def neighbours() -> None:
     most = cores()
     print(f"one stream at {SHAPES[1]}, beside busy processes on {most} cores; samples/s, medians of {ROUNDS} rounds")
     for precision in ("f32", "int8"):
-        engines = {threads: engine_of(SHAPES[1], precision, threads) for threads in (1, most)}
+        engines = {threads: engine_of(config_of(SHAPES[1]), precision, threads) for threads in (1, most)}
         for count in range(most + 1):
             busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
             try:
@@ -84,7 +87,7 @@ def batch() -> None:
     for shape in SHAPES:
         for precision in ("f32", "int8"):
             for threads in sorted({1, cores()}):
-                engine = engine_of(shape, precision, threads)
+                engine = engine_of(config_of(shape), precision, threads)
                 rounds = [(speed(engine), speed(engine, 8)) for _ in range(ROUNDS)]
                 one, eight = (statistics.median(column) for column in zip(*rounds, strict=True))
                 ratios = sorted(after / before for before, after in rounds)
@@ -107,15 +110,19 @@ def one_stream_speed(engine: NativeEngine, seconds: float = SECONDS) -> float:
 
 
 def conditioning() -> None:
+    """Networks that are driven by features against the same without: the shapes, and the recipe with its predictors."""
     print(f"one stream driven by features, against none; one thread, samples/s, medians of {ROUNDS} rounds")
-    for shape in SHAPES:
+    vocoder = recipe.load("vocoder", []).model
+    free = dataclasses.replace(vocoder, features=None, linear_prediction=0, pitch_taps=0)
+    pairs = {str(shape): (config_of(shape), config_of(shape, MelConfig())) for shape in SHAPES}
+    for name, pair in (pairs | {"recipe vocoder": (free, vocoder)}).items():
         for precision in ("f32", "int8"):
-            alone, driven = (engine_of(shape, precision, 1, features) for features in (None, MelConfig()))
+            alone, driven = (engine_of(config, precision, 1) for config in pair)
             rounds = [(one_stream_speed(alone), one_stream_speed(driven)) for _ in range(ROUNDS)]
             before, after = (statistics.median(column) for column in zip(*rounds, strict=True))
             ratios = sorted(told / free for free, told in rounds)
             print(
-                f"  {shape} {precision:5}: {before:8,.0f} and {after:8,.0f}: "
+                f"  {name} {precision:5}: {before:8,.0f} and {after:8,.0f}: "
                 f"{statistics.median(ratios):.2f} x ({ratios[0]:.2f} to {ratios[-1]:.2f})",
                 flush=True,
             )
