@@ -79,17 +79,18 @@ class MelConfig:
 
     @property
     def periods(self) -> tuple[int, int]:
-        """The shortest and the longest pitch period in samples; none is longer than half a transform."""
+        """The shortest and the longest pitch period in samples, as far as half a transform tells them apart."""
         shortest = max(MOST_PITCH_TAPS, round(self.rate / PITCHES[1]))
         return shortest, max(shortest, min(round(self.rate / PITCHES[0]), self.fft // 2))
 
-    def check_same(self, other: MelConfig, where: str) -> None:
-        """Raises `ConfigError` naming the first parameter in which features from `where` differ from these."""
-        for field in dataclasses.fields(self):
-            mine, given = getattr(self, field.name), getattr(other, field.name)
-            if mine != given:
+    def check_same(self, stated: Mapping[str, object]) -> None:
+        """Raises `ConfigError` naming the first parameter that other features state otherwise, or that does not exist."""
+        mine = dataclasses.asdict(self)
+        from_dict(MelConfig, {**stated, **mine})  # names a parameter that does not exist
+        for name, given in stated.items():
+            if given != mine[name]:
                 raise ConfigError(
-                    f"{where}: its features have {field.name} = {given!r}, the model's have {mine!r}; "
+                    f"its features have {name} = {given!r}, the model's have {mine[name]!r}; "
                     "make them again with the model's parameters"
                 )
 
@@ -161,6 +162,10 @@ class ModelConfig:
             raise ConfigError("linear_prediction: needs features to compute it from, and a 16-bit output to shift")
         if self.pitch_taps and not (self.linear_prediction and self.pitch_taps % 2):
             raise ConfigError(f"pitch_taps = {self.pitch_taps}: must be odd, and needs linear_prediction")
+        if self.pitch_taps and self.features is not None and len(set(self.features.periods)) == 1:
+            raise ConfigError(
+                f"pitch_taps: features.fft = {self.features.fft} is too short to tell pitch periods apart"
+            )
         if self.parameters > MAX_PARAMETERS:
             raise ConfigError(f"parameters = {self.parameters:,}: at most {MAX_PARAMETERS:,} are accepted")
         if self.queued > MAX_QUEUED:
@@ -225,7 +230,7 @@ class ModelConfig:
 
     @property
     def seen(self) -> int:
-        """Samples that can change a prediction: the receptive field, and what a linear predictor sees before it."""
+        """Samples that can change a prediction, at most: the receptive field, and what a linear predictor sees before it."""
         return self.receptive_field + self.pitch_reach + (self.linear_prediction + 1 if self.linear_prediction else 0)
 
     @property

@@ -141,7 +141,12 @@ def griffin_lim(features: NDArray[np.float32], mel: MelConfig, samples: int) -> 
         norm="slaney" if mel.area else None,
     )
     sound = librosa.griffinlim(
-        magnitude, n_iter=GRIFFIN_LIM_ROUNDS, hop_length=mel.hop, win_length=mel.window, random_state=0
+        magnitude,
+        n_iter=GRIFFIN_LIM_ROUNDS,
+        n_fft=mel.fft,
+        hop_length=mel.hop,
+        win_length=mel.window,
+        random_state=0,
     )
     shifted = np.pad(sound, (mel.hop // 2, mel.hop))  # librosa's frames are centred on multiples of the hop
     return np.pad(shifted, (0, max(0, samples - len(shifted))))[:samples].astype(np.float32)

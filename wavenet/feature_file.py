@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavenet import files
-from wavenet.config import ConfigError, MelConfig, from_dict
+from wavenet.config import ConfigError, MelConfig
 
 
 class FeatureError(ValueError):
@@ -64,19 +64,16 @@ def _check_parameters(path: Path, config: MelConfig) -> None:
     """Raises `FeatureError` for parameters that cannot be read, and for the first that is not the model's."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise ConfigError("not a table of parameters")
-        theirs = from_dict(MelConfig, dataclasses.asdict(config) | values)
     except OSError as error:
         raise FeatureError(f"{path}: {error.strerror or error}") from None
-    except ConfigError as error:
-        raise FeatureError(f"{path}: {error}") from None
     except (ValueError, RecursionError) as error:
         raise FeatureError(f"{path}: cannot be read as parameters of features ({error})") from None
+    if not isinstance(values, dict):
+        raise FeatureError(f"{path}: not a table of parameters")
     try:
-        config.check_same(theirs, str(path))
+        config.check_same(values)
     except ConfigError as error:
-        raise FeatureError(str(error)) from None
+        raise FeatureError(f"{path}: {error}") from None
 
 
 def write(path: str | PathLike[str], features: NDArray[np.float32], config: MelConfig) -> None:

@@ -24,7 +24,15 @@ from wavenet.conditions import Speaker, conditions_of
 from wavenet.config import ModelConfig
 from wavenet.engine.base import one_thread
 from wavenet.prediction import voiced
-from wavenet.sampling import MAX_STREAMS, Sampling, check_continuous, coins, draw_coins, return_coins
+from wavenet.sampling import (
+    MAX_STREAMS,
+    Sampling,
+    check_continuous,
+    checked_voiced_temperature,
+    coins,
+    draw_coins,
+    return_coins,
+)
 
 if TYPE_CHECKING:
     from wavenet.model import WaveNet
@@ -77,7 +85,6 @@ class Session:
         told = conditions_of(engine.config, count or 1, speaker, features)
         self._state = engine.new_state(count or 1, told if engine.config.conditioned else None)
         self._lock = threading.Lock()  # of the call that advances or copies it
-        self._voiced: NDArray[np.bool_] | None = None  # [N], whether a frame has a pitch; while that matters
         self._voiced_temperature: float | None = None
         self.voiced_temperature = voiced_temperature
 
@@ -111,15 +118,16 @@ class Session:
 
     def _runs(self, position: int, samples: int) -> list[tuple[int, int, Sampling]]:
         """The parts of the next samples that are drawn alike: each one's first sample, its end, and how."""
-        if self._voiced is None or self._voiced_temperature is None:
+        mel, temperature, features = self._engine.config.features, self._voiced_temperature, self._features
+        if temperature is None or mel is None or features is None:
             return [(0, samples, self._sampling)]
-        pitched = dataclasses.replace(self._sampling, temperature=self._voiced_temperature)
-        hop = self._engine.config.hop
-        first = position // hop
-        voiced = self._voiced[first : (position + samples - 1) // hop + 1]
-        changes = (np.flatnonzero(np.diff(voiced)) + first + 1) * hop - position
+        pitched = dataclasses.replace(self._sampling, temperature=temperature)
+        first = position // mel.hop
+        frames = features[0, :, first : (position + samples - 1) // mel.hop + 1]  # the same for all streams
+        has_pitch = voiced(frames.T, mel)
+        changes = (np.flatnonzero(np.diff(has_pitch)) + first + 1) * mel.hop - position
         ends = [*changes.tolist(), samples]
-        ways = [pitched if voiced[0] ^ run % 2 else self._sampling for run in range(len(ends))]
+        ways = [pitched if has_pitch[0] ^ run % 2 else self._sampling for run in range(len(ends))]
         return list(zip([0, *ends], ends, ways, strict=False))
 
     def prime(self, audio: ArrayLike) -> None:
@@ -210,17 +218,14 @@ class Session:
     @voiced_temperature.setter
     def voiced_temperature(self, value: float | None) -> None:
         if value is None:
-            self._voiced = self._voiced_temperature = None
+            self._voiced_temperature = None
             return
-        try:
-            temperature, mel = Sampling(value).temperature, self._engine.config.features
-        except ValueError as error:
-            raise ValueError(f"voiced_{error}") from None
-        if self._features is None or mel is None:
+        temperature = checked_voiced_temperature(value)
+        if self._features is None:
             raise ValueError("voiced_temperature: this model is driven by no features, which would tell a pitch")
         if not np.array_equal(self._features, np.broadcast_to(self._features[:1], self._features.shape)):
             raise ValueError("voiced_temperature: streams side by side must have the same features")
-        self._voiced, self._voiced_temperature = voiced(self._features[0].T, mel), temperature
+        self._voiced_temperature = temperature
 
     @property
     def top_k(self) -> int | None:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from wavenet.config import MelConfig, ModelConfig
 
+# These numbers are part of every model that predicts: with others, it would have to be trained again.
 WHITE_NOISE = 1e-5  # added to the power, -50 dB: keeps the recursion well behaved
 LAG_HERTZ = 40.0  # Gaussian lag window: no resonance is sharper than that
 LEAST_GAIN = 2.0**-16  # half a step of 16-bit sound: digital silence has a gain, too
@@ -143,7 +144,7 @@ def _band_scale(mel: MelConfig) -> NDArray[np.float64]:
 def _correlation_matrix(mel: MelConfig, order: int) -> NDArray[np.float64]:
     """From the power in every band [bands] to the autocorrelation [order + 1] of the sound."""
     spectrum, bins, lags = _spectrum_matrix(mel), np.arange(mel.fft // 2 + 1), np.arange(order + 1)
-    weight = np.where((bins == 0) | (bins == len(bins) - 1), 1, 2) / mel.fft  # both halves of the spectrum
+    weight = np.where((bins == 0) | (2 * bins == mel.fft), 1, 2) / mel.fft  # both halves of the spectrum
     matrix = np.cos(2 * np.pi * np.outer(lags, bins) / mel.fft) * weight @ spectrum
     matrix *= np.exp(-0.5 * np.square(2 * np.pi * LAG_HERTZ * lags / mel.rate))[:, None]
     matrix[0] *= 1 + WHITE_NOISE

@@ -85,6 +85,14 @@ def coins(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(int(seed)))
 
 
+def checked_voiced_temperature(value: float) -> float:
+    """A temperature for frames that have a pitch, as a plain number. Raises `ValueError` for one that cannot be."""
+    try:
+        return Sampling(value).temperature
+    except ValueError as error:
+        raise ValueError(f"voiced_{error}") from None
+
+
 def draw_coins(
     streams: Sequence[np.random.Generator], samples: int, drawn: list[NDArray[np.float64]] | None = None
 ) -> NDArray[np.float64]:

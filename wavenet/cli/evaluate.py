@@ -11,7 +11,7 @@ import click
 
 from wavenet.cli.console import Bar, say
 from wavenet.cli.sound import TOP_P, VOICED_TEMPERATURE, speaker_of
-from wavenet.sampling import Sampling
+from wavenet.sampling import Sampling, checked_voiced_temperature
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,11 +81,12 @@ def command(
 
     network = load_model(model)
     copying = network.config.features is not None and copies != 0
-    if not copying and (copies or table or save):
+    if not copying and (copies or table or save or voiced_temperature is not None or top_p is not None):
         why = "--copies 0" if copies == 0 else f"{model} is driven by no spectrogram"
-        raise click.UsageError(f"{why}: nothing is copied, so leave --csv and --save out")
-    for one in (temperature, voiced_temperature or 0):
-        Sampling(one, top_p=top_p)
+        raise click.UsageError(f"{why}: nothing is copied, so leave out what is said of copies")
+    Sampling(temperature, top_p=top_p)
+    if voiced_temperature is not None:
+        checked_voiced_temperature(voiced_temperature)
     told = speaker_of(speaker, network.config.speakers)
     if copying:
         metrics.check_available()  # now, not after minutes of listening

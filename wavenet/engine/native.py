@@ -134,7 +134,7 @@ class NativeEngine(Engine[NativeState]):
             )
         )
         buffers = config.layers * 3 * gate + 2 * (residual + skip + head + outputs)
-        return (2 if self.precision == "int8" else 4) * config.queued + 4 * buffers
+        return (2 if self.precision == "int8" else 4) * config.queued + 4 * buffers + 8 * config.pitch_reach
 
     def generate(self, state: NativeState, coins: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
         coins = np.ascontiguousarray(self.checked_coins(state, coins))

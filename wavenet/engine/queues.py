@@ -265,7 +265,9 @@ class QueueEngine(SteppedEngine[QueueState]):
             row = 2 * config.gate + config.residual_channels  # of `work`
             past = (config.kernel_size - 1) * config.layers * config.residual_channels
             queued = (config.receptive_field - 1) * config.residual_channels
-            self.check_memory(streams, 4 * (queued + past + config.layers * (row + config.gate)))
+            self.check_memory(
+                streams, 4 * (queued + past + config.layers * (row + config.gate)) + 8 * config.pitch_reach
+            )
         with self.running():
             return QueueState(self, streams, self.course_of(streams, conditions))
 

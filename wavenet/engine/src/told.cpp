@@ -41,7 +41,7 @@ Told::Told(const Config& config, int streams, int frames, const float* rows, con
         if (!(std::abs(number) < MOST_PREDICTED))
             throw std::invalid_argument("the features are too large: no sound is so loud that they could describe it");
     for (std::size_t period = order_ + 2; config.pitch_taps && period < predictors_.size(); period += order_ + 3)
-        if (predictors_[period] <= config.pitch_taps / 2 ||
+        if (int(predictors_[period]) <= config.pitch_taps / 2 ||
             predictors_[period] + config.pitch_taps / 2 > config.pitch_reach)
             throw std::invalid_argument("a pitch period is outside of what the predictor remembers");
 }
