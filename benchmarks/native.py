@@ -23,13 +23,13 @@ import time
 
 import numpy as np
 
-from wavenet import recipe
-from wavenet.conditions import any_conditions
 from wavenet.config import MelConfig, ModelConfig
 from wavenet.engine import Engine, cores
+from wavenet.engine.conditioning import placeholder_inputs
 from wavenet.engine.native import NativeEngine
+from wavenet.engine.sampling import Sampling
 from wavenet.generate import Generator
-from wavenet.sampling import Sampling
+from wavenet.training import recipe
 
 SHAPES = ((20, 32, 128), (30, 64, 256))
 ROUNDS, SECONDS = 5, 1.0
@@ -101,11 +101,11 @@ def batch() -> None:
 def one_stream_speed(engine: NativeEngine, seconds: float = SECONDS) -> float:
     """Samples/s of a stream, with all that it is told; from its start on, where features begin."""
     block = 500
-    conditions = any_conditions(engine.config, samples=2**20) if engine.config.conditioned else None
-    state, coins = engine.new_state(1, conditions), np.random.default_rng(0)
+    conditions = placeholder_inputs(engine.config, samples=2**20) if engine.config.conditioned else None
+    state, uniforms = engine.new_state(1, conditions), np.random.default_rng(0)
     started = time.perf_counter()
     while time.perf_counter() - started < seconds and state.position + block <= 2**20:
-        engine.generate(state, coins.random((1, block)), Sampling())
+        engine.generate(state, uniforms.random((1, block)), Sampling())
     return state.position / (time.perf_counter() - started)
 
 

@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from wavenet import Generator, audio
+from wavenet import Generator
 from wavenet.checkpoint import load_model
-from wavenet.evaluate import evaluate
-from wavenet.metrics import pitch
+from wavenet.data import audio
+from wavenet.evaluation.copy_synthesis import evaluate
+from wavenet.evaluation.metrics import pitch
 
 QUIET_DB = 40.0  # frames this far below the loudest one hold no voice
 

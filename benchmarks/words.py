@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from wavenet import audio
+from wavenet.data import audio
 
 RATE = 16_000  # of the recogniser's model
 

@@ -13,8 +13,8 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from wavenet import audio
-from wavenet.audio import AudioError
+from wavenet.data import audio
+from wavenet.data.audio import AudioError
 
 RATE = 16_000
 
@@ -362,5 +362,5 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_nothing_of_torch_is_imported() -> None:
-    code = "import sys, wavenet.audio; sys.exit('torch' in sys.modules or 'librosa' in sys.modules)"
+    code = "import sys, wavenet.data.audio; sys.exit('torch' in sys.modules or 'librosa' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

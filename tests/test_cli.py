@@ -10,8 +10,9 @@ import soundfile
 import torch
 
 import wavenet
-from wavenet import audio, checkpoint, cli
+from wavenet import checkpoint, cli
 from wavenet.config import ModelConfig
+from wavenet.data import audio
 
 
 @pytest.fixture
@@ -196,7 +197,8 @@ def test_no_arguments_are_helped(capsys):
 
 
 def test_a_recipe_that_does_not_fit_says_what_to_lower(capsys):
-    from wavenet import bench, recipe
+    from wavenet.evaluation import bench
+    from wavenet.training import recipe
 
     with pytest.raises(MemoryError, match="lower training.batch"):
         bench.training_cost(recipe.load("large", ["training.batch=65536", "training.crop=1000000"]))
@@ -210,7 +212,7 @@ def test_info_of_a_recipe_estimates_its_training(capsys):
 
 
 def test_bench_has_a_row_per_engine(model_file, capsys, monkeypatch):
-    from wavenet import bench
+    from wavenet.evaluation import bench
 
     monkeypatch.setattr(bench, "GENERATION_SECONDS", 0.05)
     assert run("bench", model_file) == 0

@@ -10,13 +10,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from wavenet.codes import codes_of
-from wavenet.conditions import CHUNK, Conditions, conditions_of
 from wavenet.config import MelConfig, ModelConfig
+from wavenet.data.quantizers import quantizer_for
 from wavenet.engine import Engine, create
+from wavenet.engine.conditioning import CHUNK, ConditioningInputs, conditioning_inputs
 from wavenet.engine.native import KERNELS_VARIABLE, NativeEngine, kernels
+from wavenet.engine.sampling import Sampling, draw_uniforms, sample, sample_continuous, uniform_generator
 from wavenet.model import WaveNet
-from wavenet.sampling import Sampling, coins, draw_coins, sample, sample_continuous
 
 NAMES = ("native", "torch", "naive")
 PRECISIONS = ("f32", "int8")
@@ -27,7 +27,7 @@ properties = settings(derandomize=True, deadline=None, max_examples=20)
 
 def mel_of(hop: int) -> MelConfig:
     """Features that cost little; a hop of 3 or 7 divides neither blocks nor the receptive field."""
-    return MelConfig(window=20, fft=32 + hop % 2, hop=hop, bands=BANDS)
+    return MelConfig(window=20, fft=80 + hop % 2, hop=hop, bands=BANDS)  # pitch periods up to half of the fft
 
 
 def config_of(
@@ -88,7 +88,7 @@ def engine_of(name: str, model: WaveNet, precision: str = "auto") -> Engine[Any]
     return create(name, model.config, model.state_dict(), precision, threads=1)
 
 
-def told(config: ModelConfig, streams: int, samples: int, seed: int = 0) -> Conditions | None:
+def told(config: ModelConfig, streams: int, samples: int, seed: int = 0) -> ConditioningInputs | None:
     """Other features, and another blend of speakers, for every stream."""
     if not config.conditioned:
         return None
@@ -100,12 +100,14 @@ def told(config: ModelConfig, streams: int, samples: int, seed: int = 0) -> Cond
     if config.features is not None:
         frames = -(-samples // config.hop)
         features = (generator.standard_normal((streams, BANDS, frames)) - 5).astype(np.float32)
-    return Conditions(speaker, features)
+    return ConditioningInputs(speaker, features)
 
 
-def row(conditions: Conditions | None, stream: int) -> Conditions | None:
+def row(conditions: ConditioningInputs | None, stream: int) -> ConditioningInputs | None:
     """What one of the streams is told."""
-    return conditions and Conditions(*(a if a is None else a[stream : stream + 1] for a in vars(conditions).values()))
+    return conditions and ConditioningInputs(
+        *(a if a is None else a[stream : stream + 1] for a in vars(conditions).values())
+    )
 
 
 def random_codes(config: ModelConfig, streams: int, samples: int, seed: int = 0) -> NDArray[np.int64]:
@@ -115,9 +117,9 @@ def random_codes(config: ModelConfig, streams: int, samples: int, seed: int = 0)
     return np.clip(3_000 * generator.standard_normal((streams, samples)), -32_768, 32_767).astype(np.int64)
 
 
-def oracle(model: WaveNet, codes: NDArray[np.int64], conditions: Conditions | None) -> NDArray[np.float32]:
+def oracle(model: WaveNet, codes: NDArray[np.int64], conditions: ConditioningInputs | None) -> NDArray[np.float32]:
     """What the model says [B, T, A] before each code, after a start from silence."""
-    silence = np.full((len(codes), 1), codes_of(model.config.output).silence)
+    silence = np.full((len(codes), 1), quantizer_for(model.config.output).silence)
     inputs = np.concatenate([silence, codes[:, :-1]], axis=1)
     arrays = (None, None) if conditions is None else tuple(vars(conditions).values())
     with torch.no_grad():
@@ -167,14 +169,14 @@ def test_what_is_told_changes_what_is_said(name: str, config: ModelConfig) -> No
 @pytest.mark.parametrize("name", NAMES)
 def test_codes_are_drawn_from_what_the_network_says(name: str, sampling: Sampling, config: ModelConfig) -> None:
     engine, conditions = engine_of(name, model_of(config, seed=2)), told(config, 2, 130)
-    coin = np.random.default_rng(3).random((2, 130))
-    codes = engine.generate(engine.new_state(2, conditions), coin, sampling)
+    uniform = np.random.default_rng(3).random((2, 130))
+    codes = engine.generate(engine.new_state(2, conditions), uniform, sampling)
     numbers = engine.logits(engine.new_state(2, conditions), codes)
     for t in range(130):
         if config.output == "mulaw":
-            expected = sample(numbers[:, t], coin[:, t], sampling)
+            expected = sample(numbers[:, t], uniform[:, t], sampling)
         else:
-            expected = sample_continuous(config.output, numbers[:, t], coin[:, t], sampling)
+            expected = sample_continuous(config.output, numbers[:, t], uniform[:, t], sampling)
         np.testing.assert_array_equal(codes[:, t], expected)
     assert len(np.unique(codes)) > (1 if sampling.greedy else 20)
 
@@ -205,8 +207,8 @@ def test_a_copied_state_branches(name: str, config: ModelConfig) -> None:
     engine.logits(state, random_codes(config, 2, 70))
     branch, changed = state.copy(), state.copy()
     codes = random_codes(config, 2, 60, seed=1)
-    if changed.course is not None:
-        changed.course.change(told(config, 2, 200, seed=5) or Conditions())
+    if changed.conditioning is not None:
+        changed.conditioning.change(told(config, 2, 200, seed=5) or ConditioningInputs())
     diverged = engine.logits(changed, codes)
     engine.logits(changed, codes)
     expected = engine.logits(state, codes)
@@ -225,9 +227,9 @@ def test_a_change_of_speaker_counts_from_the_next_sample_on(hop: int | None) -> 
         engine = engine_of(name, model)
         state = engine.new_state(1, features)
         before = engine.logits(state, codes[:, :50])
-        assert state.course is not None
-        voice = conditions_of(config_of(hop=None), 1, {"eve": 1.0}).speaker
-        state.course.change(Conditions(voice, state.course.conditions.features))
+        assert state.conditioning is not None
+        voice = conditioning_inputs(config_of(hop=None), 1, {"eve": 1.0}).speaker
+        state.conditioning.change(ConditioningInputs(voice, state.conditioning.conditions.features))
         said.append(np.concatenate([before, engine.logits(state, codes[:, 50:])], axis=1))
     unchanged = engine.logits(engine.new_state(1, features), codes)
     assert_near(said[0], said[1])
@@ -265,7 +267,7 @@ def test_wrong_input_of_16_bits_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="top_k: a 16-bit output"):
         engine.generate(state, np.full((1, 3), 0.5), Sampling(top_k=3))
     with pytest.raises(ValueError, match="not conditioned"):
-        engine.new_state(1, Conditions(speaker=np.ones((1, 1), np.float32)))
+        engine.new_state(1, ConditioningInputs(speaker=np.ones((1, 1), np.float32)))
     assert state.position == 0
     for code in (-32_768, 32_767):
         assert np.isfinite(engine.logits(state, np.full((1, 3), code))).all()
@@ -320,18 +322,21 @@ def test_int8_stays_near_float32(config: ModelConfig, seed: int) -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_bit_for_bit_the_same_for_any_threads_blocks_and_batch(precision: str, config: ModelConfig) -> None:
     model, samples, streams = model_of(config), 300, 11
-    conditions, generators = told(config, streams, samples), [coins(5 + stream) for stream in range(streams)]
-    coin = draw_coins(generators, samples)
+    conditions, generators = (
+        told(config, streams, samples),
+        [uniform_generator(5 + stream) for stream in range(streams)],
+    )
+    uniform = draw_uniforms(generators, samples)
     weights = model.state_dict()
     alone = NativeEngine(config, weights, precision, threads=1)
-    together = alone.generate(alone.new_state(streams, conditions), coin, Sampling())
+    together = alone.generate(alone.new_state(streams, conditions), uniform, Sampling())
     said = alone.logits(alone.new_state(streams, conditions), together)
     for threads in (1, 2, 3):
         engine = NativeEngine(config, weights, precision, threads)
         for stream in (0, 7, 8, 10):
             for block in (300, CHUNK * 3, 50, 7):
                 state = engine.new_state(1, row(conditions, stream))
-                own = coin[stream : stream + 1]
+                own = uniform[stream : stream + 1]
                 made = in_blocks(engine.generate, state, own, block, Sampling())
                 np.testing.assert_array_equal(made[0], together[stream])
         state = engine.new_state(streams, conditions)
@@ -346,7 +351,7 @@ def test_huge_features_never_reach_the_kernels() -> None:
         config = config_of(speakers=False)
         engine = engine_of("native", model_of(config), precision)
         for feature in (1e30, -1e30, 3e38):
-            told_that = Conditions(features=np.full((1, BANDS, 10), feature, np.float32))
+            told_that = ConditioningInputs(features=np.full((1, BANDS, 10), feature, np.float32))
             assert np.isfinite(engine.logits(engine.new_state(1, told_that), codes)).all()
 
 
@@ -354,7 +359,7 @@ def test_huge_features_never_reach_the_kernels() -> None:
 def test_features_that_stand_for_no_sound_are_refused() -> None:
     config = config_of(speakers=False, order=4)
     engine = NativeEngine(config, model_of(config).state_dict())
-    state = engine.new_state(1, Conditions(features=np.full((1, BANDS, 10), 400.0, np.float32)))  # e^800
+    state = engine.new_state(1, ConditioningInputs(features=np.full((1, BANDS, 10), 400.0, np.float32)))  # e^800
     with pytest.raises(ValueError, match="the features are too large"):
         engine.generate(state, np.full((1, 5), 0.5), Sampling())
     assert state.position == 0

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from wavenet.conditioning import Added, Conditioning, ParallelFrames, PlainFrames, weave
-from wavenet.conditions import CHUNK, Conditioner, blend, conditions_of
 from wavenet.config import MelConfig, ModelConfig
+from wavenet.engine.conditioning import CHUNK, Conditioner, conditioning_inputs, interpolation_position
 from wavenet.model import WaveNet
+from wavenet.nn.conditioning import Conditioning, GateBias, ParallelFrames, PlainFrames, interpolation_weights
 
 EVEN = {"window": 20, "fft": 24, "hop": 6, "bands": 5}
 ODD = {"window": 20, "fft": 25, "hop": 7, "bands": 5}
@@ -213,7 +213,7 @@ def test_a_later_part_with_a_linear_predictor_is_a_slice_of_the_whole():
     whole = model(codes, None, local)
     for first in (3, 14, 25):
         part = model(codes[:, first:], None, local, first)
-        seen = config.seen
+        seen = config.context
         assert torch.allclose(part[:, seen - 1 :], whole[:, first + seen - 1 :], rtol=0, atol=1e-10)
         assert (part[:, seen - 3] - whole[:, first + seen - 3]).abs().max() > 1e-8  # the last that misses a sample
 
@@ -280,9 +280,15 @@ def test_the_state_dict_is_what_the_configuration_says(config):
 def test_shares_of_frames_by_hand():
     # hop 4: samples lie 3/8 and 1/8 of a frame to each side of its middle
     expected = [[3 / 8, 5 / 8, 0], [1 / 8, 7 / 8, 0], [0, 7 / 8, 1 / 8], [0, 5 / 8, 3 / 8]]
-    assert weave(4, torch.zeros(1)).tolist() == expected
-    assert weave(3, torch.zeros(1, dtype=torch.double))[1].tolist() == [0, 1, 0]  # the middle of its frame
-    assert torch.allclose(weave(160, torch.zeros(1, dtype=torch.double)).sum(1), torch.ones(160, dtype=torch.double))
+    assert interpolation_weights(4, torch.zeros(1)).tolist() == expected
+    assert interpolation_weights(3, torch.zeros(1, dtype=torch.double))[1].tolist() == [
+        0,
+        1,
+        0,
+    ]  # the middle of its frame
+    assert torch.allclose(
+        interpolation_weights(160, torch.zeros(1, dtype=torch.double)).sum(1), torch.ones(160, dtype=torch.double)
+    )
 
 
 @pytest.mark.parametrize("hop", [5, 6])
@@ -290,25 +296,25 @@ def test_shares_of_frames_by_hand():
 def test_gathering_is_spreading_backwards(hop, offset, samples):
     blocks = (offset + samples - 1) // hop + 1
     told = torch.randn(1, blocks + 2, 3, 4, dtype=torch.double)
-    added = Added(told, samples, 3, weave(hop, told), offset)
+    added = GateBias(told, samples, 3, interpolation_weights(hop, told), offset)
     frames, towards = told[0].requires_grad_(True), torch.randn(samples * 3, 4, dtype=torch.double)
-    spread = added.spread(frames)
+    spread = added.upsample(frames)
     assert spread.shape == (samples * 3, 4)
     (expected,) = torch.autograd.grad((spread * towards).sum(), frames)
-    assert torch.allclose(added.gathered(towards), expected, atol=1e-12)
+    assert torch.allclose(added.upsample_backward(towards), expected, atol=1e-12)
 
 
 def test_speakers_alone_are_the_same_at_every_sample():
     told = torch.randn(1, 1, 3, 4, dtype=torch.double)
-    added = Added(told, 6, 3)
-    spread = added.spread(told[0]).view(6, 3, 4)
+    added = GateBias(told, 6, 3)
+    spread = added.upsample(told[0]).view(6, 3, 4)
     assert torch.equal(spread, told[0].expand(6, -1, -1))
     for samples, streams in ((6, 1), (1, 3), (1, 1)):  # new rows, which the layer then overwrites, in every shape
         one = told[0, :, :streams].contiguous()
-        Added(one[None], samples, streams).spread(one).zero_()
+        GateBias(one[None], samples, streams).upsample(one).zero_()
         assert one.any()
     grad = torch.randn(18, 4, dtype=torch.double)
-    assert torch.allclose(added.gathered(grad), grad.view(6, 1, 3, 4).sum(0))
+    assert torch.allclose(added.upsample_backward(grad), grad.view(6, 1, 3, 4).sum(0))
 
 
 @pytest.mark.parametrize(("kind", "name"), [(PlainFrames, "plain"), (ParallelFrames, "parallel")])
@@ -348,16 +354,16 @@ def test_the_engines_conditioner_is_the_networks(config, chunk):
     conditioner = Conditioner(config, {name: tensor.numpy() for name, tensor in model.state_dict().items()})
     hop, samples = config.hop, CHUNK * config.hop
     assert conditioner.samples == samples
-    rows = conditioner.told(conditions_of(config, 2, names, local.numpy()), chunk).rows
+    rows = conditioner.told(conditioning_inputs(config, 2, names, local.numpy()), chunk).rows
     assert rows.shape == (2, CHUNK + 2, config.layers, 2 * config.gate)
     with torch.no_grad():
         added = model.conditioning(shares, local, 2, chunk * samples, samples)
         expected = added.rows(model.gate_bias())  # [L, F, B, 2G], the gates' own bias included
         np.testing.assert_allclose(rows.transpose(2, 1, 0, 3), expected.numpy(), atol=1e-5)
         for layer in range(config.layers):
-            spread = added.spread(expected[layer]).view(samples, 2, -1).numpy()
+            spread = added.upsample(expected[layer]).view(samples, 2, -1).numpy()
             for offset in (0, 1, hop - 1, hop, 5 * hop + 3, samples - 1):
-                row, along = blend(offset, hop)
+                row, along = interpolation_position(offset, hop)
                 blended = (1 - along) * rows[:, row, layer] + along * rows[:, min(row + 1, CHUNK + 1), layer]
                 np.testing.assert_allclose(blended, spread[offset], atol=1e-5)
     assert rows.std() > 0.1
@@ -368,7 +374,7 @@ def test_the_engines_conditioner_of_speakers_is_the_networks():
     model = lively(config).float()
     conditioner = Conditioner(config, {name: tensor.numpy() for name, tensor in model.state_dict().items()})
     assert conditioner.samples is None
-    rows = conditioner.told(conditions_of(config, 2, "bob"), 0).rows
+    rows = conditioner.told(conditioning_inputs(config, 2, "bob"), 0).rows
     with torch.no_grad():
         added = model.conditioning(torch.tensor([1, 1]), None, 2, 0, 9)
         expected = added.rows(model.gate_bias())  # [L, 1, B, 2G]

@@ -93,15 +93,15 @@ def test_every_output_has_its_numbers(output, rows, numbers):
 
 def test_a_linear_predictor_sees_further():
     config = ModelConfig(1, 4, output="gaussian", features={}, linear_prediction=10)
-    assert (config.receptive_field, config.seen, config.input_rows) == (16, 16 + 11, 3)
-    assert ModelConfig(1, 4).seen == 16
+    assert (config.receptive_field, config.context, config.input_rows) == (16, 16 + 11, 3)
+    assert ModelConfig(1, 4).context == 16
     pitched = dataclasses.replace(config, pitch_taps=5)  # 50 Hz at 16 kHz: periods of up to 320 samples
-    assert (pitched.pitch_reach, pitched.seen, pitched.input_rows) == (322, 16 + 11 + 322, 8)
+    assert (pitched.pitch_reach, pitched.context, pitched.input_rows) == (322, 16 + 11 + 322, 8)
 
 
 def test_features_follow_the_sample_rate():
     features = ModelConfig(sample_rate=8_000, features={}).features
-    assert (features.rate, features.high) == (8_000, 4_000.0)  # half the rate, below the default of 8,000 Hz
+    assert (features.sample_rate, features.high) == (8_000, 4_000.0)  # half the rate, below the default of 8,000 Hz
 
 
 PREDICTED = {"features": {}, "output": "gaussian", "linear_prediction": 8}
@@ -112,7 +112,7 @@ PREDICTED = {"features": {}, "output": "gaussian", "linear_prediction": 8}
     [
         {},
         {"speakers": ("ann", "bøb")},
-        {"features": MelConfig(rate=22_050, hop=256, bands=40), "output": "logistic", "linear_prediction": 12},
+        {"features": MelConfig(sample_rate=22_050, hop=256, bands=40), "output": "logistic", "linear_prediction": 12},
         {**PREDICTED, "pitch_taps": 3},
     ],
 )
@@ -143,7 +143,11 @@ def test_survives_json(values):
         (ModelConfig, {"features": {"high": 9_000.0}}, "features.high"),
         (ModelConfig, {"features": {"low": 7_999.5}}, "features.low"),
         (ModelConfig, {"features": {"scale": "bark"}}, "features.scale = 'bark'"),
-        (ModelConfig, {"features": {"rate": 22_050}}, "features.rate = 22050: must be the sample_rate, 16000"),
+        (
+            ModelConfig,
+            {"features": {"rate": 22_050}},
+            "features.sample_rate = 22050: must be the model's sample_rate, 16000",
+        ),
         (ModelConfig, {"linear_prediction": 8, "output": "gaussian"}, "linear_prediction: needs features"),
         (ModelConfig, {"linear_prediction": 8, "features": {}}, "linear_prediction: needs .* a 16-bit output"),
         (ModelConfig, {**PREDICTED, "pitch_taps": 4}, "pitch_taps = 4: must be odd"),
@@ -152,7 +156,7 @@ def test_survives_json(values):
         (ModelConfig, {"frame_network": "deep"}, "frame_network"),
         (DataConfig, {"validation": math.nan}, "validation"),
         (DataConfig, {"join": "yes"}, "join"),
-        (TrainingConfig, {"rate": 0}, "rate"),
+        (TrainingConfig, {"learning_rate": 0}, "learning_rate"),
         (TrainingConfig, {"minutes": 0}, "minutes"),
         (TrainingConfig, {"batch": 0}, "batch"),
     ],

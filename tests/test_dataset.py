@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from wavenet import audio, cache, mulaw
-from wavenet.codes import LINEAR, codes_of
+from wavenet import mulaw
 from wavenet.config import DataConfig
-from wavenet.dataset import Clips, DatasetError, Recordings, crops, open_folder
+from wavenet.data import audio, cache
+from wavenet.data.dataset import Clips, DatasetError, Recordings, crops, open_folder
+from wavenet.data.quantizers import LINEAR, quantizer_for
 
 RATE = 8_000
 ALL = DataConfig(validation=0.0)
@@ -363,7 +364,7 @@ def test_a_damaged_cache_is_mended(folder: Path, tmp_path: Path, damage, decoded
 def test_two_processes_on_one_new_cache(folder: Path) -> None:
     expected = {put(folder / f"{i:03}.wav", seed=i).tobytes() for i in range(60)}
     code = (
-        "import sys; from wavenet import cache, dataset; from wavenet.config import DataConfig\n"
+        "import sys; from wavenet.data import cache, dataset; from wavenet.config import DataConfig\n"
         "cache.BATCH_SECONDS = 0.001\n"
         f"train = dataset.open_folder(sys.argv[1], {RATE}, DataConfig(validation=0.0)).train\n"
         "sys.stdout.buffer.write(b''.join(sorted(clip.tobytes() for clip in train)))"
@@ -793,7 +794,7 @@ def test_the_sound_around_a_crop_is_the_clips_own(join: bool, margin: int) -> No
 @pytest.mark.parametrize("output", ["mulaw", "logistic"])
 def test_crops_hold_the_codes_of_the_output(output: str) -> None:
     clips = clips_of(4, values=np.array([-32_768, -5, 0, 32_767], np.int16))
-    targets = crops(clips, 1, 4, np.random.default_rng(0), codes=codes_of(output)).targets[0]
+    targets = crops(clips, 1, 4, np.random.default_rng(0), codes=quantizer_for(output)).targets[0]
     assert list(targets) == ([0, 127, 128, 255] if output == "mulaw" else [-32_768, -5, 0, 32_767])
 
 
@@ -848,5 +849,5 @@ def test_crops_of_a_folder(folder: Path) -> None:
 
 
 def test_nothing_of_torch_is_imported() -> None:
-    code = "import sys, wavenet.dataset; sys.exit('torch' in sys.modules or 'librosa' in sys.modules)"
+    code = "import sys, wavenet.data.dataset; sys.exit('torch' in sys.modules or 'librosa' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

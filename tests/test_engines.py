@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from wavenet.config import ModelConfig
 from wavenet.engine import Engine, EngineUnavailable, create
-from wavenet.engine import queues as queues_module
+from wavenet.engine import torch as queues_module
+from wavenet.engine.sampling import Sampling, draw_uniforms, uniform_generator
 from wavenet.model import WaveNet
 from wavenet.mulaw import SILENCE
-from wavenet.sampling import Sampling, coins, draw_coins
 
 NAMES = ("native", "torch", "naive")
 PYTORCH = ("torch", "naive")
@@ -66,8 +66,8 @@ def oracle(model: WaveNet, codes: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 def make(engine: Engine[Any], state: Any, samples: int, seed: int = 7, sampling: Sampling = PLAIN) -> NDArray[np.int64]:
-    streams = [coins(seed + stream) for stream in range(state.streams)]
-    return engine.generate(state, draw_coins(streams, samples), sampling)
+    streams = [uniform_generator(seed + stream) for stream in range(state.streams)]
+    return engine.generate(state, draw_uniforms(streams, samples), sampling)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -106,8 +106,8 @@ def test_same_coins_same_codes_in_every_engine_and_block_size(config: ModelConfi
     for name in NAMES:
         engine = engine_of(name, model)
         drawn.append(make(engine, engine.new_state(streams), 40))
-        state, generators = engine.new_state(streams), [coins(7 + stream) for stream in range(streams)]
-        blocks = [engine.generate(state, draw_coins(generators, n), Sampling()) for n in (split, 40 - split)]
+        state, generators = engine.new_state(streams), [uniform_generator(7 + stream) for stream in range(streams)]
+        blocks = [engine.generate(state, draw_uniforms(generators, n), Sampling()) for n in (split, 40 - split)]
         np.testing.assert_array_equal(np.concatenate(blocks, axis=1), drawn[-1])
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert len(np.unique(drawn[0])) > 5
@@ -323,9 +323,9 @@ def test_wrong_input_is_refused(name: str) -> None:
     state = engine.new_state(2)
     with pytest.raises(ValueError, match="streams = 0"):
         engine.new_state(0)
-    for coin in (np.zeros((1, 4)), np.zeros(4), np.ones((2, 4)), np.full((2, 4), np.nan)):
-        with pytest.raises(ValueError, match="coins must"):
-            engine.generate(state, coin, Sampling())
+    for uniform in (np.zeros((1, 4)), np.zeros(4), np.ones((2, 4)), np.full((2, 4), np.nan)):
+        with pytest.raises(ValueError, match="uniforms must"):
+            engine.generate(state, uniform, Sampling())
     for codes in (np.zeros((1, 4), int), np.zeros((2, 4)), np.full((2, 4), 256), np.full((2, 4), -1)):
         for feed in (engine.logits, engine.prime):
             with pytest.raises(ValueError, match="codes must"):

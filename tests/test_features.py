@@ -9,19 +9,20 @@ import pytest
 import torch
 import torchaudio
 
-from wavenet import dataset, feature_file, features
+from wavenet import features
 from wavenet.config import ConfigError, MelConfig, ModelConfig
-from wavenet.dataset import Clips
-from wavenet.feature_file import FeatureError
+from wavenet.data import dataset, feature_file
+from wavenet.data.dataset import Clips
+from wavenet.data.feature_file import FeatureError
 from wavenet.features import CropFeatures, mel_spectrogram
 
-SMALL = MelConfig(rate=8_000, window=96, fft=128, hop=32, bands=10, high=4_000.0)
-ODD = MelConfig(rate=8_000, window=51, fft=65, hop=15, bands=4, low=100.0, high=3_900.0, scale="htk", area=False)
-MIXED = MelConfig(rate=8_000, window=96, fft=128, hop=33, bands=10, high=4_000.0)
+SMALL = MelConfig(sample_rate=8_000, window=96, fft=128, hop=32, bands=10, high=4_000.0)
+ODD = MelConfig(sample_rate=8_000, window=51, fft=65, hop=15, bands=4, low=100.0, high=3_900.0, scale="htk", area=False)
+MIXED = MelConfig(sample_rate=8_000, window=96, fft=128, hop=33, bands=10, high=4_000.0)
 FORMS = pytest.mark.parametrize("config", [SMALL, ODD, MIXED], ids=["even", "odd", "mixed"])
 
 PLAIN = MelConfig(
-    rate=8_000, window=50, fft=64, hop=16, bands=4, low=100.0, high=3_900.0, scale="htk", area=False, power=2.0
+    sample_rate=8_000, window=50, fft=64, hop=16, bands=4, low=100.0, high=3_900.0, scale="htk", area=False, power=2.0
 )
 
 
@@ -46,11 +47,11 @@ def test_a_sound_has_a_frame_for_every_hop_begun(samples, frames):
     assert given.dtype == np.float32
 
 
-@pytest.mark.parametrize("config", [SMALL, ODD, MIXED, MelConfig(rate=8_000, high=4_000.0, power=2.0)])
+@pytest.mark.parametrize("config", [SMALL, ODD, MIXED, MelConfig(sample_rate=8_000, high=4_000.0, power=2.0)])
 def test_it_is_torchaudios_of_the_sound_with_silence_around(config):
     sound = noise(2, 20 * config.hop + 7)
     transform = torchaudio.transforms.MelSpectrogram(
-        config.rate,
+        config.sample_rate,
         config.fft,
         config.window,
         config.hop,
@@ -81,7 +82,7 @@ def test_it_is_what_numpy_and_librosa_say(config):
     rows = np.stack([padded[n * config.hop :][: config.fft] * window for n in range(10)])
     magnitude = np.abs(np.fft.rfft(rows)) ** config.power  # [frames, bins]
     filters = librosa.filters.mel(
-        sr=config.rate,
+        sr=config.sample_rate,
         n_fft=config.fft,
         n_mels=config.bands,
         fmin=config.low,
@@ -185,7 +186,7 @@ def test_a_crop_on_a_frames_border_has_a_slice_of_the_features():
 # ---- parameters and files -------------------------------------------------------------------------------------------
 
 OTHER = {
-    "rate": 16_000,
+    "sample_rate": 16_000,
     "window": 64,
     "fft": 256,
     "hop": 64,
@@ -356,7 +357,7 @@ def test_reading_them_needs_no_torch():
     import subprocess
     import sys
 
-    code = "import sys, wavenet.feature_file; sys.exit('torch' in sys.modules)"
+    code = "import sys, wavenet.data.feature_file; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

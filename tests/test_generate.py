@@ -13,7 +13,7 @@ from wavenet import mulaw
 from wavenet.config import MelConfig, ModelConfig
 from wavenet.generate import Generator, silent_share
 from wavenet.model import WaveNet
-from wavenet.prediction import voiced
+from wavenet.nn.linear_prediction import voiced
 
 CONFIG = ModelConfig(2, 3, 2, 8, skip_channels=16, sample_rate=8_000)
 
@@ -83,11 +83,11 @@ def test_prime_is_continued(generator: Generator) -> None:
     first = generator.session(seed=2)
     played = first.next(100)
     expected = first.next(40)
-    # the played samples fed back, with the coins that were left after them
+    # the played samples fed back, with the uniforms that were left after them
     replay = generator.session(seed=2)
     replay.next(100)
     rest = generator.session(seed=0, prime=played)
-    rest._coins = replay._coins
+    rest._uniforms = replay._uniforms
     np.testing.assert_array_equal(rest.next(40), expected)
     single = generator.render(0.01, seed=4, prime=clip)
     assert single.shape == (80,)  # the clip itself is not part of the sound
@@ -254,7 +254,7 @@ def told_generator(**values: Any) -> Generator:
         if model.config.output == "mulaw":
             model.head.output.weight.mul_(100)
         else:
-            model.head.output.bias[-model.config.parts :] -= 3  # scales of a twentieth
+            model.head.output.bias[-model.config.components :] -= 3  # scales of a twentieth
     return Generator.from_model(model, engine="torch")
 
 
@@ -323,7 +323,7 @@ def test_where_the_features_end_nothing_is_made_and_nothing_changes(vocoder: Gen
     with pytest.raises(ValueError, match="the features end after 200 samples"):
         session.prime(np.zeros(71))
     assert (session.left, session.position) == (70, 130)
-    np.testing.assert_array_equal(session.next(70), whole[130:])  # with the coins that were not used
+    np.testing.assert_array_equal(session.next(70), whole[130:])  # with the uniforms that were not used
     assert session.left == 0
     with pytest.raises(ValueError, match="0 left, not 1"):
         session.next(1)
@@ -335,7 +335,7 @@ def test_features_begin_with_the_primed_sound(vocoder: Generator) -> None:
     played = session.next(110)
     rest = vocoder.session(seed=0, features=features, prime=played, **options)
     assert rest.left == 90
-    rest._coins = session._coins
+    rest._uniforms = session._uniforms
     expected = session.copy().next(90)
     np.testing.assert_allclose(rest.next(90), expected, atol=0 if vocoder.config.output == "mulaw" else 1e-3)
     assert vocoder.render(features=features, prime=played, **options).shape == (90,)
@@ -355,7 +355,7 @@ def rippled(hop: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     pitched = np.array([0, 0, 1, 1, 1, 0, 1, 0, 0, 1], bool)
     ripple = np.array([6, -6, 0, 0, 0, 0])  # by band; few bands hear few harmonics, so it is a strong one
     features = (-5 + np.where(pitched, 2 * ripple[:, None], 0)).astype(np.float32)
-    np.testing.assert_array_equal(voiced(features.T, MelConfig(rate=8_000, high=4_000.0, **MEL)), pitched)
+    np.testing.assert_array_equal(voiced(features.T, MelConfig(sample_rate=8_000, high=4_000.0, **MEL)), pitched)
     return features, pitched
 
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 from scipy import stats
 
-from wavenet import engine, likelihood, mulaw
-from wavenet.codes import codes_of
+from wavenet import engine, mulaw
 from wavenet.config import ModelConfig
-from wavenet.dataset import Clips
+from wavenet.data.dataset import Clips
+from wavenet.data.quantizers import quantizer_for
+from wavenet.evaluation import likelihood
 from wavenet.model import WaveNet
 
 
@@ -104,8 +105,8 @@ def voices():
 
 def test_pieces_of_a_told_clip_cost_what_the_whole_costs(told_model, monkeypatch):
     config, clips = told_model.config, voices()
-    told = likelihood.conditions_of_clip(config, clips, 0)
-    codes = clips.codes(0, codes_of(config.output))
+    told = likelihood.clip_conditioning(config, clips, 0)
+    codes = clips.codes(0, quantizer_for(config.output))
     whole = likelihood.bits_of(told_model, codes, told)
     for piece in (1, 37, 160):
         monkeypatch.setattr(likelihood, "PIECE", piece)
@@ -114,18 +115,18 @@ def test_pieces_of_a_told_clip_cost_what_the_whole_costs(told_model, monkeypatch
 
 def test_an_engine_says_what_the_network_says_of_a_told_clip(told_model):
     config, clips = told_model.config, voices()
-    told = likelihood.conditions_of_clip(config, clips, 1)
-    codes = clips.codes(1, codes_of(config.output))
+    told = likelihood.clip_conditioning(config, clips, 1)
+    codes = clips.codes(1, quantizer_for(config.output))
     player = engine.create("torch", config, told_model.state_dict())
     assert np.allclose(likelihood.bits_of(player, codes, told), likelihood.bits_of(told_model, codes, told), atol=2e-3)
 
 
 def test_clips_are_told_their_own_speaker_and_features(told_model):
     config, clips = told_model.config, voices()
-    told = likelihood.conditions_of_clip(config, clips, 0)
+    told = likelihood.clip_conditioning(config, clips, 0)
     if config.speakers:
         assert told.speaker.tolist() == [[0, 1]]
-        assert likelihood.conditions_of_clip(config, clips, 0, "ann").speaker.tolist() == [[1, 0]]
+        assert likelihood.clip_conditioning(config, clips, 0, "ann").speaker.tolist() == [[1, 0]]
         assert likelihood.bits_per_sample(told_model, clips, speaker="ann") != likelihood.bits_per_sample(
             told_model, clips
         )
@@ -133,10 +134,10 @@ def test_clips_are_told_their_own_speaker_and_features(told_model):
             likelihood.bits_per_sample(told_model, clips, speaker="cid")
         clips.speakers = None
         with pytest.raises(ValueError, match="speaker: name one of those"):
-            likelihood.conditions_of_clip(config, clips, 0)
+            likelihood.clip_conditioning(config, clips, 0)
     if config.features:
         assert told.features.shape == (1, 6, -(-700 // config.hop))
-    assert likelihood.conditions_of_clip(ModelConfig(), clips, 0) is None
+    assert likelihood.clip_conditioning(ModelConfig(), clips, 0) is None
 
 
 def test_sixteen_bits_are_those_of_the_distribution():

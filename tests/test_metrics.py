@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wavenet import audio, metrics
-from wavenet.metrics import Comparison, MetricUnavailable
+from wavenet.data import audio
+from wavenet.evaluation import metrics
+from wavenet.evaluation.metrics import Comparison, MetricUnavailable
 
 RATE = 16_000
 SPEECH = Path(__file__).parents[1] / "samples" / "speech"
@@ -246,5 +247,5 @@ def test_the_mean_leaves_nan_out():
 
 
 def test_nothing_of_torch_or_the_extras_is_imported():
-    code = "import sys, wavenet.metrics; sys.exit(bool({'torch', 'pesq', 'pystoi'} & set(sys.modules)))"
+    code = "import sys, wavenet.evaluation.metrics; sys.exit(bool({'torch', 'pesq', 'pystoi'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -17,14 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from wavenet import audio, mulaw
+from wavenet import mulaw
 from wavenet.checkpoint import read_model
 from wavenet.config import ModelConfig
+from wavenet.data import audio
 from wavenet.engine import _native, create
 from wavenet.engine.native import KERNELS_VARIABLE, NativeEngine, kernels
-from wavenet.likelihood import bits_of
+from wavenet.engine.sampling import Sampling, draw_uniforms, sample, sample_continuous, uniform_generator
+from wavenet.evaluation.likelihood import bits_of
 from wavenet.model import WaveNet
-from wavenet.sampling import Sampling, coins, draw_coins, sample, sample_continuous
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 PRECISIONS = ("f32", "int8")
@@ -59,9 +60,9 @@ def random_codes(streams: int, samples: int, seed: int = 0) -> NDArray[np.int64]
 
 
 def drawn(engine: NativeEngine, streams: int = 1, samples: int = 400, block: int = 400) -> NDArray[np.int64]:
-    state, generators = engine.new_state(streams), [coins(5 + stream) for stream in range(streams)]
+    state, generators = engine.new_state(streams), [uniform_generator(5 + stream) for stream in range(streams)]
     blocks = [
-        engine.generate(state, draw_coins(generators, min(block, samples - done)), Sampling())
+        engine.generate(state, draw_uniforms(generators, min(block, samples - done)), Sampling())
         for done in range(0, samples, block)
     ]
     return np.concatenate(blocks, axis=1)
@@ -215,23 +216,25 @@ def test_extreme_weights_cannot_overflow_the_integers() -> None:
 def test_draws_are_those_of_the_reference(sampling: Sampling, outputs: int, spread: float) -> None:
     generator = np.random.default_rng(outputs)
     logits = (spread * generator.standard_normal((3_000, outputs))).astype(np.float32)
-    coin = generator.random(3_000)
-    coin[:2] = 0.0, LAST_COIN
+    uniform = generator.random(3_000)
+    uniform[:2] = 0.0, LAST_COIN
     result = np.empty(3_000, dtype=np.int64)
     top_p = 1.0 if sampling.top_p is None else sampling.top_p
-    _native.draw(logits, coin, sampling.temperature, sampling.greedy, min(sampling.top_k or 0, outputs), top_p, result)
-    np.testing.assert_array_equal(result, sample(logits, coin, sampling))
+    _native.draw(
+        logits, uniform, sampling.temperature, sampling.greedy, min(sampling.top_k or 0, outputs), top_p, result
+    )
+    np.testing.assert_array_equal(result, sample(logits, uniform, sampling))
 
 
 @pytest.mark.parametrize("top_p", [1.0, 0.9999])
 def test_the_last_coins_draw_no_all_but_impossible_code(top_p: float) -> None:
     logits = np.random.default_rng(0).standard_normal((1_700, 256)).astype(np.float32)
-    logits[:, 203:] = -40.0  # e^-40 = 4e-18: no coin of 53 bits lies as close to 1
-    coin = 1 - np.resize(2.0 ** -np.arange(20, 54), 1_700)  # from 1 - 1e-6 to the last one below 1
+    logits[:, 203:] = -40.0  # e^-40 = 4e-18: no uniform of 53 bits lies as close to 1
+    uniform = 1 - np.resize(2.0 ** -np.arange(20, 54), 1_700)  # from 1 - 1e-6 to the last one below 1
     result = np.empty(1_700, dtype=np.int64)
-    _native.draw(logits, coin, 1.0, False, 0, top_p, result)
+    _native.draw(logits, uniform, 1.0, False, 0, top_p, result)
     assert result.max() < 203
-    assert (result[coin == LAST_COIN] > 195).any()
+    assert (result[uniform == LAST_COIN] > 195).any()
 
 
 @pytest.mark.parametrize(
@@ -241,26 +244,28 @@ def test_the_last_coins_draw_no_all_but_impossible_code(top_p: float) -> None:
 @pytest.mark.parametrize(("output", "parts"), [("gaussian", 1), ("logistic", 1), ("logistic", 10)])
 def test_16_bit_draws_are_those_of_the_reference(output: str, parts: int, sampling: Sampling) -> None:
     generator = np.random.default_rng(parts)
-    coin = generator.random(3_000)
-    coin[:5] = 0.0, LAST_COIN, 0.075, 0.925, 1e-12
+    uniform = generator.random(3_000)
+    uniform[:5] = 0.0, LAST_COIN, 0.075, 0.925, 1e-12
     numbers = generator.standard_normal((3_000, parts, 3))  # logits, means, log scales
     numbers[..., 1] *= 0.3
     numbers[..., 2] = generator.choice([-20, -14, -6, -3, -1, 8, 20], (3_000, parts))
     flat = numbers.transpose(0, 2, 1).reshape(3_000, -1)[:, parts if output == "gaussian" else 0 :].astype(np.float32)
     result = np.empty(3_000, dtype=np.int64)
     top_p = 1.0 if sampling.top_p is None else sampling.top_p
-    _native.draw_linear(output, flat, coin, sampling.temperature, sampling.greedy, top_p, result)
-    np.testing.assert_array_equal(result, sample_continuous(output, flat, coin, sampling))
+    _native.draw_linear(output, flat, uniform, sampling.temperature, sampling.greedy, top_p, result)
+    np.testing.assert_array_equal(result, sample_continuous(output, flat, uniform, sampling))
 
 
 def test_the_normal_quantile_is_exact() -> None:
     """At the widest scale a step is 1e-8 standard deviations; the mean takes the sample back to where steps are."""
-    coin = np.concatenate([np.linspace(0.001, 0.999, 3_000), 10.0 ** -np.arange(1, 16), 1 - 10.0 ** -np.arange(1, 16)])
-    means = [-math.exp(8) * NormalDist().inv_cdf(share) for share in coin]
-    numbers = np.stack([means, np.full(len(coin), 8.0)], axis=1).astype(np.float32)
-    result = np.empty(len(coin), dtype=np.int64)
-    _native.draw_linear("gaussian", numbers, coin, 1.0, False, 1.0, result)
-    expected = sample_continuous("gaussian", numbers, coin, Sampling())
+    uniform = np.concatenate(
+        [np.linspace(0.001, 0.999, 3_000), 10.0 ** -np.arange(1, 16), 1 - 10.0 ** -np.arange(1, 16)]
+    )
+    means = [-math.exp(8) * NormalDist().inv_cdf(share) for share in uniform]
+    numbers = np.stack([means, np.full(len(uniform), 8.0)], axis=1).astype(np.float32)
+    result = np.empty(len(uniform), dtype=np.int64)
+    _native.draw_linear("gaussian", numbers, uniform, 1.0, False, 1.0, result)
+    expected = sample_continuous("gaussian", numbers, uniform, Sampling())
     assert np.abs(expected).max() < 1_000 and len(np.unique(expected)) > 20
     np.testing.assert_array_equal(result, expected)
 
@@ -363,7 +368,7 @@ import os, sys
 import numpy as np
 from wavenet.config import ModelConfig
 from wavenet.engine.native import NativeEngine
-from wavenet.sampling import Sampling
+from wavenet.engine.sampling import Sampling
 config = ModelConfig(2, 6, 2, 32, skip_channels=64)
 generator = np.random.default_rng(0)
 weights = {n: generator.normal(0, 0.1, s).astype(np.float32) for n, s in config.shapes.items()}

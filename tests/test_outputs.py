@@ -7,10 +7,11 @@ import pytest
 import torch
 from scipy import integrate, special, stats
 
-from wavenet import likelihood, mulaw
-from wavenet.dataset import Clips
-from wavenet.outputs import mu_law_remainder, nats
-from wavenet.sampling import LEAST_LOG_SCALE, MOST_LOG_SCALE
+from wavenet import mulaw
+from wavenet.data.dataset import Clips
+from wavenet.engine.sampling import LEAST_LOG_SCALE, MOST_LOG_SCALE
+from wavenet.evaluation import likelihood
+from wavenet.nn.outputs import mu_law_remainder, nats
 
 CODES = np.arange(-32_768, 32_768)
 HALF = 0.5 / 32_768  # half a step, in full scale

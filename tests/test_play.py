@@ -316,7 +316,7 @@ def test_under_runs_are_told_at_the_first_and_counted_at_the_end(
         return clock.now
 
     monkeypatch.setattr(playing, "play", late)
-    monkeypatch.setattr("wavenet.cli.sound.time", SimpleNamespace(perf_counter=perf_counter))
+    monkeypatch.setattr("wavenet.cli.audio_output.time", SimpleNamespace(perf_counter=perf_counter))
     assert run("generate", model_file, "--play", "--seconds", 0.5) == 0
     said = capsys.readouterr().err.splitlines()
     assert first in said[0 if engine.native_installed() else 1]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from wavenet import recipe
 from wavenet.config import ConfigError, MelConfig
+from wavenet.training import recipe
 
 
 @pytest.mark.parametrize("name", ["tiny", "speech", "music", "large"])
@@ -24,7 +24,7 @@ def test_no_recipe_is_the_defaults():
 @pytest.mark.parametrize("name", [None, *recipe.names()])
 def test_a_resolved_recipe_reads_back_equal(name, tmp_path):
     file = tmp_path / "recipe.toml"
-    original = recipe.load(name, ["training.rate=1e-3", "data.join=true"])
+    original = recipe.load(name, ["training.learning_rate=1e-3", "data.join=true"])
     file.write_text(original.to_toml())
     assert recipe.load(file) == original
 

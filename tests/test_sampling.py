@@ -11,22 +11,22 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from wavenet.sampling import Sampling, coins, draw_coins, sample, sample_continuous
+from wavenet.engine.sampling import Sampling, draw_uniforms, sample, sample_continuous, uniform_generator
 
 PLAIN = Sampling()
 LAST_COIN = np.nextafter(1.0, 0.0)
 HAND = np.log([[0.1, 0.4, 0.2, 0.3]])  # cumulative in code order: 0.1, 0.5, 0.7, 1.0
 
 
-def draw(logits: NDArray[np.float64], coin: float, sampling: Sampling = PLAIN) -> int:
-    return int(sample(logits, np.array([coin]), sampling)[0])
+def draw(logits: NDArray[np.float64], uniform: float, sampling: Sampling = PLAIN) -> int:
+    return int(sample(logits, np.array([uniform]), sampling)[0])
 
 
 @pytest.mark.parametrize(
-    ("coin", "code"), [(0.0, 0), (0.09, 0), (0.11, 1), (0.49, 1), (0.51, 2), (0.71, 3), (LAST_COIN, 3)]
+    ("uniform", "code"), [(0.0, 0), (0.09, 0), (0.11, 1), (0.49, 1), (0.51, 2), (0.71, 3), (LAST_COIN, 3)]
 )
-def test_inverse_of_the_cumulative_distribution_in_code_order(coin: float, code: int) -> None:
-    assert draw(HAND, coin) == code
+def test_inverse_of_the_cumulative_distribution_in_code_order(uniform: float, code: int) -> None:
+    assert draw(HAND, uniform) == code
 
 
 def test_temperature_two_takes_the_square_root_of_the_weights() -> None:
@@ -38,7 +38,7 @@ def test_temperature_two_takes_the_square_root_of_the_weights() -> None:
 
 def test_top_k_keeps_the_most_probable_and_renormalises() -> None:
     sampling = Sampling(top_k=2)  # codes 1 (4/7) and 3 (3/7) are left
-    assert [draw(HAND, coin, sampling) for coin in (0.0, 4 / 7 - 1e-6, 4 / 7 + 1e-6, LAST_COIN)] == [1, 1, 3, 3]
+    assert [draw(HAND, uniform, sampling) for uniform in (0.0, 4 / 7 - 1e-6, 4 / 7 + 1e-6, LAST_COIN)] == [1, 1, 3, 3]
 
 
 @pytest.mark.parametrize(
@@ -48,27 +48,27 @@ def test_top_k_keeps_the_most_probable_and_renormalises() -> None:
 )
 def test_top_p_keeps_the_smallest_set_that_reaches_the_mass(top_p: float, kept: set[int]) -> None:
     grid = np.linspace(0, LAST_COIN, 201)
-    assert {draw(HAND, coin, Sampling(top_p=top_p)) for coin in grid} == kept
+    assert {draw(HAND, uniform, Sampling(top_p=top_p)) for uniform in grid} == kept
 
 
 def test_top_p_counts_shares_of_what_top_k_left() -> None:
     # top-k 2 leaves 4/7 and 3/7; 4/7 = 0.571 alone reaches 0.55, though it is only 0.4 of the whole
-    assert {draw(HAND, coin, Sampling(top_k=2, top_p=0.55)) for coin in (0.0, 0.5, LAST_COIN)} == {1}
+    assert {draw(HAND, uniform, Sampling(top_k=2, top_p=0.55)) for uniform in (0.0, 0.5, LAST_COIN)} == {1}
 
 
 def test_equally_probable_codes_rank_by_code() -> None:
     flat = np.zeros((1, 8))
     grid = np.linspace(0, LAST_COIN, 101)
-    assert {draw(flat, coin, Sampling(top_k=3)) for coin in grid} == {0, 1, 2}
-    assert {draw(flat, coin, Sampling(top_p=0.5)) for coin in grid} == {0, 1, 2, 3}
+    assert {draw(flat, uniform, Sampling(top_k=3)) for uniform in grid} == {0, 1, 2}
+    assert {draw(flat, uniform, Sampling(top_p=0.5)) for uniform in grid} == {0, 1, 2, 3}
     assert draw(flat, LAST_COIN, Sampling(temperature=0)) == 0
 
 
 @pytest.mark.parametrize("temperature", [1e18, 1e300])
 def test_codes_rank_by_logits_where_a_high_temperature_makes_their_weights_equal(temperature: float) -> None:
     grid = np.linspace(0, LAST_COIN, 101)  # 1, 3, 2, 0 from the most probable to the least
-    assert {draw(HAND, coin, Sampling(temperature, top_k=2)) for coin in grid} == {1, 3}
-    assert {draw(HAND, coin, Sampling(temperature, top_p=0.75)) for coin in grid} == {1, 2, 3}
+    assert {draw(HAND, uniform, Sampling(temperature, top_k=2)) for uniform in grid} == {1, 3}
+    assert {draw(HAND, uniform, Sampling(temperature, top_p=0.75)) for uniform in grid} == {1, 2, 3}
 
 
 @settings(derandomize=True, deadline=None, max_examples=50)
@@ -85,8 +85,8 @@ def test_top_k_1_and_temperature_0_are_argmax(seed: int, streams: int) -> None:
 def test_a_code_of_probability_zero_is_never_drawn(sampling: Sampling) -> None:
     logits = np.full((1, 256), -np.inf)
     logits[0, [7, 100, 200]] = [0.0, 1.0, -1.0]
-    for coin in (0.0, 5e-324, 1e-17, 0.5, 1 - 1e-16, LAST_COIN):
-        assert draw(logits, coin, sampling) in {7, 100, 200}
+    for uniform in (0.0, 5e-324, 1e-17, 0.5, 1 - 1e-16, LAST_COIN):
+        assert draw(logits, uniform, sampling) in {7, 100, 200}
     assert draw(logits, 0.0) == 7
     assert draw(logits, LAST_COIN) == 200
 
@@ -103,7 +103,7 @@ def test_frequencies_match_the_distribution() -> None:
     shares = np.array([0.5, 0.25, 0.15, 0.06, 0.04])
     draws = 20_000
     logits = np.broadcast_to(np.log(shares), (draws, 5))
-    counts = np.bincount(sample(logits, coins(11).random(draws), Sampling()), minlength=5)
+    counts = np.bincount(sample(logits, uniform_generator(11).random(draws), Sampling()), minlength=5)
     chi_square = float(((counts - draws * shares) ** 2 / (draws * shares)).sum())
     assert chi_square < 18.47  # 0.1 % point of chi-square with 4 degrees of freedom
 
@@ -165,18 +165,18 @@ def test_numbers_of_other_kinds_become_plain_ones() -> None:
 
 def test_coins_are_numpys_pcg64_one_per_sample_in_order() -> None:
     expected = np.random.Generator(np.random.PCG64(42)).random(10)
-    one_by_one = coins(42)
+    one_by_one = uniform_generator(42)
     np.testing.assert_array_equal([one_by_one.random() for _ in range(10)], expected)
-    batch = [coins(42), coins(43)]
-    pieces = np.concatenate([draw_coins(batch, 4), draw_coins(batch, 6)], axis=1)
+    batch = [uniform_generator(42), uniform_generator(43)]
+    pieces = np.concatenate([draw_uniforms(batch, 4), draw_uniforms(batch, 6)], axis=1)
     np.testing.assert_array_equal(pieces[0], expected)
-    np.testing.assert_array_equal(pieces[1], coins(43).random(10))
+    np.testing.assert_array_equal(pieces[1], uniform_generator(43).random(10))
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "seed", True])
 def test_wrong_seeds_are_named(seed: int) -> None:
     with pytest.raises(ValueError, match=f"seed = {seed!r}"):
-        coins(seed)
+        uniform_generator(seed)
 
 
 # ---- 16-bit outputs -------------------------------------------------------------------------------------------------
@@ -206,7 +206,7 @@ def below(numbers: NDArray[np.float64], x: NDArray[np.float64], temperature: flo
 @pytest.mark.parametrize("temperature", [1.0, 0.6, 1.5])
 def test_continuous_draws_follow_the_distribution(numbers: NDArray[np.float64], temperature: float) -> None:
     draws = 20_000
-    drawn = np.sort(draw_continuous(numbers, coins(3).random(draws), Sampling(temperature)))
+    drawn = np.sort(draw_continuous(numbers, uniform_generator(3).random(draws), Sampling(temperature)))
     assert drawn.dtype == np.int64
     expected = below(numbers, drawn / 32_768, temperature)
     ranks = np.arange(draws + 1) / draws
@@ -217,14 +217,14 @@ def test_continuous_draws_follow_the_distribution(numbers: NDArray[np.float64], 
 
 
 @pytest.mark.parametrize(
-    ("coin", "expected"),
+    ("uniform", "expected"),
     # quantiles by hand: ln(3) = 1.0986 scales above the mean of a logistic at 3/4; the quartile of a normal is 0.67449
     [(0.5, (0.25, 0.25)), (0.75, (0.25 + 1.0986123 / 64, 0.25 + 0.6744898 / 64)), (0.25, (0.2328342, 0.2394611))],
 )
-def test_a_coin_is_a_quantile(coin: float, expected: tuple[float, float]) -> None:
+def test_a_coin_is_a_quantile(uniform: float, expected: tuple[float, float]) -> None:
     numbers = [0.25, -math.log(64)]
     for row, wanted in zip(([7.0, *numbers], numbers), expected, strict=True):
-        assert draw_continuous(np.array(row), np.array([coin]))[0] == round(32_768 * wanted)
+        assert draw_continuous(np.array(row), np.array([uniform]))[0] == round(32_768 * wanted)
 
 
 def test_the_parts_of_a_mixture_have_their_shares() -> None:
@@ -234,7 +234,7 @@ def test_the_parts_of_a_mixture_have_their_shares() -> None:
     parts = np.rint(drawn / 16_384).astype(int)
     assert np.bincount(parts + 1) / 10_000 == pytest.approx(shares, abs=1e-3)
     assert np.all(np.diff(parts) >= 0)  # in the order of their numbers, as codes are
-    colder = np.rint(draw_continuous(narrow, coins(0).random(20_000), Sampling(0.5)) / 16_384).astype(int)
+    colder = np.rint(draw_continuous(narrow, uniform_generator(0).random(20_000), Sampling(0.5)) / 16_384).astype(int)
     squares = shares**2 / (shares**2).sum()
     assert np.bincount(colder + 1) / 20_000 == pytest.approx(squares, abs=0.02)
     within = draw_continuous(narrow, np.array([0.25, 0.55, 0.8]))  # the middle of each share is the mean of its part
@@ -255,8 +255,8 @@ def test_top_p_keeps_the_middle_share_of_a_continuous_draw(top_p: float) -> None
         drawn = draw_continuous(np.array(numbers), flips, Sampling(top_p=top_p))
         edge = distribution(0.1, math.exp(-4)).ppf([0.5 + top_p * (flip - 0.5) for flip in flips])
         np.testing.assert_array_equal(drawn, np.rint(32_768 * edge))
-    everything = draw_continuous(GAUSSIAN, coins(1).random(50), Sampling(top_p=1.0))
-    np.testing.assert_array_equal(everything, draw_continuous(GAUSSIAN, coins(1).random(50)))
+    everything = draw_continuous(GAUSSIAN, uniform_generator(1).random(50), Sampling(top_p=1.0))
+    np.testing.assert_array_equal(everything, draw_continuous(GAUSSIAN, uniform_generator(1).random(50)))
 
 
 def test_what_lies_beyond_full_scale_is_clipped() -> None:

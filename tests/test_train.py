@@ -14,9 +14,13 @@ import pytest
 import soundfile
 import torch
 
-from wavenet import checkpoint, dataset, likelihood, recipe, train
+from wavenet import checkpoint
 from wavenet.checkpoint import CheckpointError, RunDirectory, load_model
 from wavenet.config import ConfigError, DataConfig, TrainingConfig
+from wavenet.data import dataset
+from wavenet.evaluation import likelihood
+from wavenet.training import recipe
+from wavenet.training import trainer as training
 
 SMALL = [
     "model.cycles=1",
@@ -44,7 +48,7 @@ def folder(tmp_path):
 def trainer_for(folder, out, *overrides):
     chosen = recipe.load(None, [*SMALL, *overrides])
     recordings = dataset.open_folder(folder, chosen.model.sample_rate, chosen.data)
-    return train.Trainer(RunDirectory(out), chosen, recordings, "cpu")
+    return training.Trainer(RunDirectory(out), chosen, recordings, "cpu")
 
 
 def test_it_learns_and_leaves_a_whole_run_directory(folder, tmp_path):
@@ -60,7 +64,7 @@ def test_it_learns_and_leaves_a_whole_run_directory(folder, tmp_path):
     log = [json.loads(line) for line in run.log.read_text().splitlines()]
     assert [line["step"] for line in log if line["event"] == "validation"] == [30, 60]
     assert log[-1]["references"]["histogram"] > log[-1]["bits"]
-    steps = [event for event in events if isinstance(event, train.Progress)]
+    steps = [event for event in events if isinstance(event, training.Progress)]
     assert [event.step for event in steps] == list(range(1, 61))
     assert steps[29].seconds_left > 0
 
@@ -71,7 +75,7 @@ def test_an_interrupted_run_ends_exactly_like_an_uninterrupted_one(folder, tmp_p
     whole.train()
 
     def stop_at_11(event):
-        if isinstance(event, train.Progress) and event.step == 11:
+        if isinstance(event, training.Progress) and event.step == 11:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
@@ -112,7 +116,7 @@ def speakers(tmp_path):
 def told_trainer(folder, out, *overrides):
     chosen = recipe.load(None, [*SMALL, "data.validation=0.3", *overrides])
     recordings = dataset.open_folder(folder, 8_000, chosen.data)
-    return train.Trainer(RunDirectory(out), train.with_speakers(chosen, recordings), recordings, "cpu")
+    return training.Trainer(RunDirectory(out), training.with_speakers(chosen, recordings), recordings, "cpu")
 
 
 @pytest.mark.parametrize("told", TOLD)
@@ -133,7 +137,7 @@ def test_it_learns_with_what_it_is_told_and_goes_on_exactly(speakers, tmp_path, 
         assert weight.grad is None or weight.grad.abs().max() > 0, name  # nothing is left out of the learning
 
     def stop_at_13(event):
-        if isinstance(event, train.Progress) and event.step == 13:
+        if isinstance(event, training.Progress) and event.step == 13:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
@@ -164,8 +168,8 @@ def test_what_a_predictor_has_not_heard_yet_is_left_out_of_the_loss(speakers, tm
         trainer.recordings.train, 40, 100, np.random.default_rng(1), codes=trainer.codes, margin=trainer.features.margin
     )
     seen = []
-    loss = train.masked_loss
-    monkeypatch.setattr(train, "masked_loss", lambda *given: seen.append(given[2].numpy().copy()) or loss(*given))
+    loss = training.masked_loss
+    monkeypatch.setattr(training, "masked_loss", lambda *given: seen.append(given[2].numpy().copy()) or loss(*given))
     trainer._update(drawn)
     from_the_start = drawn.bounds[:, 0] == trainer.features.margin
     assert 0 < from_the_start.sum() < 40
@@ -178,30 +182,30 @@ def test_speakers_of_recipe_and_recordings_must_agree(speakers, tmp_path):
     recordings = dataset.open_folder(speakers, 8_000, DataConfig(speakers="folders"))
     silent = dataset.open_folder(speakers, 8_000, DataConfig())
     plain = recipe.load(None)
-    assert train.with_speakers(plain, silent) == plain
-    assert train.with_speakers(plain, recordings).model.speakers == ("high", "low")
+    assert training.with_speakers(plain, silent) == plain
+    assert training.with_speakers(plain, recordings).model.speakers == ("high", "low")
     more = recipe.load(None, ["model.speakers=['low', 'middle', 'high']"])
-    assert train.with_speakers(more, recordings) == more
+    assert training.with_speakers(more, recordings) == more
     with pytest.raises(ConfigError, match="set data.speakers to 'folders'"):
-        train.with_speakers(more, silent)
+        training.with_speakers(more, silent)
     with pytest.raises(ConfigError, match="speaker 'high': the model knows low"):
-        train.with_speakers(recipe.load(None, ["model.speakers=['low']"]), recordings)
+        training.with_speakers(recipe.load(None, ["model.speakers=['low']"]), recordings)
 
 
 def test_a_run_with_speakers_is_continued_without_naming_them(speakers, tmp_path):
     trainer = told_trainer(speakers, tmp_path / "run", *TOLD["speakers"], "training.steps=2")
     trainer.train()
-    continued = train.recipe_for(trainer.run, None, ["training.steps=5"])
+    continued = training.recipe_for(trainer.run, None, ["training.steps=5"])
     assert continued.model.speakers == ("high", "low")
     with pytest.raises(ConfigError, match="model.features = None"):
-        train.recipe_for(trainer.run, None, [FRAMES])
+        training.recipe_for(trainer.run, None, [FRAMES])
 
 
 def test_a_kill_between_saves_goes_on_from_the_last_save(folder, tmp_path):
     trainer = trainer_for(folder, tmp_path / "run", "training.steps=20", "training.validate_steps=5")
 
     def die_at_8(event):
-        if isinstance(event, train.Progress) and event.step == 8:
+        if isinstance(event, training.Progress) and event.step == 8:
             trainer.run.append_log({"event": "train", "step": 8})
             raise RuntimeError("power cut")
 
@@ -215,13 +219,13 @@ def test_a_kill_between_saves_goes_on_from_the_last_save(folder, tmp_path):
 
 def test_steps_that_are_not_finite_are_skipped_and_counted(folder, tmp_path, monkeypatch):
     trainer = trainer_for(folder, tmp_path / "run", "training.steps=10")
-    loss, calls = train.masked_loss, []
+    loss, calls = training.masked_loss, []
 
     def sometimes_nan(*arguments):
         calls.append(1)
         return loss(*arguments) * (math.nan if len(calls) in (3, 4, 8) else 1)
 
-    monkeypatch.setattr(train, "masked_loss", sometimes_nan)
+    monkeypatch.setattr(training, "masked_loss", sometimes_nan)
     result = trainer.train()
     assert result.skipped == 3
     assert math.isfinite(result.bits)
@@ -230,9 +234,9 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(folder, tmp_path, mon
 
 def test_nothing_but_nan_ends_with_advice(folder, tmp_path, monkeypatch):
     trainer = trainer_for(folder, tmp_path / "run", "training.steps=1000")
-    loss = train.masked_loss
-    monkeypatch.setattr(train, "masked_loss", lambda *arguments: loss(*arguments) * math.nan)
-    with pytest.raises(train.TrainingError, match="lower training.rate"):
+    loss = training.masked_loss
+    monkeypatch.setattr(training, "masked_loss", lambda *arguments: loss(*arguments) * math.nan)
+    with pytest.raises(training.TrainingError, match="lower training.learning_rate"):
         trainer.train()
 
 
@@ -243,8 +247,8 @@ def test_out_of_memory_says_what_to_lower(folder, tmp_path, monkeypatch, error):
     def exhausted(*arguments):
         raise error
 
-    monkeypatch.setattr(train, "masked_loss", exhausted)
-    with pytest.raises(train.TrainingError, match=r"training.batch \(now 2\) or training.crop \(now 200\)"):
+    monkeypatch.setattr(training, "masked_loss", exhausted)
+    with pytest.raises(training.TrainingError, match=r"training.batch \(now 2\) or training.crop \(now 200\)"):
         trainer.train()
 
 
@@ -291,7 +295,7 @@ def test_a_model_without_its_state_is_not_overwritten(folder, tmp_path):
 def test_fresh_begins_again_but_not_among_the_files_of_others(folder, tmp_path):
     trainer = trainer_for(folder, tmp_path / "run", "training.steps=4")
     trainer.train()
-    again = train.Trainer(trainer.run, trainer.recipe, trainer.recordings, "cpu", fresh=True)
+    again = training.Trainer(trainer.run, trainer.recipe, trainer.recordings, "cpu", fresh=True)
     assert again.step == 0
     assert trainer.run.model.exists()  # until training starts
     again.train()
@@ -299,7 +303,7 @@ def test_fresh_begins_again_but_not_among_the_files_of_others(folder, tmp_path):
     trainer.run.recipe.unlink()  # now it is no run of ours
     before = trainer.run.model.read_bytes()
     with pytest.raises(CheckpointError, match="other files"):
-        train.Trainer(trainer.run, trainer.recipe, trainer.recordings, "cpu", fresh=True).train()
+        training.Trainer(trainer.run, trainer.recipe, trainer.recordings, "cpu", fresh=True).train()
     assert trainer.run.model.read_bytes() == before
 
 
@@ -328,7 +332,7 @@ def test_a_failed_clip_does_not_cost_the_state(folder, tmp_path):
     trainer = trainer_for(folder, tmp_path / "run", "training.steps=4", "training.validate_steps=2")
 
     def remove_samples(event):
-        if isinstance(event, train.Progress) and event.step == 1:
+        if isinstance(event, training.Progress) and event.step == 1:
             trainer.run.sample(0).parent.rmdir()
 
     with pytest.raises(ValueError, match="no such folder"):
@@ -339,14 +343,14 @@ def test_a_failed_clip_does_not_cost_the_state(folder, tmp_path):
 def test_a_run_is_continued_with_its_own_recipe_and_no_other(folder, tmp_path):
     trainer = trainer_for(folder, tmp_path / "run", "training.steps=2")
     trainer.train()
-    continued = train.recipe_for(trainer.run, None, ["training.steps=5"])
+    continued = training.recipe_for(trainer.run, None, ["training.steps=5"])
     assert continued.model == trainer.recipe.model
     assert continued.training.steps == 5
     with pytest.raises(ConfigError, match="model.skip_channels"):
-        train.recipe_for(trainer.run, None, ["model.skip_channels=17"])
+        training.recipe_for(trainer.run, None, ["model.skip_channels=17"])
     with pytest.raises(ConfigError, match="data.join"):
-        train.recipe_for(trainer.run, None, ["data.join=true"])
-    assert train.recipe_for(trainer.run, None, ["model.skip_channels=17"], fresh=True).model.skip_channels == 17
+        training.recipe_for(trainer.run, None, ["data.join=true"])
+    assert training.recipe_for(trainer.run, None, ["model.skip_channels=17"], fresh=True).model.skip_channels == 17
 
 
 def test_training_without_validation_keeps_the_latest(folder, tmp_path):
@@ -368,16 +372,16 @@ def test_training_in_another_thread_leaves_signals_alone(folder, tmp_path):
 
 
 def test_the_learning_rate_warms_up_and_follows_a_cosine_to_the_budget():
-    config = TrainingConfig(rate=1.0, warmup=3, final_rate=0.1, steps=100)
-    assert [train.learning_rate(config, step, 0.0) for step in range(4)] == pytest.approx([0.25, 0.5, 0.75, 1.0])
-    assert train.learning_rate(config, 50, 0.5) == pytest.approx(0.55)  # half-way between 1 and 0.1
-    assert train.learning_rate(config, 100, 1.0) == pytest.approx(0.1)
-    assert train.learning_rate(config, 120, 1.2) == pytest.approx(0.1)
+    config = TrainingConfig(learning_rate=1.0, warmup=3, final_rate=0.1, steps=100)
+    assert [training.learning_rate(config, step, 0.0) for step in range(4)] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert training.learning_rate(config, 50, 0.5) == pytest.approx(0.55)  # half-way between 1 and 0.1
+    assert training.learning_rate(config, 100, 1.0) == pytest.approx(0.1)
+    assert training.learning_rate(config, 120, 1.2) == pytest.approx(0.1)
 
 
 def test_the_budget_is_steps_or_minutes():
-    assert train.budget_spent(TrainingConfig(steps=10), 5, 1e9) == 0.5
-    assert train.budget_spent(TrainingConfig(minutes=2), 10**9, 30) == 0.25
+    assert training.budget_spent(TrainingConfig(steps=10), 5, 1e9) == 0.5
+    assert training.budget_spent(TrainingConfig(minutes=2), 10**9, 30) == 0.25
 
 
 def test_padding_is_masked_out_of_the_loss():
@@ -385,15 +389,15 @@ def test_padding_is_masked_out_of_the_loss():
     targets = torch.randint(0, 256, (2, 5))
     mask = torch.tensor([[1, 1, 1, 0, 0], [1, 0, 0, 0, 0]], dtype=torch.bool)
     by_hand = [-torch.log_softmax(logits[b, t], 0)[targets[b, t]] for b, t in [(0, 0), (0, 1), (0, 2), (1, 0)]]
-    assert train.masked_loss(logits, targets, mask).item() == pytest.approx(sum(by_hand).item() / 4, rel=1e-5)
+    assert training.masked_loss(logits, targets, mask).item() == pytest.approx(sum(by_hand).item() / 4, rel=1e-5)
 
 
 def test_a_device_that_is_not_there():
     with pytest.raises(ConfigError, match="auto, cpu or cuda"):
-        train.pick_device("tpu")
+        training.pick_device("tpu")
     if not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="--device cpu"):
-            train.pick_device("cuda")
+            training.pick_device("cuda")
 
 
 def test_ctrl_c_on_the_command_saves_and_says_how_to_go_on(folder, tmp_path):
@@ -412,7 +416,7 @@ def test_ctrl_c_on_the_command_saves_and_says_how_to_go_on(folder, tmp_path):
     assert "the same command goes on" in said
     assert "Traceback" not in said
     recordings = dataset.open_folder(folder, 8_000, DataConfig())
-    assert train.Trainer(RunDirectory(run), recipe.load(run / "recipe.toml"), recordings).step > 0
+    assert training.Trainer(RunDirectory(run), recipe.load(run / "recipe.toml"), recordings).step > 0
 
 
 def test_a_run_keeps_its_speakers(speakers, tmp_path):
@@ -421,11 +425,11 @@ def test_a_run_keeps_its_speakers(speakers, tmp_path):
     told_trainer(speakers, run.path, *TOLD["speakers"], "training.steps=2").train()
     (speakers / "high").rename(speakers / "zed")
     overrides = [*SMALL, *TOLD["speakers"], "training.steps=4"]
-    again = train.recipe_for(run, None, ["data.validation=0.3", *overrides])
+    again = training.recipe_for(run, None, ["data.validation=0.3", *overrides])
     assert again.model.speakers == ("high", "low")
     recordings = dataset.open_folder(speakers, again.model.sample_rate, again.data)
     with pytest.raises(ConfigError, match="'zed'.*high, low"):
-        train.with_speakers(again, recordings)
+        training.with_speakers(again, recordings)
     (speakers / "zed").rename(tmp_path / "gone")  # fewer speakers may go on
     recordings = dataset.open_folder(speakers, again.model.sample_rate, again.data)
-    assert train.with_speakers(again, recordings).model == again.model
+    assert training.with_speakers(again, recordings).model == again.model

@@ -9,8 +9,10 @@ import soundfile
 import torch
 
 import wavenet
-from wavenet import audio, checkpoint, cli, evaluate
+from wavenet import checkpoint, cli
 from wavenet.config import MelConfig, ModelConfig
+from wavenet.data import audio
+from wavenet.evaluation import copy_synthesis
 from wavenet.features import mel_spectrogram
 
 RATE = 8_000
@@ -155,10 +157,11 @@ def folder(tmp_path):
 
 def test_evaluate_is_told_who_speaks(voices, folder, capsys):
     model = checkpoint.load_model(voices)
-    true = evaluate.evaluate(model, folder, speakers="folders").bits
-    each = [evaluate.evaluate(model, folder / name, speaker=name).bits for name in ("ann", "bob")]
+    true = copy_synthesis.evaluate(model, folder, speakers="folders").bits
+    each = [copy_synthesis.evaluate(model, folder / name, speaker=name).bits for name in ("ann", "bob")]
     other = [
-        evaluate.evaluate(model, folder / name, speaker=told).bits for name, told in (("ann", "bob"), ("bob", "ann"))
+        copy_synthesis.evaluate(model, folder / name, speaker=told).bits
+        for name, told in (("ann", "bob"), ("bob", "ann"))
     ]
     assert true == pytest.approx(np.mean(each))
     assert true != pytest.approx(np.mean(other), abs=1e-6)
@@ -166,10 +169,10 @@ def test_evaluate_is_told_who_speaks(voices, folder, capsys):
 
 
 def test_griffin_lim_is_aligned_and_in_tune():
-    mel = MelConfig(rate=RATE, **MEL)
+    mel = MelConfig(sample_rate=RATE, **MEL)
     time = np.arange(RATE) / RATE
     sound = np.where((time > 0.3) & (time < 0.6), 0.3 * np.sin(2 * np.pi * 440 * time), 0.0).astype(np.float32)
-    copy = evaluate.griffin_lim(mel_spectrogram(sound, mel), mel, len(sound))
+    copy = copy_synthesis.griffin_lim(mel_spectrogram(sound, mel), mel, len(sound))
     assert len(copy) == len(sound)
     spectrum = np.abs(np.fft.rfft(copy))
     assert np.argmax(spectrum) == pytest.approx(440, abs=25)  # bins of 1 Hz; bands are 60 Hz wide there
@@ -184,11 +187,11 @@ def test_copies_stand_between_floor_and_ceiling(vocoder, folder, tmp_path, capsy
     assert "bits per sample" in capsys.readouterr().out
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["maker"] for row in rows] == list(evaluate.COPIES)
+    assert [row["maker"] for row in rows] == list(copy_synthesis.COPIES)
     assert {row["file"] for row in rows} == {"ann/tone.wav"}
     assert float(rows[2]["log_mel_db"]) == 0.0
     assert float(rows[0]["log_mel_db"]) > float(rows[1]["log_mel_db"]) > 0
-    for maker in evaluate.COPIES:
+    for maker in copy_synthesis.COPIES:
         assert soundfile.info(save / maker / "ann" / "tone.wav.wav").frames == 2 * RATE
     assert "--copies 0" in error_of(capsys, "evaluate", vocoder, folder, "--copies", 0, "--csv", table)
     missing = error_of(capsys, "evaluate", vocoder, folder, "--csv", tmp_path / "none" / "x.csv")

@@ -19,8 +19,8 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from wavenet import files
 from wavenet.config import ConfigError, ModelConfig, from_dict
+from wavenet.data import files
 
 try:
     import fcntl

@@ -21,13 +21,16 @@ PCM_LEVELS = 65_536  # codes of the 16-bit outputs: -32,768 to 32,767
 OUTPUTS = ("mulaw", "logistic", "gaussian")
 FRAME_NETWORKS = ("plain", "parallel")
 PLAIN_TAPS = 3  # of every convolution at frame rate
-PARALLEL_RATES = (1, 2, 4, 8, 16)  # dilations, in frames, of the parallel branches
+PARALLEL_DILATIONS = (1, 2, 4, 8, 16)  # dilations, in frames, of the parallel branches
 POOLED_FRAMES = 64  # to each side: what the global branch averages over
 SCALAR_INPUTS, PREDICTED_INPUTS = 1, 3  # numbers per sample that the first layer of a 16-bit model is given
 MOST_PITCH_TAPS = 9
 PITCHES = (50.0, 500.0)  # Hz; of voices, whose periods a pitch predictor looks back by
 MAX_PARAMETERS = 2**31  # more is a typing error or a hostile file, not a WaveNet
 MAX_QUEUED = 2**26  # numbers in the queues of one stream, likewise: a quarter of a gigabyte
+
+# Names that fields had in files written by earlier versions.
+FORMER_NAMES = {"MelConfig": {"rate": "sample_rate"}, "TrainingConfig": {"rate": "learning_rate"}}
 
 C = TypeVar("C", bound="MelConfig | ModelConfig | DataConfig | TrainingConfig")
 
@@ -43,7 +46,7 @@ class MelConfig:
     Two programs mean the same features only if every one of these agrees.
     """
 
-    rate: int = 16_000  # Hz; of the model that they belong to
+    sample_rate: int = 16_000  # Hz; of the model that they belong to
     window: int = 640  # samples, Hann
     fft: int = 1_024  # samples, the window padded with zeros
     hop: int = 160  # samples from frame to frame
@@ -59,12 +62,12 @@ class MelConfig:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        _check_range(self, "rate", 1_000, 384_000)
+        _check_range(self, "sample_rate", 1_000, 384_000)
         _check_range(self, "fft", 16, 65_536)
         _check_range(self, "window", 4, self.fft)
         _check_range(self, "hop", 1, self.fft)
         _check_range(self, "bands", 1, 1_024)
-        _check_range(self, "high", 1.0, self.rate / 2)
+        _check_range(self, "high", 1.0, self.sample_rate / 2)
         _check_range(self, "low", 0.0, self.high - 1)
         _check_choice(self, "scale", ("slaney", "htk"))
         _check_range(self, "power", 0.1, 4.0)
@@ -80,8 +83,8 @@ class MelConfig:
     @property
     def periods(self) -> tuple[int, int]:
         """The shortest and the longest pitch period in samples, as far as half a transform tells them apart."""
-        shortest = max(MOST_PITCH_TAPS, round(self.rate / PITCHES[1]))
-        return shortest, max(shortest, min(round(self.rate / PITCHES[0]), self.fft // 2))
+        shortest = max(MOST_PITCH_TAPS, round(self.sample_rate / PITCHES[1]))
+        return shortest, max(shortest, min(round(self.sample_rate / PITCHES[0]), self.fft // 2))
 
     def check_same(self, stated: Mapping[str, object]) -> None:
         """Raises `ConfigError` naming the first parameter that other features state otherwise, or that does not exist."""
@@ -139,7 +142,8 @@ class ModelConfig:
         if isinstance(self.speakers, list):  # as JSON and TOML have it
             object.__setattr__(self, "speakers", tuple(self.speakers))
         if isinstance(self.features, Mapping):
-            values = {"rate": self.sample_rate, "high": min(MelConfig.high, self.sample_rate / 2), **self.features}
+            given = _current_names(MelConfig, self.features)
+            values = {"sample_rate": self.sample_rate, "high": min(MelConfig.high, self.sample_rate / 2), **given}
             object.__setattr__(self, "features", from_dict(MelConfig, values, "features"))
         _check_types(self)
         _check_range(self, "cycles", 1, 64)
@@ -156,8 +160,10 @@ class ModelConfig:
         _check_choice(self, "output", OUTPUTS)
         _check_choice(self, "frame_network", FRAME_NETWORKS)
         self._check_speakers()
-        if self.features is not None and self.features.rate != self.sample_rate:
-            raise ConfigError(f"features.rate = {self.features.rate}: must be the sample_rate, {self.sample_rate}")
+        if self.features is not None and self.features.sample_rate != self.sample_rate:
+            raise ConfigError(
+                f"features.sample_rate = {self.features.sample_rate}: must be the model's sample_rate, {self.sample_rate}"
+            )
         if self.linear_prediction and (self.features is None or self.output == "mulaw"):
             raise ConfigError("linear_prediction: needs features to compute it from, and a 16-bit output to shift")
         if self.pitch_taps and not (self.linear_prediction and self.pitch_taps % 2):
@@ -229,7 +235,7 @@ class ModelConfig:
         return 1 + (self.kernel_size - 1) * sum(self.dilations)
 
     @property
-    def seen(self) -> int:
+    def context(self) -> int:
         """Samples that can change a prediction, at most: the receptive field, and what a linear predictor sees before it."""
         return self.receptive_field + self.pitch_reach + (self.linear_prediction + 1 if self.linear_prediction else 0)
 
@@ -257,7 +263,7 @@ class ModelConfig:
         return {"mulaw": MU_LAW_CODES, "logistic": 3 * self.mixtures, "gaussian": 2}[self.output]
 
     @property
-    def parts(self) -> int:
+    def components(self) -> int:
         """Parts of a 16-bit output's distribution: its means and log scales are so many each."""
         return self.mixtures if self.output == "logistic" else 1
 
@@ -304,10 +310,10 @@ class ModelConfig:
                 "second.bias": (width,),
             }
         shapes: dict[str, tuple[int, ...]] = {}
-        for name in ("point", *(f"rate_{rate}" for rate in PARALLEL_RATES), "pooled"):
+        for name in ("point", *(f"rate_{rate}" for rate in PARALLEL_DILATIONS), "pooled"):
             taps = PLAIN_TAPS if name.startswith("rate") else 1
             shapes |= {f"{name}.weight": (taps, branch, bands), f"{name}.bias": (branch,)}
-        branches = 2 + len(PARALLEL_RATES)
+        branches = 2 + len(PARALLEL_DILATIONS)
         return shapes | {"joined.weight": (1, width, branches * branch), "joined.bias": (width,)}
 
     @property
@@ -362,7 +368,7 @@ class TrainingConfig:
     steps: int = 0  # 0: the budget is in minutes
     batch: int = 2  # crops per step
     crop: int = 3_072  # samples per crop that the loss counts
-    rate: float = 4e-3  # peak learning rate
+    learning_rate: float = 4e-3  # peak
     warmup: int = 100  # steps to the peak
     final_rate: float = 0.01  # share of the peak at the end of the cosine
     clip_norm: float = 1.0  # gradients longer than this are scaled down to it
@@ -381,7 +387,7 @@ class TrainingConfig:
             raise ConfigError("training.minutes and training.steps are both 0: one of them is the budget")
         _check_range(self, "batch", 1, 65_536)
         _check_range(self, "crop", 1, 2**24)
-        _check_range(self, "rate", 1e-8, 1.0)
+        _check_range(self, "learning_rate", 1e-8, 1.0)
         _check_range(self, "warmup", 0, 10**6)
         _check_range(self, "final_rate", 0.0, 1.0)
         _check_range(self, "clip_norm", 1e-6, 1e6)
@@ -396,6 +402,7 @@ class TrainingConfig:
 def from_dict(kind: type[C], values: Mapping[str, Any], section: str = "") -> C:
     """Build a configuration from plain values. Raises `ConfigError` naming the key that is unknown or wrong."""
     prefix = f"{section}." if section else ""
+    values = _current_names(kind, values)
     known = [field.name for field in dataclasses.fields(kind)]
     for key in values:
         if key not in known:
@@ -405,6 +412,12 @@ def from_dict(kind: type[C], values: Mapping[str, Any], section: str = "") -> C:
     except ConfigError as error:
         message = str(error)
         raise ConfigError(message if message.startswith(prefix) else prefix + message) from None
+
+
+def _current_names(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values under today's field names: model files and run directories of earlier versions keep loading."""
+    former = FORMER_NAMES.get(kind.__name__, {})
+    return {former.get(name, name): value for name, value in values.items()}
 
 
 def suggest(word: str, known: typing.Iterable[str]) -> str:

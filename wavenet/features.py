@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from wavenet.config import MelConfig
-from wavenet.pcm import FULL_SCALE
+from wavenet.data.pcm import FULL_SCALE
 
 PIECE = 2_000  # frames transformed at once
 
@@ -31,7 +31,7 @@ class MelSpectrogram(nn.Module):
         super().__init__()
         self.config = config
         self.mel = torchaudio.transforms.MelSpectrogram(
-            sample_rate=config.rate,
+            sample_rate=config.sample_rate,
             n_fft=config.fft,
             win_length=config.window,
             hop_length=config.hop,

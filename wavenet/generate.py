@@ -1,8 +1,8 @@
 """Sound from a model: `Generator` renders and streams, `Session` is a living stream. Knows nothing of sound files.
 
 The same seed makes the same sound: bit for bit for every block size, and in every engine and batch (stream i of a
-batch with seed s is the single stream with seed s + i) until a coin falls between logits that differ in the last bit
-of a float32; see `wavenet.sampling`.
+batch with seed s is the single stream with seed s + i) until a uniform falls between logits that differ in the last bit
+of a float32; see `wavenet.engine.sampling`.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wavenet import engine as engines
-from wavenet.codes import codes_of
-from wavenet.conditions import Speaker, conditions_of
 from wavenet.config import ModelConfig
+from wavenet.data.quantizers import quantizer_for
 from wavenet.engine.base import one_thread
-from wavenet.prediction import voiced
-from wavenet.sampling import (
+from wavenet.engine.conditioning import Speaker, conditioning_inputs
+from wavenet.engine.sampling import (
     MAX_STREAMS,
     Sampling,
     check_continuous,
     checked_voiced_temperature,
-    coins,
-    draw_coins,
-    return_coins,
+    draw_uniforms,
+    rewind_uniforms,
+    uniform_generator,
 )
+from wavenet.nn.linear_prediction import voiced
 
 if TYPE_CHECKING:
     from wavenet.model import WaveNet
@@ -77,12 +77,12 @@ class Session:
         if count is not None and not 1 <= count <= MAX_STREAMS:
             raise ValueError(f"count = {count}: must be from 1 to {MAX_STREAMS:,}, or None for one without that axis")
         self._engine = engine
-        self._codes = codes_of(engine.config.output)
+        self._codes = quantizer_for(engine.config.output)
         self._sampling = self._checked(sampling)
         self._count = count
-        self._coins = _coins_of(seed, count)
+        self._uniforms = _uniform_generators(seed, count)
         self._speaker = speaker
-        told = conditions_of(engine.config, count or 1, speaker, features)
+        told = conditioning_inputs(engine.config, count or 1, speaker, features)
         self._state = engine.new_state(count or 1, told if engine.config.conditioned else None)
         self._lock = threading.Lock()  # of the call that advances or copies it
         self._voiced_temperature: float | None = None
@@ -100,18 +100,18 @@ class Session:
         if samples < 1:
             raise ValueError(f"samples = {samples}: at least 1 must be asked for")
         with one_thread(self._lock, "session"):
-            self._engine.check_course(self._state, samples)
+            self._engine.check_features(self._state, samples)
             before = self._state.position
             drawn: list[NDArray[np.float64]] = []
             try:
-                chosen = draw_coins(self._coins, samples, drawn)
+                chosen = draw_uniforms(self._uniforms, samples, drawn)
                 parts = [
                     self._engine.generate(self._state, chosen[:, first:end], sampling)
                     for first, end, sampling in self._runs(before, samples)
                 ]
-            except BaseException:  # also Ctrl-C: coins used are those of the samples made
+            except BaseException:  # also Ctrl-C: uniforms used are those of the samples made
                 unused = samples - (self._state.position - before)
-                return_coins(self._coins[: len(drawn)], unused)
+                rewind_uniforms(self._uniforms[: len(drawn)], unused)
                 raise
         codes = np.concatenate(parts, axis=1)
         return codes[0] if self._count is None else codes
@@ -133,7 +133,7 @@ class Session:
     def prime(self, audio: ArrayLike) -> None:
         """Go on as if `audio` had been made: float [n] for every stream, or [count, n], at the model's rate.
 
-        No coin is used; features go on behind it. Raises `ValueError` for sound that is empty, not floating point, NaN,
+        No uniform is used; features go on behind it. Raises `ValueError` for sound that is empty, not floating point, NaN,
         or of another shape.
         """
         sound = np.asarray(audio)
@@ -151,11 +151,11 @@ class Session:
             self._engine.prime(self._state, codes)
 
     def copy(self, seed: int | None = None) -> Session:
-        """An independent session that goes on from here: with the same coins, or with new ones from `seed`."""
+        """An independent session that goes on from here: with the same uniforms, or with new ones from `seed`."""
         with one_thread(self._lock, "session"):
             branch = copy.copy(self)
             branch._state = self._state.copy()
-            branch._coins = copy.deepcopy(self._coins) if seed is None else _coins_of(seed, self._count)
+            branch._uniforms = copy.deepcopy(self._uniforms) if seed is None else _uniform_generators(seed, self._count)
         branch._lock = threading.Lock()
         return branch
 
@@ -170,10 +170,10 @@ class Session:
     @property
     def left(self) -> int | None:
         """Samples until the features end; None without features."""
-        course = self._state.course
-        if course is None or course.conditions.features is None:
+        conditioning = self._state.conditioning
+        if conditioning is None or conditioning.conditions.features is None:
             return None
-        return max(0, course.conditions.features.shape[-1] * self._engine.config.hop - self.position)
+        return max(0, conditioning.conditions.features.shape[-1] * self._engine.config.hop - self.position)
 
     @property
     def speaker(self) -> Speaker | None:
@@ -183,15 +183,15 @@ class Session:
     @speaker.setter
     def speaker(self, value: Speaker | None) -> None:
         with one_thread(self._lock, "session"):
-            told = conditions_of(self._engine.config, self._state.streams, value, self._features)
-            if self._state.course is not None:
-                self._state.course.change(told)
+            told = conditioning_inputs(self._engine.config, self._state.streams, value, self._features)
+            if self._state.conditioning is not None:
+                self._state.conditioning.change(told)
             self._speaker = value
 
     @property
     def _features(self) -> NDArray[np.float32] | None:
-        course = self._state.course
-        return None if course is None else course.conditions.features
+        conditioning = self._state.conditioning
+        return None if conditioning is None else conditioning.conditions.features
 
     def _checked(self, sampling: Sampling) -> Sampling:
         if self._engine.config.output != "mulaw":
@@ -303,7 +303,7 @@ class Generator:
     ) -> Session:
         """A new stream from silence, or from the end of `prime`.
 
-        seed: of the coins; stream i of a batch has the coins of seed + i. temperature, top_k, top_p: see `Sampling`.
+        seed: of the uniforms; stream i of a batch has the uniforms of seed + i. temperature, top_k, top_p: see `Sampling`.
         count: streams made side by side, the first axis of what they return; None: one, without that axis.
         prime: sound to continue, float [n] in [-1, 1] at the model's rate for all streams, or [count, n].
         speaker: of a model that knows several: a name, or a blend such as {"ann": 0.3, "bob": 0.7}.
@@ -394,8 +394,8 @@ def silent_share(audio: ArrayLike, rate: int) -> float:
     return float((power < 10 ** (SILENT_DBFS / 10)).mean())
 
 
-def _coins_of(seed: int, count: int | None) -> list[np.random.Generator]:
-    return [coins(seed), *(coins(int(seed) + stream) for stream in range(1, count or 1))]
+def _uniform_generators(seed: int, count: int | None) -> list[np.random.Generator]:
+    return [uniform_generator(seed), *(uniform_generator(int(seed) + stream) for stream in range(1, count or 1))]
 
 
 def _blocks(session: Session, block: int, total: int | None) -> Iterator[NDArray[np.float32]]:

@@ -25,10 +25,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavenet.conditioning import Added, Conditioning
 from wavenet.config import MU_LAW_CODES, MelConfig, ModelConfig
-from wavenet.pcm import FULL_SCALE
-from wavenet.prediction import MOST_INPUT, rows_of
+from wavenet.data.pcm import FULL_SCALE
+from wavenet.nn.conditioning import Conditioning, GateBias
+from wavenet.nn.linear_prediction import MOST_INPUT, rows_of
 
 # dilated weight and bias, residual weight and bias
 LayerWeights = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
@@ -110,8 +110,10 @@ class WaveNet(nn.Module):
         weights = [weight for layer in self.stack for weight in layer.weights()]
         shifts = tuple(layer.dilation * streams for layer in self.stack)
         rows = self.embed(codes, prediction)  # [N, R]
-        frames, weave = (None, None) if added is None else (added.rows(self.gate_bias()), added)
-        skip = _Stack.apply(rows, self.skip.weight, self.skip.bias, shifts, frames, weave, *weights)  # [N, S]
+        frames, interpolation_weights = (None, None) if added is None else (added.rows(self.gate_bias()), added)
+        skip = _Stack.apply(
+            rows, self.skip.weight, self.skip.bias, shifts, frames, interpolation_weights, *weights
+        )  # [N, S]
         numbers = self.head(skip).view(samples, streams, -1).transpose(0, 1)  # [N, A] -> [B, T, A]
         return numbers if prediction is None else shifted(self.config, numbers, prediction)
 
@@ -167,7 +169,7 @@ def predict(config: ModelConfig, codes: Tensor, local: Tensor, first: int) -> Pr
 
 def shifted(config: ModelConfig, numbers: Tensor, prediction: Prediction) -> Tensor:
     """The head's numbers [B, T, A], which describe what a predictor leaves over, as those of the sound itself."""
-    parts = config.parts
+    parts = config.components
     logits, means, log_scales = numbers[..., : -2 * parts], numbers[..., -2 * parts : -parts], numbers[..., -parts:]
     means = prediction.sample[..., None] + prediction.gain[..., None] * means
     return torch.cat([logits, means, log_scales + prediction.gain.log()[..., None]], dim=-1)
@@ -271,7 +273,7 @@ class _Stack(torch.autograd.Function):
         skip_bias: Tensor,
         shifts: tuple[int, ...],
         frames: Tensor | None,
-        added: Added | None,
+        added: GateBias | None,
         *weights: Tensor | None,
     ) -> Tensor:
         gated = rows.new_empty(len(rows), skip_weight.shape[1])  # [N, L*G]
@@ -280,7 +282,7 @@ class _Stack(torch.autograd.Function):
         for index, (z, layer) in enumerate(zip(gated.chunk(len(shifts), dim=1), _by_layer(weights), strict=True)):
             kept.append(rows)
             if added is not None and frames is not None:
-                told = added.spread(frames[index])  # [N, 2G]
+                told = added.upsample(frames[index])  # [N, 2G]
             rows, factors = _layer(rows, z, shifts[index], *layer, told)
             kept.append(factors)
         ctx.save_for_backward(gated, skip_weight, *kept, *weights)
@@ -302,7 +304,7 @@ class _Stack(torch.autograd.Function):
                 grad_rows, grad_z[index], z[index], rows, factors, ctx.shifts[index], *layers[index]
             )
             if ctx.added is not None:
-                grad_frames.insert(0, ctx.added.gathered(grad_factors))
+                grad_frames.insert(0, ctx.added.upsample_backward(grad_factors))
             else:
                 grad_layer = (grad_layer[0], grad_factors.sum(0), *grad_layer[2:])
             grads[:0] = grad_layer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from wavenet.cli.console import say
-from wavenet.cli.network import network_of
+from wavenet.cli.models import network_of
 
 
 @click.command()
@@ -22,8 +22,8 @@ def command(what: str | None, streams: int) -> None:
     wavenet bench runs/speech
     wavenet bench large --streams 8
     """
-    from wavenet.bench import generation_speeds
     from wavenet.engine import how_to_get_native, native_installed
+    from wavenet.evaluation.bench import generation_speeds
 
     model, _ = network_of(what)
     config = model.config

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wavenet.cli.audio_output import TOP_P, VOICED_TEMPERATURE, speaker_of
 from wavenet.cli.console import Bar, say
-from wavenet.cli.sound import TOP_P, VOICED_TEMPERATURE, speaker_of
-from wavenet.sampling import Sampling, checked_voiced_temperature
+from wavenet.engine.sampling import Sampling, checked_voiced_temperature
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from wavenet.evaluate import Copy
+    from wavenet.evaluation.copy_synthesis import Copy
     from wavenet.generate import SessionOptions
 
 FIGURES = {  # of `metrics.Comparison`: title, unit
@@ -73,10 +73,10 @@ def command(
     wavenet evaluate runs/speakers recordings/test --speakers folders
     wavenet evaluate runs/vocoder recordings/test --csv copies.csv --save copies
     """
-    from wavenet import metrics
     from wavenet.checkpoint import load_model
-    from wavenet.evaluate import copies as copied
-    from wavenet.evaluate import evaluate
+    from wavenet.evaluation import metrics
+    from wavenet.evaluation.copy_synthesis import copies as copied
+    from wavenet.evaluation.copy_synthesis import evaluate
     from wavenet.generate import Generator
 
     network = load_model(model)
@@ -127,7 +127,7 @@ def _check_places(table: Path | None, save: Path | None) -> None:
 
 def _copies(copies: Iterable[Copy], bar: Bar, rate: int, table: Path | None, save: Path | None) -> None:
     """Tell the figures of copies while they are made, and keep what is asked for."""
-    from wavenet import evaluate
+    from wavenet.evaluation import copy_synthesis
 
     made = []
     for copy in copies:
@@ -138,15 +138,15 @@ def _copies(copies: Iterable[Copy], bar: Bar, rate: int, table: Path | None, sav
     if made:
         _print(made)
     else:
-        say(f"no recording of {evaluate.LEAST_SECONDS} s or more to copy")
+        say(f"no recording of {copy_synthesis.LEAST_SECONDS} s or more to copy")
     if table is not None:
-        evaluate.write_csv(table, made)
+        copy_synthesis.write_csv(table, made)
         say(f"figures of every copy: {table}")
 
 
 def _print(made: list[Copy]) -> None:
-    from wavenet.evaluate import COPIES
-    from wavenet.metrics import mean
+    from wavenet.evaluation.copy_synthesis import COPIES
+    from wavenet.evaluation.metrics import mean
 
     means = {maker: mean(copy.comparison for copy in made if copy.maker == maker) for maker in COPIES}
     seconds = sum(copy.seconds for copy in made if copy.maker == COPIES[0])
@@ -158,7 +158,7 @@ def _print(made: list[Copy]) -> None:
 
 
 def _save(folder: Path, copy: Copy, rate: int) -> None:
-    from wavenet import audio
+    from wavenet.data import audio
 
     path = folder / copy.maker / f"{copy.file}.wav"  # a.flac and a.mp3 may lie side by side
     path.parent.mkdir(parents=True, exist_ok=True)

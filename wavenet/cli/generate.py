@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wavenet.cli.sound import OUTPUT, outputs_of, perform, sampling_options, speaker_of
-from wavenet.sampling import MAX_STREAMS
+from wavenet.cli.audio_output import OUTPUT, outputs_of, perform, sampling_options, speaker_of
+from wavenet.engine.sampling import MAX_STREAMS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,6 +76,6 @@ def command(
 
 
 def _read(prime: Path, rate: int) -> NDArray[np.float32]:
-    from wavenet import audio  # loads libsndfile, which sound without a file does not need
+    from wavenet.data import audio  # loads libsndfile, which sound without a file does not need
 
     return audio.read(prime, rate)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from wavenet.cli.console import duration
-from wavenet.cli.network import network_of
+from wavenet.cli.models import network_of
 
 if TYPE_CHECKING:
     from wavenet.config import ModelConfig
-    from wavenet.recipe import Recipe
+    from wavenet.training.recipe import Recipe
 
 
 @click.command()
@@ -25,8 +25,8 @@ def command(what: str) -> None:
     wavenet info runs/speech
     wavenet info large
     """
-    from wavenet.bench import generation_speed
     from wavenet.engine import create, native_installed
+    from wavenet.evaluation.bench import generation_speed
 
     model, recipe = network_of(what)
     for name, value in _facts(model.config):
@@ -78,7 +78,7 @@ def _conditioning_facts(config: ModelConfig) -> list[tuple[str, str]]:
                 "features",
                 f"ln of {mel.bands} mel bands, {mel.low:g} to {mel.high:g} Hz ({mel.scale} scale, "
                 f"{'area' if mel.area else 'peak'} 1), of magnitude^{mel.power:g}, at least {mel.floor:g}; every "
-                f"{mel.hop} samples ({1000 * mel.hop / mel.rate:g} ms), Hann window {mel.window}, fft {mel.fft}",
+                f"{mel.hop} samples ({1000 * mel.hop / mel.sample_rate:g} ms), Hann window {mel.window}, fft {mel.fft}",
             ),
             (
                 "frame network",
@@ -93,7 +93,7 @@ def _conditioning_facts(config: ModelConfig) -> list[tuple[str, str]]:
 
 
 def _training_facts(recipe: Recipe) -> list[tuple[str, str]]:
-    from wavenet.bench import training_cost
+    from wavenet.evaluation.bench import training_cost
 
     training = recipe.training
     try:

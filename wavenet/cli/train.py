@@ -15,7 +15,7 @@ from wavenet.cli.console import Bar, duration, say
 
 if TYPE_CHECKING:
     from wavenet.config import ModelConfig
-    from wavenet.train import Progress, Trainer, Validation
+    from wavenet.training.trainer import Progress, Trainer, Validation
 
 
 @click.command()
@@ -52,7 +52,8 @@ def command(
     wavenet train recordings --out runs/speech --minutes 120     (goes on)
     wavenet train voices --recipe speakers                       (voices/ann/*.wav, voices/bob/*.wav, ...)
     """
-    from wavenet import dataset, train
+    from wavenet.data import dataset
+    from wavenet.training import trainer as training
 
     if minutes is not None and steps is not None:
         raise click.UsageError("--minutes and --steps are both given: one of them is the budget")
@@ -63,17 +64,17 @@ def command(
     settings = [f"training.{key}={value}" for key, value in values.items() if value is not None]
     if speakers is not None:
         settings.append(f"data.speakers={json.dumps(speakers)}")
-    train.pick_device(device)
+    training.pick_device(device)
     run.check()
-    recipe = train.recipe_for(run, name, [*overrides, *settings], fresh)
+    recipe = training.recipe_for(run, name, [*overrides, *settings], fresh)
 
     bar = Bar("reading", "files")
     recordings = dataset.open_folder(folder, recipe.model.sample_rate, recipe.data, bar)
     bar.clear()
     for line in recordings.summary.lines():
         say(line)
-    recipe = train.with_speakers(recipe, recordings)
-    trainer = train.Trainer(run, recipe, recordings, device, fresh)
+    recipe = training.with_speakers(recipe, recordings)
+    trainer = training.Trainer(run, recipe, recordings, device, fresh)
     if trainer.begun_with != trainer.folder:
         if out is None:
             raise click.UsageError(f"{run.path} was begun with {trainer.begun_with}: name another run with --out")
@@ -122,7 +123,7 @@ class _Reporter:
         self.bar = Bar("training")
 
     def __call__(self, event: Progress | Validation) -> None:
-        from wavenet.train import Progress
+        from wavenet.training.trainer import Progress
 
         if isinstance(event, Progress):
             skipped = f"  {event.skipped} steps skipped" if event.skipped else ""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from wavenet.cli.audio_output import OUTPUT, VOICED_TEMPERATURE, outputs_of, perform, sampling_options, speaker_of
 from wavenet.cli.console import say
-from wavenet.cli.sound import OUTPUT, VOICED_TEMPERATURE, outputs_of, perform, sampling_options, speaker_of
 
 DEFAULT_OUTPUT = "vocoded.wav"
 
@@ -46,7 +46,7 @@ def command(
     wavenet vocode runs/vocoder in.mp3 --play
     wavenet vocode runs/vocoder --mel features.npy -o out.wav
     """
-    from wavenet import feature_file
+    from wavenet.data import feature_file
     from wavenet.generate import Generator, total_of
 
     if (recording is None) == (mel is None):
@@ -64,7 +64,7 @@ def command(
     if mel is not None:
         features = feature_file.read(mel, config)
     else:
-        from wavenet import audio
+        from wavenet.data import audio
         from wavenet.features import mel_spectrogram
 
         assert recording is not None

@@ -66,7 +66,7 @@ def create(
         from wavenet.engine.naive import NaiveEngine
 
         return NaiveEngine(config, weights, threads)
-    from wavenet.engine.queues import QueueEngine
+    from wavenet.engine.torch import QueueEngine
 
     return QueueEngine(config, weights, threads)
 

@@ -17,10 +17,10 @@ from typing import Generic, NoReturn, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wavenet.codes import codes_of
-from wavenet.conditions import Conditioner, Conditions, Course
 from wavenet.config import ModelConfig
-from wavenet.sampling import Sampling, check_continuous
+from wavenet.data.quantizers import quantizer_for
+from wavenet.engine.conditioning import Conditioner, ConditioningInputs, ConditioningState
+from wavenet.engine.sampling import Sampling, check_continuous
 
 # Where Linux says how much memory a container may use: control groups, version 2 and 1.
 CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -61,15 +61,15 @@ class State(ABC):
     codes: int64 [B], the last sample of every stream; silence before the first. Always the same array, written in
         place, so that an engine may keep its address.
     position: samples made or primed so far, the same for all streams.
-    course: what a conditioned network is told, and when; None for another network.
+    conditioning: what a conditioned network is told, and when; None for another network.
     """
 
-    def __init__(self, streams: int, silence: int, course: Course | None) -> None:
+    def __init__(self, streams: int, silence: int, conditioning: ConditioningState | None) -> None:
         if streams < 1:
             raise ValueError(f"streams = {streams}: at least one is needed")
         self.codes: NDArray[np.int64] = np.full(streams, silence, dtype=np.int64)
         self.position = 0
-        self.course = course
+        self.conditioning = conditioning
 
     @property
     def streams(self) -> int:
@@ -91,7 +91,7 @@ S = TypeVar("S", bound=State)
 
 
 class Engine(ABC, Generic[S]):
-    """A network that makes sound: same state, coins and sampling in, same codes out, in every engine."""
+    """A network that makes sound: same state, uniforms and sampling in, same codes out, in every engine."""
 
     name: str
     precision = "f32"
@@ -104,16 +104,16 @@ class Engine(ABC, Generic[S]):
         raise TypeError("an engine lives in its process: its model can be saved, it is not pickled")
 
     @abstractmethod
-    def new_state(self, streams: int = 1, conditions: Conditions | None = None) -> S:
+    def new_state(self, streams: int = 1, conditions: ConditioningInputs | None = None) -> S:
         """The state before the first sample: queues of zeros, and silence as the first input.
 
-        conditions: what a conditioned network is told (`conditions_of`); `state.course.change` tells it otherwise.
+        conditions: what a conditioned network is told (`conditioning_inputs`); `state.conditioning.change` tells it otherwise.
         Raises `ValueError` where they are missing, or are for another number of streams.
         """
 
     @abstractmethod
-    def generate(self, state: S, coins: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
-        """Draw the next codes [B, n] with the coins [B, n] and advance the state by n samples.
+    def generate(self, state: S, uniforms: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
+        """Draw the next codes [B, n] with the uniforms [B, n] and advance the state by n samples.
 
         Here, in `logits` and in `prime`: raises `ValueError` where the features end before, and changes nothing.
         """
@@ -130,13 +130,13 @@ class Engine(ABC, Generic[S]):
     def prime(self, state: S, codes: ArrayLike) -> None:
         """Feed the given codes [B, T]: the state that `logits` leaves, without the cost of the logits."""
 
-    def course_of(self, streams: int, conditions: Conditions | None) -> Course | None:
-        """The course of a new state. Raises `ValueError` as `new_state` does."""
+    def conditioning_state(self, streams: int, conditions: ConditioningInputs | None) -> ConditioningState | None:
+        """The conditioning of a new state. Raises `ValueError` as `new_state` does."""
         if self.conditioner is None:
             if conditions is not None and (conditions.speaker is not None or conditions.features is not None):
                 raise ValueError("this model is not conditioned: leave speaker and features out")
             return None
-        given = conditions or Conditions()
+        given = conditions or ConditioningInputs()
         for name, array, needed in (
             ("speaker", given.speaker, bool(self.config.speakers)),
             ("features", given.features, self.config.features is not None),
@@ -145,7 +145,7 @@ class Engine(ABC, Generic[S]):
                 raise ValueError(f"{name}: {'needed by' if needed else 'not known to'} this model")
             if array is not None and len(array) != streams:
                 raise ValueError(f"{name}: for {len(array)} streams, not {streams}")
-        return Course(self.conditioner, given)
+        return ConditioningState(self.conditioner, given)
 
     def check_memory(self, streams: int, size: int) -> None:
         """Raises `ValueError` where a state of so many streams, of so many bytes each, would not fit into memory."""
@@ -168,19 +168,19 @@ class Engine(ABC, Generic[S]):
         if self.config.output != "mulaw":
             check_continuous(sampling)
 
-    def check_course(self, state: State, samples: int) -> None:
+    def check_features(self, state: State, samples: int) -> None:
         """Raises `ValueError` where the features end before these samples do."""
-        if state.course is not None:
-            state.course.check(state.position, samples)
+        if state.conditioning is not None:
+            state.conditioning.check(state.position, samples)
 
-    def checked_coins(self, state: State, coins: ArrayLike) -> NDArray[np.float64]:
-        """Coins as float64 [B, n]. Raises `ValueError` for another engine's state, shape, or a coin outside [0, 1)."""
+    def checked_uniforms(self, state: State, uniforms: ArrayLike) -> NDArray[np.float64]:
+        """Coins as float64 [B, n]. Raises `ValueError` for another engine's state, shape, or a uniform outside [0, 1)."""
         self.check_own(state)
-        array = np.asarray(coins, dtype=np.float64)
+        array = np.asarray(uniforms, dtype=np.float64)
         if array.ndim != 2 or len(array) != state.streams:
-            raise ValueError(f"coins must be [{state.streams}, n], one row per stream, not {list(array.shape)}")
+            raise ValueError(f"uniforms must be [{state.streams}, n], one row per stream, not {list(array.shape)}")
         if array.size and not (array.min() >= 0 and array.max() < 1):
-            raise ValueError("coins must lie in [0, 1)")
+            raise ValueError("uniforms must lie in [0, 1)")
         return array
 
     def checked_codes(self, state: State, codes: ArrayLike) -> NDArray[np.int64]:
@@ -194,5 +194,5 @@ class Engine(ABC, Generic[S]):
             raise ValueError(f"codes must be [{state.streams}, T], one row per stream, not {list(array.shape)}")
         if not np.issubdtype(array.dtype, np.integer):
             raise ValueError(f"codes must be whole numbers, not {array.dtype}")
-        codes_of(self.config.output).check(array)
+        quantizer_for(self.config.output).check(array)
         return array.astype(np.int64)

@@ -12,22 +12,22 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from wavenet.conditioning import tensors_of
-from wavenet.conditions import Conditions, Course
 from wavenet.engine.base import State
+from wavenet.engine.conditioning import ConditioningInputs, ConditioningState
 from wavenet.engine.stepped import SteppedEngine, fed_codes
+from wavenet.nn.conditioning import tensors_of
 
 
 class HistoryState(State):
     """The inputs so far, at most those that matter; fewer stand for a clip that began with empty queues."""
 
-    def __init__(self, streams: int, silence: int, course: Course | None) -> None:
-        super().__init__(streams, silence, course)
+    def __init__(self, streams: int, silence: int, conditioning: ConditioningState | None) -> None:
+        super().__init__(streams, silence, conditioning)
         self.silence = silence
         self.history: NDArray[np.int64] = np.empty((streams, 0), dtype=np.int64)
 
     def copy(self) -> Self:
-        other = type(self)(self.streams, self.silence, self.course and self.course.copy())
+        other = type(self)(self.streams, self.silence, self.conditioning and self.conditioning.copy())
         other.codes[:] = self.codes
         other.position, other.history = self.position, self.history.copy()
         return other
@@ -39,19 +39,19 @@ class NaiveEngine(SteppedEngine[HistoryState]):
     name = "naive"
     states = HistoryState
 
-    def new_state(self, streams: int = 1, conditions: Conditions | None = None) -> HistoryState:
-        return HistoryState(streams, self.silence, self.course_of(streams, conditions))
+    def new_state(self, streams: int = 1, conditions: ConditioningInputs | None = None) -> HistoryState:
+        return HistoryState(streams, self.silence, self.conditioning_state(streams, conditions))
 
     def step(self, state: HistoryState) -> NDArray[np.float32]:
         self._remember(state, state.codes[:, None])
-        speaker, local = tensors_of(None if state.course is None else state.course.conditions, self.device)
+        speaker, local = tensors_of(None if state.conditioning is None else state.conditioning.conditions, self.device)
         first = state.position - state.history.shape[1]
         logits = self.model(torch.from_numpy(state.history).to(self.device), speaker, local, first)[:, -1]  # [B, A]
         return logits.cpu().numpy()
 
     def prime(self, state: HistoryState, codes: ArrayLike) -> None:
         codes = self.checked_codes(state, codes)
-        self.check_course(state, codes.shape[1])
+        self.check_features(state, codes.shape[1])
         if codes.shape[1]:
             self._remember(state, fed_codes(state.codes, codes))
             state.codes[:] = codes[:, -1]
@@ -59,5 +59,5 @@ class NaiveEngine(SteppedEngine[HistoryState]):
     def _remember(self, state: HistoryState, inputs: NDArray[np.int64]) -> None:
         """Append inputs [B, T]; older than the network can see is forgotten."""
         joined = np.concatenate([state.history, inputs], axis=1)
-        state.history = np.ascontiguousarray(joined[:, -self.config.seen :])
+        state.history = np.ascontiguousarray(joined[:, -self.config.context :])
         state.position += inputs.shape[1]

@@ -13,12 +13,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wavenet.codes import codes_of
-from wavenet.conditions import Conditioner, Conditions, Course, Told
 from wavenet.config import ModelConfig
+from wavenet.data.quantizers import quantizer_for
 from wavenet.engine import _native
 from wavenet.engine.base import Engine, State, cores, one_thread
-from wavenet.sampling import Sampling
+from wavenet.engine.conditioning import Conditioner, ConditioningFrames, ConditioningInputs, ConditioningState
+from wavenet.engine.sampling import Sampling
 
 KERNELS_VARIABLE = "WAVENET_KERNELS"  # an environment variable that forces one of `kernels()`
 MOST_DEFAULT_THREADS = 4  # one stream's work splits no further
@@ -27,12 +27,14 @@ MOST_DEFAULT_THREADS = 4  # one stream's work splits no further
 class NativeState(State):
     """Queues in the extension's memory, about the size of the receptive field times the residual channels."""
 
-    def __init__(self, engine: NativeEngine, streams: int, course: Course | None) -> None:
-        super().__init__(streams, engine.silence, course)
+    def __init__(self, engine: NativeEngine, streams: int, conditioning: ConditioningState | None) -> None:
+        super().__init__(streams, engine.silence, conditioning)
         self.engine = engine  # whose weights the extension's state refers to
         self.native = engine.native.new_state(streams)
         self.skipped = 0  # samples primed that the extension has not seen, being older than the receptive field
-        self.chunk: tuple[Told, _native.Told] | None = None  # the last one, and how the extension reads it
+        self.chunk: tuple[ConditioningFrames, _native.Told] | None = (
+            None  # the last one, and how the extension reads it
+        )
         self.lock = threading.Lock()  # of the call that advances or copies it
 
     def copy(self) -> Self:
@@ -40,7 +42,7 @@ class NativeState(State):
         with self.held():
             other.engine, other.native = self.engine, self.native.copy()
             other.codes, other.position, other.skipped = self.codes.copy(), self.position, self.skipped
-            other.course, other.chunk = self.course and self.course.copy(), self.chunk
+            other.conditioning, other.chunk = self.conditioning and self.conditioning.copy(), self.chunk
         other.lock = threading.Lock()
         return other
 
@@ -50,11 +52,11 @@ class NativeState(State):
 
     def pieces(self, position: int, samples: int) -> Iterator[tuple[int, int, _native.Told | None, int]]:
         """The `samples` samples from `position` on, cut where chunks end: (first, behind the last, told, offset)."""
-        if self.course is None:
+        if self.conditioning is None:
             yield 0, samples, None, 0
             return
-        for first, last, offset in self.course.pieces(position, samples):
-            told = self.course.told(position + first)
+        for first, last, offset in self.conditioning.pieces(position, samples):
+            told = self.conditioning.told(position + first)
             if self.chunk is None or self.chunk[0] is not told:
                 self.chunk = told, self.engine.native.told(told.rows, told.predictors)
             yield first, last, self.chunk[1], offset
@@ -83,7 +85,7 @@ class NativeEngine(Engine[NativeState]):
         self.config = config
         self.precision = precision
         self.threads = min(MOST_DEFAULT_THREADS, cores()) if threads is None else threads
-        self.silence = codes_of(config.output).silence
+        self.silence = quantizer_for(config.output).silence
         arrays = _arrays(config, weights)
         self.conditioner = Conditioner(config, _conditioning(arrays)) if config.conditioned else None
         shape: dict[str, int | str | list[int]] = {
@@ -93,7 +95,7 @@ class NativeEngine(Engine[NativeState]):
             "skip": config.skip_channels,
             "head": config.head,
             "output": config.output,
-            "parts": config.parts,
+            "parts": config.components,
             "rows": config.input_rows,
             "order": config.linear_prediction,
             "pitch_taps": config.pitch_taps,
@@ -115,9 +117,9 @@ class NativeEngine(Engine[NativeState]):
         """Multiply-adds per second of one thread in products whose weights stay in the nearest cache, measured."""
         return self.native.peak()
 
-    def new_state(self, streams: int = 1, conditions: Conditions | None = None) -> NativeState:
+    def new_state(self, streams: int = 1, conditions: ConditioningInputs | None = None) -> NativeState:
         self.check_memory(streams, self.state_bytes)
-        return NativeState(self, streams, self.course_of(streams, conditions))
+        return NativeState(self, streams, self.conditioning_state(streams, conditions))
 
     @property
     def state_bytes(self) -> int:
@@ -136,18 +138,18 @@ class NativeEngine(Engine[NativeState]):
         buffers = config.layers * 3 * gate + 2 * (residual + skip + head + outputs)
         return (2 if self.precision == "int8" else 4) * config.queued + 4 * buffers + 8 * config.pitch_reach
 
-    def generate(self, state: NativeState, coins: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
-        coins = np.ascontiguousarray(self.checked_coins(state, coins))
+    def generate(self, state: NativeState, uniforms: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
+        uniforms = np.ascontiguousarray(self.checked_uniforms(state, uniforms))
         self.check_sampling(sampling)
-        self.check_course(state, coins.shape[1])
-        codes = np.empty(coins.shape, dtype=np.int64)
+        self.check_features(state, uniforms.shape[1])
+        codes = np.empty(uniforms.shape, dtype=np.int64)
         top_k = min(sampling.top_k or 0, self.config.output_channels)
         top_p = 1.0 if sampling.top_p is None else float(sampling.top_p)
         with state.held():
             try:
-                for piece in state.pieces(state.position, coins.shape[1]):
+                for piece in state.pieces(state.position, uniforms.shape[1]):
                     self.native.generate(
-                        state.native, *piece, coins, sampling.temperature, sampling.greedy, top_k, top_p, codes
+                        state.native, *piece, uniforms, sampling.temperature, sampling.greedy, top_k, top_p, codes
                     )
             finally:
                 state.update()
@@ -155,7 +157,7 @@ class NativeEngine(Engine[NativeState]):
 
     def logits(self, state: NativeState, codes: ArrayLike) -> NDArray[np.float32]:
         codes = np.ascontiguousarray(self.checked_codes(state, codes))
-        self.check_course(state, codes.shape[1])
+        self.check_features(state, codes.shape[1])
         logits = np.empty((*codes.shape, self.config.output_channels), dtype=np.float32)
         with state.held():
             try:
@@ -168,8 +170,8 @@ class NativeEngine(Engine[NativeState]):
     def prime(self, state: NativeState, codes: ArrayLike) -> None:
         """Only the last `seen` samples are run: what is older reaches no queue and no predictor any more."""
         codes = self.checked_codes(state, codes)
-        self.check_course(state, codes.shape[1])
-        recent = np.ascontiguousarray(codes[:, -self.config.seen :])
+        self.check_features(state, codes.shape[1])
+        recent = np.ascontiguousarray(codes[:, -self.config.context :])
         with state.held():
             start = state.position + codes.shape[1] - recent.shape[1]
             try:

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from wavenet.codes import codes_of
-from wavenet.conditions import Conditioner
 from wavenet.config import ModelConfig
+from wavenet.data.quantizers import quantizer_for
 from wavenet.engine.base import Engine, S
+from wavenet.engine.conditioning import Conditioner
+from wavenet.engine.sampling import Sampling, sample, sample_continuous
 from wavenet.model import WaveNet
-from wavenet.sampling import Sampling, sample, sample_continuous
 
 
 class SteppedEngine(Engine[S]):
@@ -37,7 +37,7 @@ class SteppedEngine(Engine[S]):
         self.model.load_state_dict(copies, assign=True)
         self.model.eval().requires_grad_(False)
         self.device = self.model.embedding.weight.device
-        self.silence = codes_of(config.output).silence
+        self.silence = quantizer_for(config.output).silence
         self.conditioner = None
         if config.conditioned:
             self.conditioner = Conditioner(config, {name: value.numpy(force=True) for name, value in copies.items()})
@@ -49,19 +49,19 @@ class SteppedEngine(Engine[S]):
         The caller puts that code into `state.codes`. The array may be overwritten by the next step.
         """
 
-    def generate(self, state: S, coins: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
-        coins = self.checked_coins(state, coins)
+    def generate(self, state: S, uniforms: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
+        uniforms = self.checked_uniforms(state, uniforms)
         self.check_sampling(sampling)
-        self.check_course(state, coins.shape[1])
-        codes = np.empty(coins.shape, dtype=np.int64)
+        self.check_features(state, uniforms.shape[1])
+        codes = np.empty(uniforms.shape, dtype=np.int64)
         with self.running():
-            for t in range(coins.shape[1]):
-                state.codes[:] = codes[:, t] = self.draw(self.step(state), coins[:, t], sampling)
+            for t in range(uniforms.shape[1]):
+                state.codes[:] = codes[:, t] = self.draw(self.step(state), uniforms[:, t], sampling)
         return codes
 
     def logits(self, state: S, codes: ArrayLike) -> NDArray[np.float32]:
         codes = self.checked_codes(state, codes)
-        self.check_course(state, codes.shape[1])
+        self.check_features(state, codes.shape[1])
         logits = np.empty((*codes.shape, self.config.output_channels), dtype=np.float32)
         with self.running():
             for t in range(codes.shape[1]):
@@ -69,11 +69,13 @@ class SteppedEngine(Engine[S]):
                 state.codes[:] = codes[:, t]
         return logits
 
-    def draw(self, numbers: NDArray[np.float32], coins: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
-        """The codes [B] that coins [B] draw from what the network says, [B, A]."""
+    def draw(
+        self, numbers: NDArray[np.float32], uniforms: NDArray[np.float64], sampling: Sampling
+    ) -> NDArray[np.int64]:
+        """The codes [B] that uniforms [B] draw from what the network says, [B, A]."""
         if self.config.output == "mulaw":
-            return sample(numbers, coins, sampling)
-        return sample_continuous(self.config.output, numbers, coins, sampling)
+            return sample(numbers, uniforms, sampling)
+        return sample_continuous(self.config.output, numbers, uniforms, sampling)
 
     @contextmanager
     def running(self) -> Iterator[None]:

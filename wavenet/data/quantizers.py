@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wavenet import mulaw
-from wavenet.pcm import FULL_SCALE, to_int16
+from wavenet.data.pcm import FULL_SCALE, to_int16
 
 
 @dataclass(frozen=True)
-class Codes:
+class Quantizer:
     """An alphabet of samples: the codes from `low` to `high`."""
 
     low: int
@@ -40,10 +40,10 @@ def _decode_linear(codes: ArrayLike) -> NDArray[np.float32]:
     return (np.asarray(codes) / np.float32(FULL_SCALE)).astype(np.float32)
 
 
-MU_LAW = Codes(0, mulaw.MU, mulaw.SILENCE, mulaw.encode, mulaw.decode)
-LINEAR = Codes(-FULL_SCALE, FULL_SCALE - 1, 0, _encode_linear, _decode_linear)
+MU_LAW = Quantizer(0, mulaw.MU, mulaw.SILENCE, mulaw.encode, mulaw.decode)
+LINEAR = Quantizer(-FULL_SCALE, FULL_SCALE - 1, 0, _encode_linear, _decode_linear)
 
 
-def codes_of(output: str) -> Codes:
+def quantizer_for(output: str) -> Quantizer:
     """The codes of a configuration's `output`."""
     return MU_LAW if output == "mulaw" else LINEAR

@@ -21,9 +21,9 @@ import numpy as np
 import soundfile
 from numpy.typing import ArrayLike, NDArray
 
-from wavenet import files
-from wavenet.pcm import FULL_SCALE as FULL_SCALE
-from wavenet.pcm import to_int16 as to_int16
+from wavenet.data import files
+from wavenet.data.pcm import FULL_SCALE as FULL_SCALE
+from wavenet.data.pcm import to_int16 as to_int16
 
 # What a folder's walk takes for a recording, in lower case.
 AUDIO_EXTENSIONS = frozenset(

@@ -1,8 +1,8 @@
-"""From what the network says and a coin to a code: temperature, top-k, top-p, inverse of the cumulative distribution.
+"""From what the network says and a uniform to a code: temperature, top-k, top-p, inverse of the cumulative distribution.
 
 NumPy only. `sample` draws from logits, `sample_continuous` from the distributions of 16-bit sound.
 
-The coin is an argument, so every engine draws alike. All arithmetic here is float64; what is left are the logits
+The uniform is an argument, so every engine draws alike. All arithmetic here is float64; what is left are the logits
 themselves. Engines, and batch sizes, add in different orders, so that their float32 logits differ in the last bits.
 That moves the edges between codes by some 1e-8 to 1e-7 each: one draw in about 100,000 can differ where the
 distribution is broad (6 bits), and the sound goes its own way from there.
@@ -21,14 +21,14 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wavenet.pcm import FULL_SCALE
+from wavenet.data.pcm import FULL_SCALE
 
 GREEDY_BELOW = 1e-9  # colder is argmax: a logit would have to be within 1e-7 of the best one to be drawn at all
 MASS_ROUNDING = 1e-9  # top-p: a set this close to the wanted mass has reached it; rounding adds no further code
 
 
 LEAST_LOG_SCALE, MOST_LOG_SCALE = -14.0, 8.0  # of a 16-bit distribution, in full scale: 1/18 of half a step
-LEAST_TAIL = 2.0**-53  # a coin is no nearer to 0 or 1: the quantiles there are finite
+LEAST_TAIL = 2.0**-53  # a uniform is no nearer to 0 or 1: the quantiles there are finite
 
 MAX_STREAMS = 65_536  # side by side; more is a typing error
 
@@ -66,7 +66,7 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        """Whether the most probable code is taken whatever the coin says."""
+        """Whether the most probable code is taken whatever the uniform says."""
         return self.temperature < GREEDY_BELOW
 
     @property
@@ -75,8 +75,8 @@ class Sampling:
         return self.top_k is not None or (self.top_p is not None and self.top_p < 1)
 
 
-def coins(seed: int) -> np.random.Generator:
-    """The coins of one stream: `.random()` gives one uniform number in [0, 1) per sample, in order.
+def uniform_generator(seed: int) -> np.random.Generator:
+    """The uniforms of one stream: `.random()` gives one uniform number in [0, 1) per sample, in order.
 
     Raises `ValueError` for a seed that is not a whole number from 0.
     """
@@ -93,10 +93,10 @@ def checked_voiced_temperature(value: float) -> float:
         raise ValueError(f"voiced_{error}") from None
 
 
-def draw_coins(
+def draw_uniforms(
     streams: Sequence[np.random.Generator], samples: int, drawn: list[NDArray[np.float64]] | None = None
 ) -> NDArray[np.float64]:
-    """The next coins [B, samples] of B streams, each from its own generator.
+    """The next uniforms [B, samples] of B streams, each from its own generator.
 
     drawn: an empty list; one row goes into it for each generator that has advanced, whatever ends this call.
     """
@@ -105,16 +105,16 @@ def draw_coins(
     return np.stack(rows)
 
 
-def return_coins(streams: Iterable[np.random.Generator], samples: int) -> None:
-    """Take back the last coins of every stream: they will be drawn again."""
+def rewind_uniforms(streams: Iterable[np.random.Generator], samples: int) -> None:
+    """Take back the last uniforms of every stream: they will be drawn again."""
     for stream in streams:
         cast(np.random.PCG64, stream.bit_generator).advance(-samples)
 
 
-def sample(logits: ArrayLike, coins: ArrayLike, sampling: Sampling) -> NDArray[np.int64]:
-    """Codes [B] (int64) for logits [B, A] and one coin in [0, 1) per stream, [B].
+def sample(logits: ArrayLike, uniforms: ArrayLike, sampling: Sampling) -> NDArray[np.int64]:
+    """Codes [B] (int64) for logits [B, A] and one uniform in [0, 1) per stream, [B].
 
-    The code drawn is the first, in code order, whose cumulative probability lies above the coin; so it never has
+    The code drawn is the first, in code order, whose cumulative probability lies above the uniform; so it never has
     probability zero. Raises `ValueError` if the logits hold NaN or +infinity, as those of a broken model do.
     """
     weights = np.array(logits, dtype=np.float64)  # [B, A]; a copy, worked on in place
@@ -130,21 +130,23 @@ def sample(logits: ArrayLike, coins: ArrayLike, sampling: Sampling) -> NDArray[n
         _truncate(weights, np.asarray(logits), sampling)
     cumulative = np.add.accumulate(weights, axis=1)  # [B, A]
     total = cumulative[:, -1]  # [B]
-    # coin < 1 makes coin * total < total in floating point too, so there always is a code above the coin
-    return (cumulative > (np.asarray(coins) * total)[:, np.newaxis]).argmax(axis=1)
+    # uniform < 1 makes uniform * total < total in floating point too, so there always is a code above the uniform
+    return (cumulative > (np.asarray(uniforms) * total)[:, np.newaxis]).argmax(axis=1)
 
 
-def sample_continuous(output: str, numbers: ArrayLike, coins: ArrayLike, sampling: Sampling) -> NDArray[np.int64]:
-    """16-bit codes [B] (int64) for the numbers [B, A] of a "logistic" or "gaussian" output and coins [B].
+def sample_continuous(output: str, numbers: ArrayLike, uniforms: ArrayLike, sampling: Sampling) -> NDArray[np.int64]:
+    """16-bit codes [B] (int64) for the numbers [B, A] of a "logistic" or "gaussian" output and uniforms [B].
 
-    The coin first picks the part of the mixture, as `sample` picks a code; where it lies within that part's share is
+    The uniform first picks the part of the mixture, as `sample` picks a code; where it lies within that part's share is
     then uniform again, and the quantile there is the sample. The temperature divides the weights' logits and multiplies
     the scales. top_p keeps the middle of each part, which holds that share of it; a top_k there cannot be.
     """
     values = np.array(numbers, dtype=np.float64)
     _check_finite(values)
     check_continuous(sampling)
-    drawn = [_quantile(output, row, coin, sampling) for row, coin in zip(values, np.asarray(coins), strict=True)]
+    drawn = [
+        _quantile(output, row, uniform, sampling) for row, uniform in zip(values, np.asarray(uniforms), strict=True)
+    ]
     return np.clip(np.rint(np.array(drawn) * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int64)
 
 
@@ -154,30 +156,30 @@ def check_continuous(sampling: Sampling) -> None:
         raise ValueError("top_k: a 16-bit output has no list of codes to choose from; use temperature or top_p")
 
 
-def _quantile(output: str, numbers: NDArray[np.float64], coin: float, sampling: Sampling) -> float:
+def _quantile(output: str, numbers: NDArray[np.float64], uniform: float, sampling: Sampling) -> float:
     """The sample, in full scale, of one stream's numbers [A]."""
     if output == "gaussian":
         mean, log_scale = numbers.tolist()
     else:
         logits, means, log_scales = numbers.reshape(3, -1)
-        part, coin = _pick(logits, coin, sampling)
+        part, uniform = _pick(logits, uniform, sampling)
         mean, log_scale = means[part], log_scales[part]
     if sampling.greedy:
         return float(mean)
     if sampling.top_p is not None:
-        coin = 0.5 + (coin - 0.5) * sampling.top_p
-    coin = min(max(coin, LEAST_TAIL), 1 - LEAST_TAIL)
-    quantile = NormalDist().inv_cdf(coin) if output == "gaussian" else math.log(coin / (1 - coin))
+        uniform = 0.5 + (uniform - 0.5) * sampling.top_p
+    uniform = min(max(uniform, LEAST_TAIL), 1 - LEAST_TAIL)
+    quantile = NormalDist().inv_cdf(uniform) if output == "gaussian" else math.log(uniform / (1 - uniform))
     scale = math.exp(min(max(log_scale, LEAST_LOG_SCALE), MOST_LOG_SCALE))
     return float(mean + sampling.temperature * scale * quantile)
 
 
-def _pick(logits: NDArray[np.float64], coin: float, sampling: Sampling) -> tuple[int, float]:
-    """The part of a mixture that a coin picks, and where in its share, from 0 to 1, the coin lies."""
+def _pick(logits: NDArray[np.float64], uniform: float, sampling: Sampling) -> tuple[int, float]:
+    """The part of a mixture that a uniform picks, and where in its share, from 0 to 1, the uniform lies."""
     if sampling.greedy:
         return int(logits.argmax()), 0.5
     cumulative = np.add.accumulate(np.exp((logits - logits.max()) / sampling.temperature))
-    wanted = coin * cumulative[-1]
+    wanted = uniform * cumulative[-1]
     part = int((cumulative > wanted).argmax())
     before = cumulative[part - 1] if part else 0.0
     return part, float((wanted - before) / (cumulative[part] - before))

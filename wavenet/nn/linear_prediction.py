@@ -125,7 +125,7 @@ def levinson(correlation: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDA
 def mel_filters(mel: MelConfig) -> NDArray[np.float64]:
     """The triangles [bands, fft / 2 + 1] of a mel filter bank; the same as `torchaudio.functional.melscale_fbanks`."""
     edges = _to_hertz(np.linspace(_to_mel(mel.low, mel.scale), _to_mel(mel.high, mel.scale), mel.bands + 2), mel.scale)
-    bins = np.linspace(0, mel.rate // 2, mel.fft // 2 + 1)
+    bins = np.linspace(0, mel.sample_rate // 2, mel.fft // 2 + 1)
     rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
     falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
     triangles = np.maximum(0, np.minimum(rising, falling))  # [bands, bins]
@@ -146,7 +146,7 @@ def _correlation_matrix(mel: MelConfig, order: int) -> NDArray[np.float64]:
     spectrum, bins, lags = _spectrum_matrix(mel), np.arange(mel.fft // 2 + 1), np.arange(order + 1)
     weight = np.where((bins == 0) | (2 * bins == mel.fft), 1, 2) / mel.fft  # both halves of the spectrum
     matrix = np.cos(2 * np.pi * np.outer(lags, bins) / mel.fft) * weight @ spectrum
-    matrix *= np.exp(-0.5 * np.square(2 * np.pi * LAG_HERTZ * lags / mel.rate))[:, None]
+    matrix *= np.exp(-0.5 * np.square(2 * np.pi * LAG_HERTZ * lags / mel.sample_rate))[:, None]
     matrix[0] *= 1 + WHITE_NOISE
     return matrix
 
@@ -154,12 +154,14 @@ def _correlation_matrix(mel: MelConfig, order: int) -> NDArray[np.float64]:
 @lru_cache(maxsize=8)
 def _cepstrum_matrix(mel: MelConfig) -> NDArray[np.float64]:
     """From log-mel features [bands] to the cepstrum of their low end at every pitch period, [periods]."""
-    hertz = np.linspace(0, mel.rate / 2, mel.fft // 2 + 1)
+    hertz = np.linspace(0, mel.sample_rate / 2, mel.fft // 2 + 1)
     taper = np.where(hertz < HARMONICS, 0.5 + 0.5 * np.cos(np.pi * hertz / HARMONICS), 0)  # falls to zero
     spectrum = _spectrum_matrix(mel)
     ripples = taper[:, None] * (spectrum - taper @ spectrum / taper.sum())  # without the mean
     shortest, longest = mel.periods
-    return np.cos(2 * np.pi / mel.rate * np.outer(np.arange(shortest, longest + 1), hertz)) @ ripples / taper.sum()
+    return (
+        np.cos(2 * np.pi / mel.sample_rate * np.outer(np.arange(shortest, longest + 1), hertz)) @ ripples / taper.sum()
+    )
 
 
 @lru_cache(maxsize=8)

@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
-from wavenet.conditioning import tensors_of
-from wavenet.conditions import any_conditions, anything
 from wavenet.engine import Engine, EngineUnavailable, cores, create
 from wavenet.engine.base import memory
+from wavenet.engine.conditioning import placeholder_conditioning, placeholder_inputs
 from wavenet.generate import Generator, Session
 from wavenet.model import WaveNet
-from wavenet.recipe import Recipe
-from wavenet.train import masked_loss
+from wavenet.nn.conditioning import tensors_of
+from wavenet.training.recipe import Recipe
+from wavenet.training.trainer import masked_loss
 
 GENERATION_SECONDS = 1.0  # measured per row, after half as much of warming up
 LOOK_SECONDS = 0.05  # between looks at the clock
@@ -99,7 +99,7 @@ def generation_speed(engine: Engine[Any], streams: int = 1) -> Speed:
 
 def _any_session(engine: Engine[Any], streams: int) -> Session:
     """A session told something, where the network has to be told what to play."""
-    speaker, features = anything(engine.config, int((FEATURE_SECONDS + 1) * engine.config.sample_rate))
+    speaker, features = placeholder_conditioning(engine.config, int((FEATURE_SECONDS + 1) * engine.config.sample_rate))
     return Generator(engine).session(seed=0, count=streams, speaker=speaker, features=features)
 
 
@@ -124,7 +124,7 @@ def training_cost(recipe: Recipe, device: str = "cpu") -> TrainingCost:
     shape = (recipe.training.batch, recipe.training.crop)
     codes = torch.randint(0, 256, shape, device=device)  # which are 16-bit codes, too
     mask = torch.ones(shape, dtype=torch.bool, device=device)
-    speaker, local = tensors_of(any_conditions(recipe.model, *shape), torch.device(device))
+    speaker, local = tensors_of(placeholder_inputs(recipe.model, *shape), torch.device(device))
     started = time.perf_counter()
     for step in range(TRAINING_STEPS):
         if step == 1:

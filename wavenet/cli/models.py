@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wavenet import recipe
-from wavenet.recipe import Recipe
+from wavenet.training import recipe
+from wavenet.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from wavenet.model import WaveNet

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wavenet.codes import codes_of
-from wavenet.conditioning import tensors_of
-from wavenet.conditions import Conditions, Speaker, conditions_of
 from wavenet.config import ModelConfig
-from wavenet.dataset import Clips
+from wavenet.data.dataset import Clips
+from wavenet.data.pcm import FULL_SCALE
+from wavenet.data.quantizers import quantizer_for
 from wavenet.engine import Engine
+from wavenet.engine.conditioning import ConditioningInputs, Speaker, conditioning_inputs
 from wavenet.model import WaveNet
 from wavenet.mulaw import CODES, SILENCE
-from wavenet.outputs import mu_law_remainder, nats
-from wavenet.pcm import FULL_SCALE
+from wavenet.nn.conditioning import tensors_of
+from wavenet.nn.outputs import mu_law_remainder, nats
 
 PIECE = 16_384  # samples predicted at once: bounds the memory for clips of any length
 
@@ -34,7 +34,7 @@ class ReferenceLevels:
 
 
 def bits_of(
-    model: WaveNet | Engine[Any], codes: NDArray[np.integer[Any]], told: Conditions | None = None
+    model: WaveNet | Engine[Any], codes: NDArray[np.integer[Any]], told: ConditioningInputs | None = None
 ) -> NDArray[np.float64]:
     """Bits that each sample of one clip costs, float64 [T], given all that came before it (teacher forcing).
 
@@ -61,17 +61,17 @@ def bits_per_sample(
     for clip in range(len(clips)):
         if samples >= total:
             break
-        codes = clips.codes(clip, codes_of(model.config.output))[: total - samples]
-        for costs in _pieces(model, codes, conditions_of_clip(model.config, clips, clip, speaker)):
+        codes = clips.codes(clip, quantizer_for(model.config.output))[: total - samples]
+        for costs in _pieces(model, codes, clip_conditioning(model.config, clips, clip, speaker)):
             bits, samples = bits + float(costs.sum()), samples + len(costs)
             if progress:
                 progress(samples, total)
     return bits / samples if samples else math.nan
 
 
-def conditions_of_clip(
+def clip_conditioning(
     config: ModelConfig, clips: Clips, clip: int, speaker: Speaker | None = None
-) -> Conditions | None:
+) -> ConditioningInputs | None:
     """What a conditioned model is told about a clip: its speaker, or the one named instead, and its features.
 
     Raises `ValueError` for a speaker that the model does not know, or where nobody says who it is.
@@ -83,7 +83,7 @@ def conditions_of_clip(
         from wavenet.features import mel_spectrogram  # torchaudio, only where there are features
 
         features = mel_spectrogram(clips.clip(clip) / np.float32(FULL_SCALE), config.features)
-    return conditions_of(config, 1, speaker or speaker_of_clip(config, clips, clip), features)
+    return conditioning_inputs(config, 1, speaker or speaker_of_clip(config, clips, clip), features)
 
 
 def speaker_of_clip(config: ModelConfig, clips: Clips, clip: int) -> str | None:
@@ -92,14 +92,14 @@ def speaker_of_clip(config: ModelConfig, clips: Clips, clip: int) -> str | None:
 
 
 def _pieces(
-    model: WaveNet | Engine[Any], codes: NDArray[np.integer[Any]], told: Conditions | None
+    model: WaveNet | Engine[Any], codes: NDArray[np.integer[Any]], told: ConditioningInputs | None
 ) -> Iterator[NDArray[np.float64]]:
     """`bits_of` piece by piece: the same numbers, bounded memory."""
     return _engine_pieces(model, codes, told) if isinstance(model, Engine) else _model_pieces(model, codes, told)
 
 
 def _engine_pieces(
-    engine: Engine[Any], codes: NDArray[np.integer[Any]], told: Conditions | None
+    engine: Engine[Any], codes: NDArray[np.integer[Any]], told: ConditioningInputs | None
 ) -> Iterator[NDArray[np.float64]]:
     state = engine.new_state(1, told)
     for start in range(0, len(codes), PIECE):
@@ -109,12 +109,12 @@ def _engine_pieces(
 
 
 def _model_pieces(
-    model: WaveNet, codes: NDArray[np.integer[Any]], told: Conditions | None
+    model: WaveNet, codes: NDArray[np.integer[Any]], told: ConditioningInputs | None
 ) -> Iterator[NDArray[np.float64]]:
     """Each piece predicted with all that the network sees before it."""
     device = next(model.parameters()).device
     speaker, local = tensors_of(told, device)
-    past, silence = model.config.seen - 1, codes_of(model.config.output).silence
+    past, silence = model.config.context - 1, quantizer_for(model.config.output).silence
     for start in range(0, len(codes), PIECE):
         stop = min(start + PIECE, len(codes))
         first = max(0, start - past)  # of the inputs, which lie one sample behind
@@ -134,7 +134,7 @@ def reference_levels(clips: Clips, counted_on: Clips | None = None, output: str 
     """The reference levels of clips, in tables counted on the clips themselves or on others (then slightly smoothed).
 
     The tables are of mu-law codes. For a 16-bit output they cost so much more as telling the 16-bit codes apart that
-    share one does; see `wavenet.outputs`.
+    share one does; see `wavenet.nn.outputs`.
 
     Tables counted on the same data are what an ideal coder of it would know: a lower bound for such tables. Counted on
     training clips they are what a network of that memory could have learnt.

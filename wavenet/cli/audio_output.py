@@ -94,7 +94,7 @@ def perform(generator: Generator, session: Session, total: int, output: str | No
             pass
     bar.clear()
     if outputs:
-        from wavenet import audio
+        from wavenet.data import audio
 
         for path, one in zip(outputs, np.concatenate(parts, axis=-1), strict=True):
             audio.write(path, one, rate)
@@ -124,7 +124,7 @@ def outputs_of(output: str | None, count: int) -> list[Path]:
             raise click.UsageError("standard output is closed: name a file with -o")
     if output is None or output == "-":
         return []
-    from wavenet import audio
+    from wavenet.data import audio
 
     path = Path(output)
     paths = [path] if count == 1 else [path.with_stem(f"{path.stem}-{index}") for index in range(count)]
@@ -135,7 +135,7 @@ def outputs_of(output: str | None, count: int) -> list[Path]:
 
 def _write_raw(sound: NDArray[np.float32]) -> None:
     """To standard output, as raw 16-bit little-endian samples."""
-    from wavenet.pcm import to_int16
+    from wavenet.data.pcm import to_int16
 
     sys.stdout.buffer.write(to_int16(sound).astype("<i2").tobytes())
     sys.stdout.buffer.flush()

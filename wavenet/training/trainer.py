@@ -23,16 +23,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wavenet import audio, checkpoint, dataset, engine, likelihood, outputs, sampling
-from wavenet import recipe as recipes
+from wavenet import checkpoint, engine
 from wavenet.checkpoint import RunDirectory
-from wavenet.codes import codes_of
 from wavenet.config import ConfigError, TrainingConfig
-from wavenet.dataset import Crops, Recordings
+from wavenet.data import audio, dataset
+from wavenet.data.dataset import Crops, Recordings
+from wavenet.data.quantizers import quantizer_for
+from wavenet.engine import sampling
+from wavenet.evaluation import likelihood
+from wavenet.evaluation.likelihood import ReferenceLevels
 from wavenet.features import CropFeatures
-from wavenet.likelihood import ReferenceLevels
 from wavenet.model import WaveNet
-from wavenet.recipe import Recipe
+from wavenet.nn import outputs
+from wavenet.training import recipe as recipes
+from wavenet.training.recipe import Recipe
 
 MAX_SKIPPED_IN_A_ROW = 100
 LOG_SECONDS = 10.0  # between lines of training loss in the log
@@ -53,7 +57,7 @@ class Progress:
     step: int
     fraction: float  # of the budget
     bits: float  # training loss, bits per sample, smoothed
-    rate: float  # learning rate of the step
+    learning_rate: float  # of the step
     samples_per_second: float
     seconds: float  # trained so far, earlier sessions included
     seconds_left: float
@@ -93,7 +97,7 @@ class Trainer:
         torch.manual_seed(recipe.training.seed)
         self.model = WaveNet(recipe.model).to(self.device)
         self.average = copy.deepcopy(self.model).requires_grad_(False)  # validated, heard and kept
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=recipe.training.rate, fused=True)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=recipe.training.learning_rate, fused=True)
         self.step = 0
         self.seconds = 0.0
         self.skipped = 0
@@ -104,7 +108,7 @@ class Trainer:
         self.references = likelihood.reference_levels(
             recordings.validation, counted_on=recordings.train, output=recipe.model.output
         )
-        self.codes = codes_of(recipe.model.output)
+        self.codes = quantizer_for(recipe.model.output)
         self.features: CropFeatures | None = None
         if recipe.model.features is not None:
             self.features = CropFeatures(recipe.model.features, recipe.model.frame_reach, recipe.training.crop)
@@ -237,7 +241,7 @@ class Trainer:
             step=self.step,
             fraction=self.fraction,
             bits=self.bits,
-            rate=rate,
+            learning_rate=rate,
             samples_per_second=samples_per_second,
             seconds=self.seconds,
             seconds_left=self._seconds_left(),
@@ -280,8 +284,8 @@ class Trainer:
         self.skipped_in_a_row += 1
         if self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise TrainingError(
-                f"the loss was not finite for {MAX_SKIPPED_IN_A_ROW} steps in a row: lower training.rate "
-                f"(now {self.recipe.training.rate:g}) or training.clip_norm (now {self.recipe.training.clip_norm:g})"
+                f"the loss was not finite for {MAX_SKIPPED_IN_A_ROW} steps in a row: lower training.learning_rate "
+                f"(now {self.recipe.training.learning_rate:g}) or training.clip_norm (now {self.recipe.training.clip_norm:g})"
             )
 
     def _seconds_left(self) -> float:
@@ -325,11 +329,11 @@ class Trainer:
         told = None
         if model.conditioned:
             source = self.recordings.validation if len(self.recordings.validation) else self.recordings.train
-            told = likelihood.conditions_of_clip(model, source, 0)
+            told = likelihood.clip_conditioning(model, source, 0)
             samples = min(samples, int(source.lengths[0]))
         player = engine.create("torch", model, self.average.state_dict())
-        coins = sampling.coins(config.seed).random((1, samples))
-        return self.codes.decode(player.generate(player.new_state(1, told), coins, sampling.Sampling()))[0]
+        uniforms = sampling.uniform_generator(config.seed).random((1, samples))
+        return self.codes.decode(player.generate(player.new_state(1, told), uniforms, sampling.Sampling()))[0]
 
 
 def recipe_for(run: RunDirectory, name: str | None, overrides: list[str], fresh: bool = False) -> Recipe:
@@ -376,7 +380,7 @@ def with_speakers(recipe: Recipe, recordings: Recordings) -> Recipe:
 def masked_loss(logits: Tensor, targets: Tensor, mask: Tensor, output: str = "mulaw") -> Tensor:
     """Mean nats per sample of logits [B, T, A] for codes [B, T], over the samples where mask [B, T] is true.
 
-    output: what distribution the logits describe, see `wavenet.outputs`.
+    output: what distribution the logits describe, see `wavenet.nn.outputs`.
     """
     flat = logits.transpose(0, 1).reshape(-1, logits.shape[-1])  # time first, as the network made them: no copy
     losses = outputs.nats(output, flat, targets.t().reshape(-1))  # [T*B]
@@ -392,7 +396,7 @@ def learning_rate(config: TrainingConfig, step: int, fraction: float) -> float:
     """A linear warm-up, then a cosine from the peak to its `final_rate` share at the end of the budget."""
     warm = min(1.0, (step + 1) / (config.warmup + 1))
     cosine = (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
-    return config.rate * warm * (config.final_rate + (1 - config.final_rate) * cosine)
+    return config.learning_rate * warm * (config.final_rate + (1 - config.final_rate) * cosine)
 
 
 def pick_device(name: str) -> str:

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavenet.conditions import Conditions
-from wavenet.config import PARALLEL_RATES, PLAIN_TAPS, POOLED_FRAMES, MelConfig, ModelConfig
+from wavenet.config import PARALLEL_DILATIONS, PLAIN_TAPS, POOLED_FRAMES, MelConfig, ModelConfig
+from wavenet.engine.conditioning import ConditioningInputs
 
 
 class Conditioning(nn.Module):
@@ -55,19 +55,19 @@ class Conditioning(nn.Module):
                 cast(FrameConv, part).reset_parameters()
             nn.init.normal_(self.from_frames.weight, std=0.5 / math.sqrt(self.config.frame_channels))
 
-    def forward(self, speaker: Tensor | None, local: Tensor | None, streams: int, first: int, samples: int) -> Added:
+    def forward(self, speaker: Tensor | None, local: Tensor | None, streams: int, first: int, samples: int) -> GateBias:
         """What B = `streams` are told at the `samples` positions from `first` on; see `WaveNet.forward`."""
         self._check(speaker, local, streams, first)
         if local is None:
             assert speaker is not None
-            return Added(self._layers(self._voice(speaker)[None]), samples, streams)
+            return GateBias(self._layers(self._voice(speaker)[None]), samples, streams)
         hop = self.config.hop
         begin, end = first // hop, (first + samples - 1) // hop + 1  # frames that hold a position
         frames = self.frame_rows(local, begin - 1, end + 1)  # [F, B, C]; one more to each side to blend with
         told = self.from_frames(frames)  # [F, B, L*2G]
         if speaker is not None:
             told = told + self._voice(speaker)
-        return Added(self._layers(told), samples, streams, weave(hop, local), first - begin * hop)
+        return GateBias(self._layers(told), samples, streams, interpolation_weights(hop, local), first - begin * hop)
 
     def frame_rows(self, local: Tensor, begin: int, end: int) -> Tensor:
         """The frame network's output [end - begin, B, C] for these frames of features [B, bands, N]."""
@@ -106,7 +106,7 @@ class Conditioning(nn.Module):
             raise ValueError(f"first = {first}: must be a sample of the features, from 0")
 
 
-def tensors_of(told: Conditions | None, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+def tensors_of(told: ConditioningInputs | None, device: torch.device) -> tuple[Tensor | None, Tensor | None]:
     """Speaker and features of `told` as `WaveNet.forward` takes them."""
     if told is None:
         return None, None
@@ -117,53 +117,53 @@ def tensors_of(told: Conditions | None, device: torch.device) -> tuple[Tensor | 
 
 
 @dataclass
-class Added:
+class GateBias:
     """What is told to every layer's gates, frame by frame, and how it spreads over T samples of B streams.
 
-    told: [L, F, B, 2G]. Without a weave F is 1, and holds for all samples. With one, [hop, 3], sample j of a block of
-    hop samples is told weave[j] of the frames before it, around it and behind it; the first position lies `offset`
+    told: [L, F, B, 2G]. Without a interpolation_weights F is 1, and holds for all samples. With one, [hop, 3], sample j of a block of
+    hop samples is told interpolation_weights[j] of the frames before it, around it and behind it; the first position lies `offset`
     samples into the first block.
     """
 
     told: Tensor
     samples: int
     streams: int
-    weave: Tensor | None = None
+    interpolation_weights: Tensor | None = None
     offset: int = 0
 
     def rows(self, bias: Tensor) -> Tensor:
         """`told` and the gates' own bias [L, 2G]: [L, F, B, 2G], every layer's lying together."""
         return (self.told + bias[:, None, None]).contiguous()
 
-    def spread(self, frames: Tensor) -> Tensor:
+    def upsample(self, frames: Tensor) -> Tensor:
         """One layer's frames [F, B, 2G] -> new rows [T*B, 2G], time first."""
         width = frames.shape[-1]
-        if self.weave is None:
+        if self.interpolation_weights is None:
             return frames.repeat(self.samples, 1, 1).view(-1, width)  # of one stream, too, every row its own
         blocks, size = len(frames) - 2, frames[0].numel()
         threes = frames.as_strided((blocks, 3, size), (size, size, 1), frames.storage_offset())
-        woven = torch.bmm(self.weave.expand(blocks, -1, -1), threes)  # [F - 2, hop, B*2G]
+        woven = torch.bmm(self.interpolation_weights.expand(blocks, -1, -1), threes)  # [F - 2, hop, B*2G]
         begin = self.offset * self.streams
         return woven.view(-1, width)[begin : begin + self.samples * self.streams]
 
-    def gathered(self, grad: Tensor) -> Tensor:
+    def upsample_backward(self, grad: Tensor) -> Tensor:
         """`spread` backwards: from the gradient of its rows [T*B, 2G] to that of the frames [F, B, 2G]."""
         width = grad.shape[-1]
-        if self.weave is None:
+        if self.interpolation_weights is None:
             return grad.view(self.samples, 1, self.streams, width).sum(0)
-        hop = len(self.weave)
+        hop = len(self.interpolation_weights)
         rest = -(self.offset + self.samples) % hop
         if self.offset or rest:
             grad = F.pad(grad, (0, 0, self.offset * self.streams, rest * self.streams))
         blocks = grad.view(-1, hop, self.streams * width)
-        threes = torch.bmm(self.weave.t().expand(len(blocks), -1, -1), blocks)  # [F - 2, 3, B*2G]
+        threes = torch.bmm(self.interpolation_weights.t().expand(len(blocks), -1, -1), blocks)  # [F - 2, 3, B*2G]
         frames = grad.new_zeros(len(blocks) + 2, self.streams * width)
         for part in range(3):
             frames[part : part + len(blocks)] += threes[:, part]
         return frames.view(-1, self.streams, width)
 
 
-def weave(hop: int, like: Tensor) -> Tensor:
+def interpolation_weights(hop: int, like: Tensor) -> Tensor:
     """Shares [hop, 3] that the frames before, around and behind a sample have in what it is told."""
     along = (torch.arange(hop, dtype=torch.float64) - (hop - 1) / 2) / hop  # from the middle of its frame, in frames
     shares = torch.stack([(-along).clamp_min(0), 1 - along.abs(), along.clamp_min(0)], dim=1)
@@ -213,16 +213,16 @@ class ParallelFrames(nn.Module):
         super().__init__()
         bands, width, branch = cast(MelConfig, config.features).bands, config.frame_channels, config.branch_channels
         self.point = FrameConv(bands, branch)
-        for rate in PARALLEL_RATES:
+        for rate in PARALLEL_DILATIONS:
             self.add_module(f"rate_{rate}", FrameConv(bands, branch, PLAIN_TAPS, rate))
         self.pooled = FrameConv(bands, branch)
-        self.joined = FrameConv((2 + len(PARALLEL_RATES)) * branch, width)
+        self.joined = FrameConv((2 + len(PARALLEL_DILATIONS)) * branch, width)
 
     def forward(self, rows: Tensor) -> Tensor:
         """[n, B, bands] -> [n - 2 reach, B, C]"""
         kept = len(rows) - 2 * POOLED_FRAMES
         seen = [self.point(rows[POOLED_FRAMES:][:kept])]
-        for rate in PARALLEL_RATES:
+        for rate in PARALLEL_DILATIONS:
             margin = POOLED_FRAMES - rate * (PLAIN_TAPS // 2)
             seen.append(self.get_submodule(f"rate_{rate}")(rows[margin : len(rows) - margin]))
         around = F.avg_pool1d(rows.permute(1, 2, 0), 2 * POOLED_FRAMES + 1, stride=1).permute(2, 0, 1)

@@ -14,17 +14,18 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from wavenet import dataset, files, likelihood
-from wavenet.cache import Progress
-from wavenet.conditions import Speaker
 from wavenet.config import ConfigError, DataConfig, MelConfig
-from wavenet.dataset import Recordings
+from wavenet.data import dataset, files
+from wavenet.data.cache import Progress
+from wavenet.data.dataset import Recordings
+from wavenet.data.pcm import FULL_SCALE
 from wavenet.engine import Engine, create
+from wavenet.engine.conditioning import Speaker
+from wavenet.evaluation import likelihood
+from wavenet.evaluation.likelihood import ReferenceLevels
+from wavenet.evaluation.metrics import Comparison, compare
 from wavenet.generate import Generator, SessionOptions
-from wavenet.likelihood import ReferenceLevels
-from wavenet.metrics import Comparison, compare
 from wavenet.model import WaveNet
-from wavenet.pcm import FULL_SCALE
 
 COPIES = ("model", "griffin-lim", "recording")  # what is compared with a recording: its copy, the floor, the ceiling
 LEAST_SECONDS = 1.5  # shorter recordings are not copied: they hold too little for the figures
@@ -109,7 +110,7 @@ def copies(
     chosen = np.flatnonzero(clips.lengths >= LEAST_SECONDS * config.sample_rate)[:count]
     for done, clip in enumerate(chosen):
         original = (clips.clip(int(clip)) / FULL_SCALE).astype(np.float32)
-        told = likelihood.conditions_of_clip(config, clips, int(clip), speaker)
+        told = likelihood.clip_conditioning(config, clips, int(clip), speaker)
         features = cast(NDArray[np.float32], told.features if told else None)[0]  # [bands, frames]
         named = speaker or likelihood.speaker_of_clip(config, clips, int(clip))
         own: SessionOptions = {**(options or {}), "features": features, "speaker": named}
@@ -132,7 +133,7 @@ def griffin_lim(features: NDArray[np.float32], mel: MelConfig, samples: int) -> 
 
     magnitude = librosa.feature.inverse.mel_to_stft(
         np.exp(features),
-        sr=mel.rate,
+        sr=mel.sample_rate,
         n_fft=mel.fft,
         power=mel.power,
         fmin=mel.low,

@@ -9,15 +9,15 @@ from scipy import linalg, signal
 from wavenet.config import MelConfig, ModelConfig
 from wavenet.features import mel_spectrogram
 from wavenet.model import predict
-from wavenet.prediction import LEAST_GAIN, MOST_INPUT, Predictor, levinson, mel_filters, rows_of, voiced
+from wavenet.nn.linear_prediction import LEAST_GAIN, MOST_INPUT, Predictor, levinson, mel_filters, rows_of, voiced
 
 MEL = MelConfig()  # 16 kHz, 80 bands
-SMALL = MelConfig(rate=8_000, window=48, fft=64, hop=16, bands=12, high=4_000.0)
+SMALL = MelConfig(sample_rate=8_000, window=48, fft=64, hop=16, bands=12, high=4_000.0)
 
 
 def config_of(mel, order, taps):
     return ModelConfig(
-        1, 3, residual_channels=2, skip_channels=2, sample_rate=mel.rate, features=mel, output="gaussian",
+        1, 3, residual_channels=2, skip_channels=2, sample_rate=mel.sample_rate, features=mel, output="gaussian",
         linear_prediction=order, pitch_taps=taps,
     )  # fmt: skip
 
@@ -196,7 +196,9 @@ def test_the_period_of_a_voice_is_found(mel, period):
     assert (abs(rows[:, -1] - period) <= 3).mean() > 0.9
 
 
-@pytest.mark.parametrize("mel", [MEL, SMALL, MelConfig(rate=44_100, window=1_764, fft=2_048, hop=441, high=16_000.0)])
+@pytest.mark.parametrize(
+    "mel", [MEL, SMALL, MelConfig(sample_rate=44_100, window=1_764, fft=2_048, hop=441, high=16_000.0)]
+)
 def test_periods_lie_within_their_range(mel):
     features = np.random.default_rng(0).normal(-5, 3, (50, mel.bands)).astype(np.float32)
     shortest, longest = mel.periods

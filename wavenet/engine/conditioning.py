@@ -1,6 +1,6 @@
 """What streams are told to play, and the rows that an engine adds to its gates for it. NumPy only.
 
-`Conditions` are the user's side: which speaker, which features. `Conditioner` is the engines' side: the network's own
+`ConditioningInputs` are the user's side: which speaker, which features. `Conditioner` is the engines' side: the network's own
 conditioning (`conditioning.py`, the definition) once more in NumPy, so that sound can be made without PyTorch. It works
 on chunks of frames that lie on a fixed grid, stream by stream: what a frame says depends neither on block sizes nor on
 the streams beside it, to the last bit.
@@ -17,8 +17,8 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wavenet.config import PARALLEL_RATES, POOLED_FRAMES, MelConfig, ModelConfig, suggest
-from wavenet.prediction import rows_of
+from wavenet.config import PARALLEL_DILATIONS, POOLED_FRAMES, MelConfig, ModelConfig, suggest
+from wavenet.nn.linear_prediction import rows_of
 
 CHUNK = 32  # frames
 ONE_THREAD = 2**18  # multiply-adds up to which OpenBLAS keeps a product to the thread that calls it
@@ -27,40 +27,40 @@ Speaker = str | Mapping[str, float]  # a name, or shares of several
 
 
 @dataclass(frozen=True)
-class Conditions:
+class ConditioningInputs:
     """What B streams are told; the arrays are not written to."""
 
     speaker: NDArray[np.float32] | None = None  # [B, speakers] shares
     features: NDArray[np.float32] | None = None  # [B, bands, N], from the first sample of the stream on
 
 
-class Told(NamedTuple):
+class ConditioningFrames(NamedTuple):
     """What a chunk says to B streams."""
 
     # [B, CHUNK + 2, L, 2G] for its frames and one more to each side, or [B, 1, L, 2G] for speakers alone; with the
     # gates' own bias
     rows: NDArray[np.float32]
-    predictors: NDArray[np.float64] | None  # [B, CHUNK, order + 3]: see `wavenet.prediction`
+    predictors: NDArray[np.float64] | None  # [B, CHUNK, order + 3]: see `wavenet.nn.linear_prediction`
 
 
-def conditions_of(
+def conditioning_inputs(
     config: ModelConfig, streams: int = 1, speaker: Speaker | None = None, features: ArrayLike | None = None
-) -> Conditions:
-    """Conditions for B streams of a model.
+) -> ConditioningInputs:
+    """ConditioningInputs for B streams of a model.
 
     speaker: a name, or a blend: a mapping of names to shares, which are made to add up to 1.
     features: log-mel frames [bands, N] for all streams, or [B, bands, N]; see `wavenet.features`.
     Raises `ValueError`, in one line, for what is missing, unknown or of another shape.
     """
-    return Conditions(_shares(config, streams, speaker), _frames(config, streams, features))
+    return ConditioningInputs(_shares(config, streams, speaker), _frames(config, streams, features))
 
 
-def any_conditions(config: ModelConfig, streams: int = 1, samples: int = 0) -> Conditions:
-    """Conditions to measure with: `anything`, for B streams."""
-    return conditions_of(config, streams, *anything(config, samples))
+def placeholder_inputs(config: ModelConfig, streams: int = 1, samples: int = 0) -> ConditioningInputs:
+    """ConditioningInputs to measure with: `anything`, for B streams."""
+    return conditioning_inputs(config, streams, *placeholder_conditioning(config, samples))
 
 
-def anything(config: ModelConfig, samples: int) -> tuple[str | None, NDArray[np.float32] | None]:
+def placeholder_conditioning(config: ModelConfig, samples: int) -> tuple[str | None, NDArray[np.float32] | None]:
     """The first speaker, and silent features [bands, N] for so many samples, where the model is told them."""
     features = None
     if config.features is not None:
@@ -119,7 +119,7 @@ def _frames(config: ModelConfig, streams: int, features: ArrayLike | None) -> ND
     return copied
 
 
-def blend(offset: int, hop: int) -> tuple[int, float]:
+def interpolation_position(offset: int, hop: int) -> tuple[int, float]:
     """Where in a chunk's rows, [CHUNK + 2], a sample lies: between row i and the next one, and how far along."""
     place = 1 + (offset - (hop - 1) / 2) / hop
     return math.floor(place), place - math.floor(place)
@@ -140,7 +140,7 @@ class Conditioner:
         """Samples of a chunk; None for speakers alone, who say the same all the time."""
         return None if self.config.features is None else CHUNK * self.config.hop
 
-    def told(self, conditions: Conditions, chunk: int) -> Told:
+    def told(self, conditions: ConditioningInputs, chunk: int) -> ConditioningFrames:
         """What chunk 0, 1, ... says. Deterministic: always the same arithmetic in the same shapes."""
         speaker, features = conditions.speaker, conditions.features
         streams = len(cast(NDArray[np.float32], features if speaker is None else speaker))
@@ -149,9 +149,9 @@ class Conditioner:
         if features is not None and self.config.linear_prediction:
             frames = self._around(features, chunk, 0).transpose(0, 2, 1)  # [B, CHUNK, bands]
             predictors = rows_of(frames, cast(MelConfig, self.config.features), self.config.linear_prediction)
-        return Told(np.stack(rows), predictors)
+        return ConditioningFrames(np.stack(rows), predictors)
 
-    def _rows(self, conditions: Conditions, stream: int, chunk: int) -> NDArray[np.float32]:
+    def _rows(self, conditions: ConditioningInputs, stream: int, chunk: int) -> NDArray[np.float32]:
         """[CHUNK + 2 or 1, L, 2G] of one stream."""
         told = self.bias.reshape(1, -1)
         if conditions.speaker is not None:
@@ -179,7 +179,7 @@ class Conditioner:
             return self._conv("second", self._conv("first", rows, relu=True), relu=True)
         kept = len(rows) - 2 * POOLED_FRAMES
         seen = [self._conv("point", rows[POOLED_FRAMES:][:kept])]
-        for rate in PARALLEL_RATES:
+        for rate in PARALLEL_DILATIONS:
             margin = POOLED_FRAMES - rate
             seen.append(self._conv(f"rate_{rate}", rows[margin : len(rows) - margin], rate))
         window = np.lib.stride_tricks.sliding_window_view(rows, 2 * POOLED_FRAMES + 1, axis=0)  # [kept, bands, frames]
@@ -204,21 +204,21 @@ def _product(rows: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[
     return np.concatenate(pieces, axis=1)
 
 
-class Course:
+class ConditioningState:
     """The conditions of one state, and the chunk that it is in; a value that can be copied."""
 
-    def __init__(self, conditioner: Conditioner, conditions: Conditions) -> None:
+    def __init__(self, conditioner: Conditioner, conditions: ConditioningInputs) -> None:
         self.conditioner = conditioner
         self.conditions = conditions
         self._chunk: int | None = None
-        self._told: Told | None = None
+        self._told: ConditioningFrames | None = None
 
-    def change(self, conditions: Conditions) -> None:
+    def change(self, conditions: ConditioningInputs) -> None:
         """From the next sample on."""
         self.conditions, self._told = conditions, None
 
-    def copy(self) -> Course:
-        other = Course(self.conditioner, self.conditions)
+    def copy(self) -> ConditioningState:
+        other = ConditioningState(self.conditioner, self.conditions)
         other._chunk, other._told = self._chunk, self._told
         return other
 
@@ -230,7 +230,7 @@ class Course:
         cuts = [0, *range(length - position % length, samples, length), samples]
         return [(a, b, (position + a) % length) for a, b in pairwise(cuts) if a < b]
 
-    def told(self, position: int) -> Told:
+    def told(self, position: int) -> ConditioningFrames:
         """What the chunk that holds this sample says."""
         length = self.conditioner.samples
         chunk = 0 if length is None else position // length

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wavenet import audio, mulaw
-from wavenet import codes as alphabets
-from wavenet.cache import CHANGED, Cache, DatasetError, Loader, Progress, cache_folder, update, walk
+from wavenet import mulaw
 from wavenet.config import DataConfig
+from wavenet.data import audio
+from wavenet.data import quantizers as quantizers
+from wavenet.data.cache import CHANGED, Cache, DatasetError, Loader, Progress, cache_folder, update, walk
 
 TAIL_SHARE, TAIL_SECONDS = 10, 60  # of a single recording the last tenth is held out, at most a minute
 LISTED_SKIPS = 10  # skipped files that the printed summary names
@@ -63,7 +64,7 @@ class Clips:
         offset, length = int(self.offsets[i]), int(self.lengths[i])
         return self.samples[offset : offset + length]
 
-    def codes(self, i: int, codes: alphabets.Codes = alphabets.MU_LAW) -> NDArray[Any]:
+    def codes(self, i: int, codes: quantizers.Quantizer = quantizers.MU_LAW) -> NDArray[Any]:
         """Codes of clip i, [length]: uint8 for mu-law, int16 for 16-bit ones."""
         return _encode(self.clip(i), codes)
 
@@ -100,7 +101,7 @@ def crops(
     crop: int,
     rng: np.random.Generator,
     join: bool = False,
-    codes: alphabets.Codes = alphabets.MU_LAW,
+    codes: quantizers.Quantizer = quantizers.MU_LAW,
     margin: int = 1,
 ) -> Crops:
     """Draw random crops of T = `crop` samples, with at least one sample of `margin` around them.
@@ -362,8 +363,8 @@ def _taken(names: NDArray[Any] | None, which: NDArray[np.bool_]) -> Any:
     return None if names is None else names[which].tolist()
 
 
-def _encode(samples: NDArray[np.int16], codes: alphabets.Codes) -> NDArray[Any]:
-    return _CODES[samples.view(np.uint16)] if codes is alphabets.MU_LAW else samples
+def _encode(samples: NDArray[np.int16], codes: quantizers.Quantizer) -> NDArray[Any]:
+    return _CODES[samples.view(np.uint16)] if codes is quantizers.MU_LAW else samples
 
 
 def _count(number: int, one: str = "", many: str = "") -> str:

@@ -11,7 +11,7 @@ interval. So their losses are of the same events and can be compared with each o
 code covers a number n(q) of 16-bit codes, and says nothing about which of them; telling that costs log2 n(q) bits more.
 `mu_law_remainder` is the mean of it over recordings, to be added to the bits per sample of a mu-law model.
 
-Means and scales are in full scale: 1 is the loudest sample. How codes are drawn is in `wavenet.sampling`.
+Means and scales are in full scale: 1 is the loudest sample. How codes are drawn is in `wavenet.engine.sampling`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wavenet import mulaw
-from wavenet.pcm import FULL_SCALE
-from wavenet.sampling import LEAST_LOG_SCALE, MOST_LOG_SCALE
+from wavenet.data.pcm import FULL_SCALE
+from wavenet.engine.sampling import LEAST_LOG_SCALE, MOST_LOG_SCALE
 
 HALF_STEP = 0.5 / FULL_SCALE  # half of the interval of a 16-bit code
 NARROW = 0.1  # in standard deviations: below, the density times the width is more exact than a difference in float32

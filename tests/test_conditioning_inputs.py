@@ -5,8 +5,16 @@ import re
 import numpy as np
 import pytest
 
-from wavenet.conditions import CHUNK, Conditioner, Conditions, Course, any_conditions, blend, conditions_of
 from wavenet.config import ModelConfig
+from wavenet.engine.conditioning import (
+    CHUNK,
+    Conditioner,
+    ConditioningInputs,
+    ConditioningState,
+    conditioning_inputs,
+    interpolation_position,
+    placeholder_inputs,
+)
 from wavenet.model import WaveNet
 
 HOP, BANDS = 4, 3
@@ -27,8 +35,8 @@ def frames_of(count, *streams):
 
 
 def test_a_name_is_one_share_and_the_same_for_all_streams():
-    assert conditions_of(SPEAKERS, 2, "bob").speaker.tolist() == [[0, 1, 0], [0, 1, 0]]
-    assert conditions_of(SPEAKERS, 2, "bob").features is None
+    assert conditioning_inputs(SPEAKERS, 2, "bob").speaker.tolist() == [[0, 1, 0], [0, 1, 0]]
+    assert conditioning_inputs(SPEAKERS, 2, "bob").features is None
 
 
 @pytest.mark.parametrize(
@@ -41,7 +49,7 @@ def test_a_name_is_one_share_and_the_same_for_all_streams():
     ],
 )
 def test_blends_add_up_to_one(blended, shares):
-    given = conditions_of(SPEAKERS, 1, blended).speaker
+    given = conditioning_inputs(SPEAKERS, 1, blended).speaker
     assert given.dtype == np.float32
     np.testing.assert_allclose(given, [shares], rtol=1e-6)
 
@@ -72,34 +80,34 @@ def test_blends_add_up_to_one(blended, shares):
 )
 def test_what_cannot_be_is_one_line(config, speaker, features, message):
     with pytest.raises(ValueError, match=re.escape(message)) as error:
-        conditions_of(config, 2, speaker, features)
+        conditioning_inputs(config, 2, speaker, features)
     assert "\n" not in str(error.value)
 
 
 def test_features_are_for_all_streams_or_for_each():
     shared, own = frames_of(5), frames_of(6, 2)
-    given = conditions_of(BOTH, 2, "bob", shared.astype(np.float64)).features
+    given = conditioning_inputs(BOTH, 2, "bob", shared.astype(np.float64)).features
     assert given.dtype == np.float32
     np.testing.assert_array_equal(given, [shared, shared])
     assert given.flags.c_contiguous  # whatever lay in memory before: [B, bands, N]
-    assert conditions_of(BOTH, 2, "bob", np.asfortranarray(shared)).features.flags.c_contiguous
-    np.testing.assert_array_equal(conditions_of(BOTH, 2, "bob", own).features, own)
+    assert conditioning_inputs(BOTH, 2, "bob", np.asfortranarray(shared)).features.flags.c_contiguous
+    np.testing.assert_array_equal(conditioning_inputs(BOTH, 2, "bob", own).features, own)
 
 
 def test_the_features_are_a_copy():
     for given in (frames_of(5), frames_of(5, 1)):
-        told = conditions_of(FRAMES, 1, features=given).features
+        told = conditioning_inputs(FRAMES, 1, features=given).features
         before = told.copy()
         given += 1
         np.testing.assert_array_equal(told, before)
 
 
 def test_something_to_measure_with():
-    told = any_conditions(BOTH, 2, samples=9)
+    told = placeholder_inputs(BOTH, 2, samples=9)
     assert told.speaker.tolist() == [[1, 0], [1, 0]]
     assert told.features.shape == (2, BANDS, 3)  # ceil(9 / 4) frames
     assert np.all(told.features == np.float32(np.log(1e-5)))
-    assert any_conditions(ModelConfig(**SHAPE)) == Conditions(None, None)
+    assert placeholder_inputs(ModelConfig(**SHAPE)) == ConditioningInputs(None, None)
 
 
 @pytest.mark.parametrize(
@@ -108,12 +116,12 @@ def test_something_to_measure_with():
     [(0, 0, 0.625), (1, 0, 0.875), (2, 1, 0.125), (5, 1, 0.875), (6, 2, 0.125), (127, 32, 0.375)],
 )
 def test_where_a_sample_lies_between_frames(offset, row, along):
-    assert blend(offset, HOP) == (row, pytest.approx(along))
+    assert interpolation_position(offset, HOP) == (row, pytest.approx(along))
 
 
 def test_a_sample_in_the_middle_of_an_odd_hop_is_its_frame_alone():
-    assert blend(2, 5) == (1, 0.0)
-    assert blend(7, 5) == (2, 0.0)
+    assert interpolation_position(2, 5) == (1, 0.0)
+    assert interpolation_position(7, 5) == (2, 0.0)
 
 
 # ---- in time --------------------------------------------------------------------------------------------------------
@@ -134,50 +142,50 @@ LENGTH = CHUNK * HOP  # 128 samples of a chunk
     ],
 )
 def test_pieces_end_where_chunks_do(position, samples, pieces):
-    course = Course(conditioner_of(FRAMES), conditions_of(FRAMES, 1, features=frames_of(300)))
-    assert course.pieces(position, samples) == pieces
+    conditioning = ConditioningState(conditioner_of(FRAMES), conditioning_inputs(FRAMES, 1, features=frames_of(300)))
+    assert conditioning.pieces(position, samples) == pieces
 
 
 def test_speakers_alone_are_one_piece_and_one_row():
-    course = Course(conditioner_of(SPEAKERS), conditions_of(SPEAKERS, 3, "bob"))
-    assert course.pieces(1_000, 77) == [(0, 77, 0)]
-    assert course.told(0) is course.told(10**9)
-    assert course.told(0).rows.shape == (3, 1, 2, 4)  # [B, 1, L, 2G]
-    course.check(10**9, 10**9)  # never ends
+    conditioning = ConditioningState(conditioner_of(SPEAKERS), conditioning_inputs(SPEAKERS, 3, "bob"))
+    assert conditioning.pieces(1_000, 77) == [(0, 77, 0)]
+    assert conditioning.told(0) is conditioning.told(10**9)
+    assert conditioning.told(0).rows.shape == (3, 1, 2, 4)  # [B, 1, L, 2G]
+    conditioning.check(10**9, 10**9)  # never ends
 
 
 def test_what_a_chunk_says_is_made_once_and_again_after_a_change():
     conditioner = conditioner_of(BOTH)
     features = frames_of(70, 2)
-    course = Course(conditioner, conditions_of(BOTH, 2, "anna", features))
-    first = course.told(0)
+    conditioning = ConditioningState(conditioner, conditioning_inputs(BOTH, 2, "anna", features))
+    first = conditioning.told(0)
     assert first.rows.shape == (2, CHUNK + 2, 2, 4)
     assert first.predictors is None
-    assert course.told(LENGTH - 1) is first
-    assert course.told(LENGTH) is not first
-    np.testing.assert_array_equal(course.told(LENGTH).rows[:, :2], first.rows[:, -2:])  # the border is in both
-    twin = course.copy()
-    course.change(conditions_of(BOTH, 2, "bob", features))
-    assert not np.allclose(course.told(0).rows, first.rows, atol=1e-3)
+    assert conditioning.told(LENGTH - 1) is first
+    assert conditioning.told(LENGTH) is not first
+    np.testing.assert_array_equal(conditioning.told(LENGTH).rows[:, :2], first.rows[:, -2:])  # the border is in both
+    twin = conditioning.copy()
+    conditioning.change(conditioning_inputs(BOTH, 2, "bob", features))
+    assert not np.allclose(conditioning.told(0).rows, first.rows, atol=1e-3)
     np.testing.assert_array_equal(twin.told(0).rows, first.rows)
-    course.change(conditions_of(BOTH, 2, "anna", features))
-    np.testing.assert_array_equal(course.told(0).rows, first.rows)
+    conditioning.change(conditioning_inputs(BOTH, 2, "anna", features))
+    np.testing.assert_array_equal(conditioning.told(0).rows, first.rows)
 
 
 def test_streams_are_told_the_same_whoever_is_beside_them():
     conditioner, features = conditioner_of(BOTH), frames_of(70, 3)
-    told = conditions_of(BOTH, 3, {"anna": 1, "bob": 2}, features)
+    told = conditioning_inputs(BOTH, 3, {"anna": 1, "bob": 2}, features)
     together = conditioner.told(told, 1).rows
     for stream in range(3):
-        alone = Conditions(told.speaker[stream : stream + 1], features[stream : stream + 1])
+        alone = ConditioningInputs(told.speaker[stream : stream + 1], features[stream : stream + 1])
         np.testing.assert_array_equal(conditioner.told(alone, 1).rows[0], together[stream])
 
 
 def test_predictors_are_those_of_the_chunks_frames():
-    from wavenet.prediction import rows_of
+    from wavenet.nn.linear_prediction import rows_of
 
     features = frames_of(40, 2)
-    told = conditioner_of(PREDICTED).told(conditions_of(PREDICTED, 2, features=features), 1)
+    told = conditioner_of(PREDICTED).told(conditioning_inputs(PREDICTED, 2, features=features), 1)
     assert told.predictors.shape == (2, CHUNK, 4 + 3)
     inside = rows_of(features[:, :, CHUNK:].transpose(0, 2, 1), PREDICTED.features, 4)  # the last 8 frames
     np.testing.assert_allclose(told.predictors[:, :8], inside, rtol=1e-12)
@@ -186,9 +194,9 @@ def test_predictors_are_those_of_the_chunks_frames():
 
 
 def test_features_end_with_their_last_frame():
-    course = Course(conditioner_of(FRAMES), conditions_of(FRAMES, 1, features=frames_of(25)))
-    course.check(0, 100)  # 25 frames of 4 samples
-    course.check(99, 1)
+    conditioning = ConditioningState(conditioner_of(FRAMES), conditioning_inputs(FRAMES, 1, features=frames_of(25)))
+    conditioning.check(0, 100)  # 25 frames of 4 samples
+    conditioning.check(99, 1)
     for position, samples, left in ((0, 101, 100), (99, 2, 1), (100, 1, 0), (130, 1, 0)):
         with pytest.raises(ValueError, match=rf"end after 100 samples \(25 frames\).* are {left} left, not {samples}"):
-            course.check(position, samples)
+            conditioning.check(position, samples)

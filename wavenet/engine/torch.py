@@ -33,12 +33,17 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from wavenet.conditions import Conditions, Course, Told, blend
 from wavenet.config import ModelConfig
+from wavenet.data.pcm import FULL_SCALE
 from wavenet.engine.base import State
+from wavenet.engine.conditioning import (
+    ConditioningFrames,
+    ConditioningInputs,
+    ConditioningState,
+    interpolation_position,
+)
 from wavenet.engine.stepped import SteppedEngine, fed_codes
-from wavenet.pcm import FULL_SCALE
-from wavenet.prediction import Predictor
+from wavenet.nn.linear_prediction import Predictor
 
 # Products of one to three rows add in another order than larger ones. With idle rows beside a few streams, a stream is
 # the same to the last bit alone and in a batch, which costs a single stream a third of its speed.
@@ -117,8 +122,8 @@ class QueueState(State):
     [t | 2z | x] after it.
     """
 
-    def __init__(self, engine: QueueEngine, streams: int, course: Course | None) -> None:
-        super().__init__(streams, engine.silence, course)
+    def __init__(self, engine: QueueEngine, streams: int, conditioning: ConditioningState | None) -> None:
+        super().__init__(streams, engine.silence, conditioning)
         config, device = engine.config, engine.device
         self.engine = engine
         rows = max(streams, LEAST_ROWS)
@@ -131,14 +136,14 @@ class QueueState(State):
         self.numbers = torch.zeros(rows, config.input_rows if config.output != "mulaw" else 0)  # 16-bit input
         self.predictor = Predictor(config, streams) if config.linear_prediction else None
         self.bias = engine.packed.bias
-        self.told: Told | None = None  # the chunk that `frames` were made of
-        if course is not None:
+        self.told: ConditioningFrames | None = None  # the chunk that `frames` were made of
+        if conditioning is not None:
             self.bias = self.bias.repeat(1, rows, 1)  # [L, B, W]
         self.calls = [*self._begin_rows(), *self._layers(), *self._store(), *self._head()]
 
     def copy(self) -> Self:
         with self.engine.running():
-            other = type(self)(self.engine, self.streams, self.course and self.course.copy())
+            other = type(self)(self.engine, self.streams, self.conditioning and self.conditioning.copy())
             other.ring.copy_(self.ring)
             other.clock.copy_(self.clock)
         if self.predictor is not None:
@@ -177,8 +182,8 @@ class QueueState(State):
     def listen(self) -> None:
         """Bring the biases, and the numbers that a 16-bit network is given, to the next sample."""
         told = None
-        if self.course is not None:
-            told = self.course.told(self.position)
+        if self.conditioning is not None:
+            told = self.conditioning.told(self.position)
             self._tell(told)
         if self.engine.config.output == "mulaw":
             return
@@ -186,7 +191,7 @@ class QueueState(State):
         given = last[:, None] if self.predictor is None else self.predictor.next(last, self.predictors(told))
         self.numbers[: self.streams] = torch.from_numpy(np.asarray(given, np.float32))
 
-    def predictors(self, told: Told | None) -> NDArray[np.float64]:
+    def predictors(self, told: ConditioningFrames | None) -> NDArray[np.float64]:
         """The predictor's rows [B, order + 3] for the next sample."""
         assert told is not None and told.predictors is not None
         return told.predictors[:, self.offset() // self.engine.config.hop]
@@ -196,7 +201,7 @@ class QueueState(State):
         assert self.engine.conditioner is not None
         return self.position % (self.engine.conditioner.samples or 1)
 
-    def _tell(self, told: Told) -> None:
+    def _tell(self, told: ConditioningFrames) -> None:
         gates = self.bias[:, : self.streams, : 2 * self.engine.config.gate]  # [L, B, 2G]
         if told is not self.told:
             self.frames = self.engine.told_rows(told)  # [CHUNK + 2 or 1, L, B, 2G]
@@ -204,7 +209,7 @@ class QueueState(State):
             if len(self.frames) == 1:
                 gates.copy_(self.frames[0])
         if len(self.frames) > 1:
-            frame, along = blend(self.offset(), self.engine.config.hop)
+            frame, along = interpolation_position(self.offset(), self.engine.config.hop)
             torch.lerp(self.frames[frame], self.frames[frame + 1], along, out=gates)
 
     def _layers(self) -> list[Callable[[], Any]]:
@@ -259,7 +264,7 @@ class QueueEngine(SteppedEngine[QueueState]):
         self.packed = PackedWeights(config, self.model.state_dict())
         self.slots = Slots(config, self.device)
 
-    def new_state(self, streams: int = 1, conditions: Conditions | None = None) -> QueueState:
+    def new_state(self, streams: int = 1, conditions: ConditioningInputs | None = None) -> QueueState:
         if self.device.type == "cpu":
             config = self.config
             row = 2 * config.gate + config.residual_channels  # of `work`
@@ -269,7 +274,7 @@ class QueueEngine(SteppedEngine[QueueState]):
                 streams, 4 * (queued + past + config.layers * (row + config.gate)) + 8 * config.pitch_reach
             )
         with self.running():
-            return QueueState(self, streams, self.course_of(streams, conditions))
+            return QueueState(self, streams, self.conditioning_state(streams, conditions))
 
     def step(self, state: QueueState) -> NDArray[np.float32]:
         state.listen()
@@ -277,9 +282,9 @@ class QueueEngine(SteppedEngine[QueueState]):
             call()
         state.position += 1
         numbers = state.logits[: state.streams].numpy(force=True)
-        return numbers if state.predictor is None else state.predictor.shifted(numbers, self.config.parts)
+        return numbers if state.predictor is None else state.predictor.shifted(numbers, self.config.components)
 
-    def told_rows(self, told: Told) -> Tensor:
+    def told_rows(self, told: ConditioningFrames) -> Tensor:
         """A chunk's rows as a step reads them: [CHUNK + 2 or 1, L, B, 2G], in the place of the gates' biases."""
         rows = torch.from_numpy(told.rows).to(self.device).permute(1, 2, 0, 3)  # [F, L, B, 2G]
         return torch.addcmul(self.packed.folds, rows, self.packed.halves)
@@ -292,10 +297,10 @@ class QueueEngine(SteppedEngine[QueueState]):
         """
         codes = self.checked_codes(state, codes)
         samples = codes.shape[1]
-        self.check_course(state, samples)
+        self.check_features(state, samples)
         if not samples:
             return
-        inputs = fed_codes(state.codes, codes)[:, -self.config.seen :]  # [B, N]
+        inputs = fed_codes(state.codes, codes)[:, -self.config.context :]  # [B, N]
         end = state.position + samples
         start = end - inputs.shape[1]
         with self.running():
@@ -317,13 +322,13 @@ class QueueEngine(SteppedEngine[QueueState]):
         """The first layer's rows [N*B, R] for inputs [B, N] from `start` on, and what layers are told, [L, N*B, 2G]."""
         state.position = start
         told, given = [], []
-        if state.predictor is not None and inputs.shape[1] == self.config.seen:  # what lies between was not heard
+        if state.predictor is not None and inputs.shape[1] == self.config.context:  # what lies between was not heard
             state.predictor = Predictor(self.config, state.streams)
         for last in inputs.T if self.conditioner is not None else ():
-            assert state.course is not None
-            chunk = state.course.told(state.position)
+            assert state.conditioning is not None
+            chunk = state.conditioning.told(state.position)
             if len(chunk.rows[0]) > 1:
-                frame, along = blend(state.offset(), self.config.hop)
+                frame, along = interpolation_position(state.offset(), self.config.hop)
                 told.append((1 - along) * chunk.rows[:, frame] + along * chunk.rows[:, frame + 1])  # [B, L, 2G]
             else:
                 told.append(chunk.rows[:, 0])

@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wavenet import audio
+from wavenet.data import audio
 
 Progress = Callable[[int, int], None]  # files done, files in all
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wavenet import files
 from wavenet.config import ConfigError, MelConfig
+from wavenet.data import files
 
 
 class FeatureError(ValueError):
