@@ -95,7 +95,7 @@ def _find(name: str) -> Path:
 
 def _folder() -> Path:
     """Inside the package when installed; beside it in a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]  # wavenet
     installed = package / "recipes"
     return installed if installed.is_dir() else package.parent / "recipes"
 
