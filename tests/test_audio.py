@@ -331,7 +331,7 @@ def test_write_replaces_the_target_of_a_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "sound", "words"),
     [
-        ("a.mp4", [0.0], "unknown extension: sound is written as .wav, .flac, .ogg"),
+        ("a.mp4", [0.0], "unknown extension: audio is written as .wav, .flac, .ogg"),
         ("a", [0.0], "unknown extension"),
         ("gone/a.wav", [0.0], "no such folder"),
         ("folder.wav", [0.0], "a directory"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wavenet.cli.console import Bar, duration, say
+from wavenet.cli.console import ProgressLine, duration, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,7 @@ def perform(generator: Generator, session: Session, total: int, output: str | No
 
     rate, piped, outputs = generator.sample_rate, output == "-", outputs_of(output, count)
     making, levels, parts = _Making(session, total, rate), _Levels(rate), []
-    bar = Bar("playing" if play else "generating", "samples")
+    bar = ProgressLine("playing" if play else "generating", "samples")
 
     def made() -> Iterator[NDArray[np.float32]]:  # each block [count, n], on its way
         for block in making:
@@ -124,12 +124,12 @@ def outputs_of(output: str | None, count: int) -> list[Path]:
             raise click.UsageError("standard output is closed: name a file with -o")
     if output is None or output == "-":
         return []
-    from wavenet.data import audio
+    from wavenet.data import audio_writer
 
     path = Path(output)
     paths = [path] if count == 1 else [path.with_stem(f"{path.stem}-{index}") for index in range(count)]
     for one in paths:
-        audio.check_writable(one)
+        audio_writer.check_writable(one)
     return paths
 
 
@@ -141,7 +141,7 @@ def _write_raw(sound: NDArray[np.float32]) -> None:
     sys.stdout.buffer.flush()
 
 
-def _play(blocks: Iterator[NDArray[np.float32]], making: _Making, bar: Bar, faster: str) -> str:
+def _play(blocks: Iterator[NDArray[np.float32]], making: _Making, bar: ProgressLine, faster: str) -> str:
     """Play blocks [n] as they are made; what is to be told about it afterwards."""
     from wavenet.play import play
 

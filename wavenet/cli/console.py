@@ -1,61 +1,123 @@
-"""What the commands print. Everything but sound goes to standard error, so that sound can be piped."""
+"""Terminal output of the commands. Results go to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
-import shutil
+import math
+import os
 import sys
 import time
+from collections.abc import Sequence
 
 import click
 
+from wavenet.data.errors import printable
+
 REDRAW_SECONDS = 0.1
+ESTIMATE_SECONDS = 0.5  # of work before its speed and the time left are estimated
+BAR_WIDTHS = range(8, 25)  # of the bar, in characters
+DEFAULT_COLUMNS = 80
+LONGEST_MESSAGE = 2_000  # characters of a line on standard error
+LONGEST_NAME = 60  # characters of a speaker's name
 
 
-def say(line: str) -> None:
-    """A line for the person at the terminal."""
-    click.echo(line, err=True)
+def say(text: str) -> None:
+    """Print a message to standard error; control characters in it are escaped, and lines of excessive length cut."""
+    for line in text.split("\n"):
+        click.echo(printable(line, LONGEST_MESSAGE), err=True)
 
 
-def duration(seconds: float) -> str:
-    """Such as 45 s, 12:05 or 3:07:00."""
-    if seconds < 60:
+def show(line: str) -> None:
+    """Print a line of results to standard output; control characters in it are escaped."""
+    click.echo(printable(line))
+
+
+def short_name(name: str) -> str:
+    """A name from a model file, fit to be printed: on one line, and of bounded length."""
+    return printable(name, LONGEST_NAME)
+
+
+def duration(seconds: float | None) -> str:
+    """Such as 45 s, 12:05 or 3:07:00; "?" for None and NaN."""
+    if seconds is None or math.isnan(seconds):
+        return "?"
+    if seconds < 59.5:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-class Bar:
-    """A progress line with share, rate and time left, redrawn in place; silent when nobody watches a terminal."""
+class ProgressLine:
+    """One line of progress, redrawn in place: label, bar, share done, time left, details.
 
-    WIDTH = 24
+    Silent where standard error is no terminal. Where the terminal is too narrow for everything, the bar is left out
+    first, then the details from the last to the first; the share done and the time left always fit.
+    """
 
     def __init__(self, label: str, unit: str = "") -> None:
         self.label, self.unit = label, unit
-        self.watched = sys.stderr is not None and sys.stderr.isatty()
+        self.enabled = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self.started = time.monotonic()
-        self.drawn = 0.0
+        self.drawn_at = -math.inf
+        self.drawn_characters = 0  # on the screen now
 
     def __call__(self, done: int, total: int) -> None:
-        """Progress by count; the rate and the time left follow from the clock."""
-        elapsed = max(time.monotonic() - self.started, 1e-6)
-        rate = done / elapsed
-        left = duration((total - done) / rate) if done else "?"
-        self.draw(done / max(total, 1), f"{rate:,.0f} {self.unit}/s  {left} left")
+        """Draw progress by count; speed and time left follow from the time since this object was made."""
+        elapsed = time.monotonic() - self.started
+        known = done > 0 and elapsed >= ESTIMATE_SECONDS
+        speed = f"{done / elapsed:,.0f} {self.unit}/s" if known else f"? {self.unit}/s"
+        self.draw(done / max(total, 1), elapsed * (total - done) / done if known else None, [speed])
 
-    def draw(self, fraction: float, text: str) -> None:
-        """Progress by share, with whatever stands beside it."""
+    def draw(
+        self, fraction: float, seconds_left: float | None, details: Sequence[str] = (), label: str | None = None
+    ) -> None:
+        """Draw progress as a share of the work, 0 to 1.
+
+        seconds_left: None or NaN while unknown. details: beside it, the most important first. label: of this phase of
+        the work, instead of the usual one.
+        """
         now = time.monotonic()
-        if not self.watched or (now - self.drawn < REDRAW_SECONDS and fraction < 1):
+        if not self.enabled or (now - self.drawn_at < REDRAW_SECONDS and fraction < 1):
             return
-        self.drawn = now
-        filled = round(self.WIDTH * min(fraction, 1.0))
-        line = f"{self.label} [{'#' * filled}{'.' * (self.WIDTH - filled)}] {min(fraction, 1):4.0%}  {text}"
-        sys.stderr.write(f"\r\033[K{line[: shutil.get_terminal_size().columns - 1]}")
+        columns = _columns()
+        line = progress_text(label or self.label, fraction, duration(seconds_left), details, columns - 1)
+        sys.stderr.write(self._erase(columns) + line)
         sys.stderr.flush()
+        self.drawn_at, self.drawn_characters = now, len(line)
 
     def clear(self) -> None:
         """Remove the line, so that other lines can be printed."""
-        if self.watched and self.drawn:
-            sys.stderr.write("\r\033[K")
+        if self.enabled and self.drawn_characters:
+            sys.stderr.write(self._erase(_columns()))
             sys.stderr.flush()
+            self.drawn_characters, self.drawn_at = 0, -math.inf
+
+    def _erase(self, columns: int) -> str:
+        """Control codes that erase the line, also where a terminal made narrower has wrapped it."""
+        wrapped = max(0, self.drawn_characters - 1) // max(1, columns)  # rows above that of the cursor
+        return (f"\033[{wrapped}A" if wrapped else "") + "\r\033[J"
+
+
+def progress_text(label: str, fraction: float, left: str, details: Sequence[str], width: int) -> str:
+    """A progress line of at most `width` characters: what fits of it, the most important parts first."""
+    share = min(max(fraction, 0.0), 1.0)
+    figures = f"{math.floor(100 * share):3}%  {left} left"  # 100% only when all is done
+    for detail in details:
+        longer = f"{figures}  {detail}"
+        if len(label) + 1 + len(longer) > width:
+            break
+        figures = longer
+    room = width - len(label) - 1 - len(figures) - 3  # of the bar, within brackets and a space
+    if room >= BAR_WIDTHS[0]:
+        size = min(room, BAR_WIDTHS[-1])
+        filled = math.floor(size * share)
+        figures = f"[{'#' * filled}{'.' * (size - filled)}] {figures}"
+    return f"{label} {figures}"[-width:] if width > 0 else ""
+
+
+def _columns() -> int:
+    """Width of the terminal that standard error is, which the user may change at any time."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or DEFAULT_COLUMNS
+    except (OSError, ValueError):
+        return DEFAULT_COLUMNS

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wavenet.cli.audio_output import TOP_P, VOICED_TEMPERATURE, speaker_of
-from wavenet.cli.console import Bar, say
+from wavenet.cli.console import ProgressLine, say
 from wavenet.engine.sampling import Sampling, checked_voiced_temperature
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ def command(
     if copying:
         metrics.check_available()  # now, not after minutes of listening
         _check_places(table, save)
-    bar = Bar("listening", "samples")
-    reading = Bar("reading", "files")
+    bar = ProgressLine("listening", "samples")
+    reading = ProgressLine("reading", "files")
     result = evaluate(network, folder, reading, bar, precision, speakers or "", told)
     bar.clear()
     for line in result.summary.lines():
@@ -102,7 +102,7 @@ def command(
     click.echo(f"table of code pairs  {result.references.pairs:.4f}")
     if copying:
         generator = Generator.from_model(network, precision=precision or "auto")
-        count, bar = 10 if copies is None else copies, Bar("copying", "recordings")
+        count, bar = 10 if copies is None else copies, ProgressLine("copying", "recordings")
         options: SessionOptions = {
             "seed": seed,
             "temperature": temperature,
@@ -125,7 +125,7 @@ def _check_places(table: Path | None, save: Path | None) -> None:
             raise click.UsageError(f"--save {save}: cannot be made ({error.strerror})") from None
 
 
-def _copies(copies: Iterable[Copy], bar: Bar, rate: int, table: Path | None, save: Path | None) -> None:
+def _copies(copies: Iterable[Copy], bar: ProgressLine, rate: int, table: Path | None, save: Path | None) -> None:
     """Tell the figures of copies while they are made, and keep what is asked for."""
     from wavenet.evaluation import copy_synthesis
 

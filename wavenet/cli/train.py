@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wavenet.checkpoint import RunDirectory
-from wavenet.cli.console import Bar, duration, say
+from wavenet.cli.console import ProgressLine, duration, say
 
 if TYPE_CHECKING:
     from wavenet.config import ModelConfig
@@ -68,7 +68,7 @@ def command(
     run.check()
     recipe = training.recipe_for(run, name, [*overrides, *settings], fresh)
 
-    bar = Bar("reading", "files")
+    bar = ProgressLine("reading", "files")
     recordings = dataset.open_folder(folder, recipe.model.sample_rate, recipe.data, bar)
     bar.clear()
     for line in recordings.summary.lines():
@@ -120,20 +120,18 @@ class _Reporter:
     """Prints what the trainer tells: a line that moves, and a line that stays for every validation."""
 
     def __init__(self) -> None:
-        self.bar = Bar("training")
+        self.progress = ProgressLine("training")
 
     def __call__(self, event: Progress | Validation) -> None:
         from wavenet.training.trainer import Progress
 
         if isinstance(event, Progress):
-            skipped = f"  {event.skipped} steps skipped" if event.skipped else ""
-            self.bar.draw(
-                min(event.fraction, 0.9999),
-                f"step {event.step:,}  {event.bits:.3f} bits  {event.samples_per_second:,.0f} samples/s  "
-                f"{duration(event.seconds_left)} left{skipped}",
-            )
+            details = [f"step {event.step:,}", f"{event.bits:.3f} bits", f"{event.samples_per_second:,.0f} samples/s"]
+            if event.skipped:
+                details.append(f"{event.skipped} steps skipped")
+            self.progress.draw(event.fraction, event.seconds_left, details)
         else:
-            self.bar.clear()
+            self.progress.clear()
             skipped = f", {event.skipped} steps skipped" if event.skipped else ""
             held_out = "nothing held out" if math.isnan(event.bits) else f"{event.bits:.3f} bits per sample held out"
             best = " (best)" if event.is_best else f" (best {event.best:.3f})"

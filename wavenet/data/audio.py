@@ -1,12 +1,14 @@
-"""Recordings in and sound out: any file libsndfile reads -> float32 mono at the model's rate, and back to a file.
+"""Read recordings as float32 mono at a given sample rate, and write audio files.
 
-Sound is float32 [samples] in [-1, 1]; its 16-bit form is int16 [samples], full scale 32,768. Lengths in headers are
-not trusted: files are read in blocks until the decoder has no more, and one that was cut short is refused.
+    audio = wavenet.audio.read("in.mp3", 16_000)  # float32 [samples] in [-1, 1]
+    wavenet.audio.write("out.flac", audio, 16_000)
+
+Audio is float32 [samples] in [-1, 1]; its 16-bit form is int16 [samples], full scale 32,768. Lengths in headers are
+not trusted: files are read in blocks until the decoder has no more, and a file that was cut short is refused.
 """
 
 from __future__ import annotations
 
-import io
 import mmap
 import os
 import stat
@@ -14,18 +16,21 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
 from numpy.typing import ArrayLike, NDArray
 
-from wavenet.data import files
+from wavenet.data.audio_writer import BLOCK, AudioWriter, first_line
+from wavenet.data.errors import AnyPath
+from wavenet.data.errors import AudioError as AudioError
+from wavenet.data.errors import printable as printable
+from wavenet.data.errors import reason_of as reason_of
 from wavenet.data.pcm import FULL_SCALE as FULL_SCALE
 from wavenet.data.pcm import to_int16 as to_int16
 
-# What a folder's walk takes for a recording, in lower case.
+# Extensions of recordings, in lower case: other files of a folder are ignored.
 AUDIO_EXTENSIONS = frozenset(
     [
         ".wav",
@@ -44,54 +49,39 @@ AUDIO_EXTENSIONS = frozenset(
         ".caf",
     ]
 )
-WRITABLE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}  # libsndfile's names
-BLOCK = 65_536  # frames decoded or encoded at a time; libvorbis fails on very long ones
 PLACEHOLDER_BYTES = 0x7F00_0000  # programs that write into a pipe announce this much (sox) or more (ffmpeg)
 SILENCE_FRAME_SECONDS = 0.01  # silence at clip ends is measured in frames of this length
 SILENCE_DB = 45.0  # a frame this far below the loudest one is silence
-LOUDEST = 1e12  # beyond this a float file holds no sound, and the resampler would make NaN of it
+LARGEST_VALUE = 1e12  # a float file beyond it holds no audio, and the resampler would make NaN of it
 MAX_CHUNKS = 1_000  # a container with more before its data is no recording
 
-AnyPath = str | os.PathLike[str]
 
+def read(path: AnyPath, sample_rate: int, trim_db: float = 0.0) -> NDArray[np.float32]:
+    """Read a recording in any format of libsndfile (wav, flac, ogg, opus, mp3, aiff and more).
 
-class AudioError(ValueError):
-    """A file that cannot be read or written: `path`, and the `reason`, 'kind' or 'kind: detail', in one line."""
-
-    def __init__(self, path: AnyPath, reason: str) -> None:
-        super().__init__(f"{printable(path)}: {reason}")
-        self.path = path
-        self.reason = reason
-
-
-def printable(path: AnyPath) -> str:
-    """A path that fits on one line of any terminal: control characters and undecodable bytes are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in os.fspath(path))
-
-
-def read(path: AnyPath, rate: int, trim_db: float = 0.0) -> NDArray[np.float32]:
-    """A whole recording as float32 [samples] in [-1, 1]: mono (channels averaged), at `rate` Hz.
-
-    `trim_db` > 0 cuts the silence at both ends, see `trim`. Raises `AudioError` for what is no file, cannot be decoded,
-    holds no samples, NaN or infinity, or is cut short.
+    path: of a file. sample_rate: in Hz, to which the recording is resampled. trim_db: where above 0, silence at both
+    ends is removed, see `trim`.
+    Returns float32 [samples] in [-1, 1]: the mean of the channels; float files are clipped to that range.
+    Raises `AudioError` (a `ValueError`) for a path that is no file, and for a file that cannot be decoded, is cut
+    short, or holds no samples, NaN or infinity.
     """
-    pieces = list(blocks(path, rate))
+    pieces = list(blocks(path, sample_rate))
     if not pieces:
         raise AudioError(path, "no samples")
     return trim(np.concatenate(pieces), trim_db)
 
 
-def blocks(path: AnyPath, rate: int) -> Iterator[NDArray[np.float32]]:
-    """The same recording piece by piece, each float32 [n] with n > 0, so that memory does not grow with the file.
+def blocks(path: AnyPath, sample_rate: int) -> Iterator[NDArray[np.float32]]:
+    """Read the same recording block by block, each float32 [n] with n > 0, so that memory does not grow with the file.
 
-    Raises `AudioError` as `read` does; of a file cut short only at its end, after all that it holds.
+    Raises `AudioError` as `read` does; for a file cut short only at its end, after all that it holds.
     """
     _check_readable(path)
-    with _opened(path) as sound:
+    with _opened(path) as file:
         resampler = None
-        if sound.samplerate != rate:
-            resampler = _resampler(path, sound.samplerate, rate)
-        for mono in _decoded(path, sound):
+        if file.samplerate != sample_rate:
+            resampler = _resampler(path, file.samplerate, sample_rate)
+        for mono in _decoded(path, file):
             piece = resampler.resample_chunk(mono) if resampler else mono
             if len(piece):
                 yield np.clip(piece, -1.0, 1.0)  # float files and the resampler's ripple go beyond
@@ -102,25 +92,25 @@ def blocks(path: AnyPath, rate: int) -> Iterator[NDArray[np.float32]]:
 
 
 def trim(audio: NDArray[np.float32], db: float) -> NDArray[np.float32]:
-    """View of `audio` [samples] without the ends in which every sample lies more than `db` below the clip's peak.
+    """View of `audio` [samples] without the silence at both ends: samples more than `db` below the peak of the clip.
 
-    `db` = 0 trims nothing; a clip of nothing but silence stays whole.
+    db: 0 trims nothing. A clip that is all silence is returned whole.
     """
     peak = max(float(audio.max()), -float(audio.min())) if len(audio) else 0.0
     if db <= 0 or peak == 0:
         return audio
     threshold = peak * 10 ** (-db / 20)
     loud = (audio >= threshold) | (audio <= -threshold)
-    first, behind = int(loud.argmax()), len(audio) - int(loud[::-1].argmax())
-    return audio[first:behind]
+    start, stop = int(loud.argmax()), len(audio) - int(loud[::-1].argmax())
+    return audio[start:stop]
 
 
-def silent_edges(audio: NDArray[np.float32], rate: int) -> tuple[int, int]:
-    """Samples of silence before and after the sound of a clip [samples]; (0, 0) for one that is all silence.
+def silent_edges(audio: NDArray[np.float32], sample_rate: int) -> tuple[int, int]:
+    """Samples of silence at the start and at the end of a clip [samples]; (0, 0) for a clip that is all silence.
 
-    Silence is a frame of 10 ms whose mean power lies more than 45 dB below that of the clip's loudest frame.
+    A frame of 10 ms is silent if its mean power is more than 45 dB below that of the clip's loudest frame.
     """
-    frame = max(1, round(SILENCE_FRAME_SECONDS * rate))
+    frame = max(1, round(SILENCE_FRAME_SECONDS * sample_rate))
     whole = len(audio) // frame * frame
     frames = audio[:whole].reshape(-1, frame)  # [frames, samples]
     power = np.einsum("ij,ij->i", frames, frames) / frame
@@ -132,51 +122,24 @@ def silent_edges(audio: NDArray[np.float32], rate: int) -> tuple[int, int]:
     return int(loud[0]) * frame, max(len(audio) - (int(loud[-1]) + 1) * frame, 0)
 
 
-def check_writable(path: AnyPath) -> tuple[Path, tuple[str, str]]:
-    """Where `write` will write, and libsndfile's names of the format; links are followed.
+def write(path: AnyPath, audio: ArrayLike, sample_rate: int) -> None:
+    """Write audio as .wav or .flac (16 bits) or .ogg (Vorbis), by the extension; see `AudioWriter` for long audio.
 
-    Raises `AudioError` for another extension, a missing folder, a directory, no permission: before the work, not after.
+    audio: float [samples] in [-1, 1], at least one sample; louder ones are clipped. sample_rate: in Hz.
+    The file is written under a temporary name, flushed, then renamed: `path` is either as it was or complete.
+    Raises `AudioError` (a `ValueError`) for another extension, a missing folder, no permission, a full or read-only
+    disk, NaN, another shape.
     """
-    target = Path(os.path.realpath(path))  # a link stays, its target is replaced
-    kind = WRITABLE.get(Path(path).suffix.lower())
-    if kind is None:
-        raise AudioError(path, f"unknown extension: sound is written as {', '.join(WRITABLE)}")
-    if not target.parent.is_dir():
-        raise AudioError(path, "no such folder: create it first")
-    if target.is_dir():
-        raise AudioError(path, "a directory: give a file name")
-    if not os.access(target.parent, os.W_OK):
-        raise AudioError(path, "no permission to write in its folder")
-    return target, kind
-
-
-def write(path: AnyPath, audio: ArrayLike, rate: int) -> None:
-    """Write float samples [samples] at `rate` Hz as .wav or .flac (16 bits) or .ogg (Vorbis), by the extension.
-
-    Written under a temporary name, flushed, then renamed: `path` is either as it was or complete. Raises `AudioError`
-    for another extension, a missing folder, no permission, a full disk, NaN, no samples.
-    """
-    target, kind = check_writable(path)
-    try:
-        files.replace(target, _encode(to_int16(audio), rate, *kind))
-    except OSError as error:
-        raise AudioError(path, f"cannot be written: {error.strerror or error}") from error
-    except (soundfile.SoundFileError, ValueError) as error:
-        raise AudioError(path, f"cannot be written: {_first_line(error)}") from error
-
-
-def _encode(samples: NDArray[np.int16], rate: int, container: str, encoding: str) -> bytes:
-    if samples.ndim != 1 or not len(samples):
-        raise ValueError(f"expected [samples] and at least one, got the shape {list(samples.shape)}")
-    content = io.BytesIO()
-    with soundfile.SoundFile(content, "w", rate, 1, encoding, format=container) as sound:
-        for start in range(0, len(samples), BLOCK):
-            sound.write(samples[start : start + BLOCK])
-    return content.getvalue()
+    array = np.asarray(audio)
+    if array.ndim != 1 or not len(array):
+        reason = f"expected [samples] and at least one, got the shape {list(array.shape)}"
+        raise AudioError(path, f"cannot be written ({reason})")
+    with AudioWriter(path, sample_rate, keep=False) as file:
+        file.write(array)
 
 
 class _Stream(soundfile.SoundFile):  # type: ignore[misc]
-    """A file read in one go from front to back. soundfile seeks after every block where it can, which is slow."""
+    """A file read once from start to end. soundfile seeks after every block where it can, which is slow."""
 
     def seekable(self) -> bool:
         return False
@@ -197,18 +160,9 @@ def _check_readable(path: AnyPath) -> None:
         raise AudioError(path, reason_of(error, path)) from error
 
 
-def reason_of(error: OSError, path: AnyPath) -> str:
-    """A few words for the system's refusal to open `path`."""
-    if isinstance(error, FileNotFoundError):
-        return "dangling link" if os.path.islink(path) else "no such file"
-    if isinstance(error, PermissionError):
-        return "no permission"
-    return (error.strerror or str(error)).lower()
-
-
 @contextmanager
 def _opened(path: AnyPath) -> Iterator[_Stream]:
-    """The decoder on `path`, after a look at what its container announces."""
+    """The decoder of `path`, after a check of the length that its container announces."""
     with open(path, "rb") as file:
         chunk = _data_chunk(file)
         if chunk and chunk.announced > chunk.held and chunk.announced < PLACEHOLDER_BYTES:
@@ -217,48 +171,50 @@ def _opened(path: AnyPath) -> Iterator[_Stream]:
         if chunk and chunk.left_open:
             source = chunk.completed(file)
         try:
-            sound = _Stream(source)
+            decoder = _Stream(source)
         except (soundfile.SoundFileError, ValueError, TypeError) as error:
-            raise AudioError(path, f"unreadable: {_first_line(error)}") from error
-        with sound:
-            yield sound
+            raise AudioError(path, f"unreadable: {first_line(error)}") from error
+        with decoder:
+            yield decoder
 
 
-def _decoded(path: AnyPath, sound: _Stream) -> Iterator[NDArray[np.float32]]:
-    """Mono blocks at the file's own rate. Raises `AudioError` on NaN, infinity, or an end before the announced one."""
-    held = 0  # frames
-    checked = sound.format == "FLAC" and sound.frames < 2**62  # else no length is announced, or none to rely on
+def _decoded(path: AnyPath, file: _Stream) -> Iterator[NDArray[np.float32]]:
+    """Mono blocks at the sample rate of the file. Raises `AudioError` on NaN, infinity, or a premature end."""
+    decoded = 0  # frames
+    checked = file.format == "FLAC" and file.frames < 2**62  # otherwise the announced length is missing or unreliable
     while True:
         try:
-            block = sound.read(BLOCK, dtype="float32", always_2d=True)  # [frames, channels]
+            block = file.read(BLOCK, dtype="float32", always_2d=True)  # [frames, channels]
         except soundfile.SoundFileError as error:
             if checked:
                 break
-            detail = f"the decoder stopped after {held / sound.samplerate:.2f} seconds ({_first_line(error)})"
+            detail = f"the decoder stopped after {decoded / file.samplerate:.2f} seconds ({first_line(error)})"
             raise AudioError(path, f"unreadable: {detail}") from error
         if not len(block):
             break
-        held += len(block)
-        if not (np.abs(block) < LOUDEST).all():
-            raise AudioError(path, "holds NaN" if np.isnan(block).any() else "holds infinity or numbers near it")
+        decoded += len(block)
+        if not (np.abs(block) < LARGEST_VALUE).all():
+            raise AudioError(path, "holds NaN" if np.isnan(block).any() else "holds infinity or values near it")
         yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)  # [frames]
-    if checked and held < sound.frames:
-        seconds = f"{held / sound.samplerate:.2f} of the {sound.frames / sound.samplerate:.2f} seconds announced"
+    if checked and decoded < file.frames:
+        seconds = f"{decoded / file.samplerate:.2f} of the {file.frames / file.samplerate:.2f} seconds announced"
         raise AudioError(path, f"truncated: holds {seconds}, or is damaged there")
 
 
-def _resampler(path: AnyPath, from_rate: int, to_rate: int) -> Any:
-    import soxr  # slow to import, and not needed where rates agree
+def _resampler(path: AnyPath, source_rate: int, sample_rate: int) -> Any:
+    import soxr  # slow to import, and not needed where the sample rates agree
 
     try:
-        return soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")
+        return soxr.ResampleStream(source_rate, sample_rate, 1, dtype="float32", quality="HQ")
     except (ValueError, RuntimeError) as error:
-        raise AudioError(path, f"unreadable: cannot go from {from_rate:,} Hz to {to_rate:,} Hz") from error
+        raise AudioError(
+            path, f"unreadable: cannot be resampled from {source_rate:,} Hz to {sample_rate:,} Hz"
+        ) from error
 
 
 @dataclass(frozen=True)
 class _DataChunk:
-    """Where a RIFF or FORM container keeps its samples, in bytes: the announced size and what the file holds."""
+    """The samples in a RIFF or FORM container, in bytes: the announced size and the size that the file has."""
 
     position: int  # of the 4-byte size field
     order: str  # byte order for struct
@@ -269,7 +225,7 @@ class _DataChunk:
 
     @property
     def left_open(self) -> bool:
-        """The writer never came back to fill in the size: no sample announced, yet data to the end of the file."""
+        """Whether the size was never filled in: no sample announced, but data up to the end of the file."""
         return self.announced <= self.minimum < self.held and not self.closed
 
     def completed(self, file: BinaryIO) -> mmap.mmap:
@@ -280,7 +236,7 @@ class _DataChunk:
 
 
 def _data_chunk(file: BinaryIO) -> _DataChunk | None:
-    """Walk the chunks of a WAV, RF64 or AIFF file up to its samples; None for other files and lost ways."""
+    """The chunk with the samples of a WAV, RF64 or AIFF file; None for other files, or where it is not found."""
     size = os.fstat(file.fileno()).st_size
     head = file.read(12)
     order = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">", b"FORM": ">"}.get(head[:4])
@@ -303,9 +259,3 @@ def _data_chunk(file: BinaryIO) -> _DataChunk | None:
             return _DataChunk(position + 4, order, announced, size - position - 8, 8 if aiff else 0, closed)
         position += 8 + announced + announced % 2
     return None
-
-
-def _first_line(error: Exception) -> str:
-    """What libsndfile says, without the path that the message names already."""
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return text.rpartition("': ")[2].removeprefix("Error : ").rstrip(".")

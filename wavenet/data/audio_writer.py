@@ -1,0 +1,211 @@
+"""Audio files written block by block: memory does not grow with their length, and an interruption loses nothing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import soundfile
+from numpy.typing import ArrayLike
+
+from wavenet.data.errors import AnyPath, AudioError
+from wavenet.data.pcm import to_int16
+
+BLOCK = 65_536  # samples encoded at a time; libvorbis fails on very long ones
+SYSTEM_ERROR = 2  # SF_ERR_SYSTEM of sndfile.h, which does not tell which one
+PROBE_BYTES = 1 << 20  # written to learn why the system refuses to write
+
+
+class Format(NamedTuple):
+    """A format of audio files: libsndfile's names of the container and the encoding, and the longest file."""
+
+    container: str
+    encoding: str
+    most_samples: int
+
+
+FORMATS = {
+    ".wav": Format("WAV", "PCM_16", (2**32 - 64) // 2),  # sizes in 32 bits, of the samples and some 44 bytes of headers
+    ".flac": Format("FLAC", "PCM_16", 2**36 - 1),  # the number of samples in 36 bits
+    ".ogg": Format("OGG", "VORBIS", 2**36 - 1),  # holds more, but 49 days at 16 kHz are a typing error
+}
+
+
+class AudioWriter:
+    """A .wav or .flac (16 bits) or .ogg (Vorbis) file, by the extension, written block by block:
+
+        with AudioWriter("new.wav", 16_000) as file:
+            file.write(block)  # float [n] in [-1, 1]
+
+    The samples go to a temporary file in the same folder, which `close` renames: until then a file of that name stays
+    as it was. When the `with` block is left by an exception, Ctrl-C included, the samples written so far are kept under
+    the final name, unless `keep` is False. A file without samples is never made.
+
+    samples: samples written so far.
+    Raises `AudioError` for another extension, a missing folder, no permission, a full or read-only disk.
+    """
+
+    def __init__(self, path: AnyPath, sample_rate: int, keep: bool = True) -> None:
+        self.path = path
+        self.keep = keep
+        self.samples = 0
+        self._target, audio_format = check_writable(path)
+        self._temporary = _temporary_name(self._target)
+        name: str | bytes = os.fspath(self._temporary)
+        if os.name != "nt":
+            name = os.fsencode(name)  # soundfile cannot encode every str
+        try:
+            with self._named_errors():
+                self._file = soundfile.SoundFile(
+                    name, "w", sample_rate, 1, audio_format.encoding, format=audio_format.container
+                )
+        except BaseException:
+            self._remove()
+            raise
+
+    def write(self, audio: ArrayLike) -> None:
+        """Append float samples [n] in [-1, 1]; louder ones are clipped.
+
+        Raises `AudioError` on a full disk, NaN, or another shape.
+        """
+        with self._named_errors():
+            steps = to_int16(audio)
+            if steps.ndim != 1:
+                raise ValueError(f"expected [samples], got the shape {list(steps.shape)}")
+            for start in range(0, len(steps), BLOCK):
+                block = steps[start : start + BLOCK]
+                self._file.write(block)
+                self.samples += len(block)
+
+    def close(self) -> None:
+        """Complete the file: its header, a flush to the disk, and its final name. Once; again changes nothing."""
+        if self._file.closed:
+            return
+        try:
+            with self._named_errors():
+                self._file.close()
+                if self.samples:
+                    try:
+                        _flush(self._temporary)
+                    except KeyboardInterrupt:  # impatience must not lose what was written
+                        os.replace(self._temporary, self._target)
+                        raise
+                    os.replace(self._temporary, self._target)
+        finally:
+            self._remove()
+
+    def discard(self) -> None:
+        """Throw away what was written; a file of that name stays as it was."""
+        with suppress(soundfile.SoundFileError):
+            self._file.close()
+        self._remove()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None or self.keep:
+            self.close()
+        else:
+            self.discard()
+
+    def _remove(self) -> None:
+        with suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Raises `AudioError`, which names the file, for what the system or libsndfile refuses."""
+        try:
+            yield
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        except (soundfile.SoundFileError, ValueError) as error:
+            system = isinstance(error, soundfile.LibsndfileError) and error.code == SYSTEM_ERROR
+            if system and (refusal := _refusal(self._temporary)):
+                raise _unwritable(self.path, refusal) from refusal
+            raise AudioError(self.path, f"cannot be written ({first_line(error)})") from error
+
+
+def check_writable(path: AnyPath) -> tuple[Path, Format]:
+    """Where a file of this name is written (links are followed), and its format; checked by making a file there.
+
+    Raises `AudioError` for another extension, a missing folder, a directory, no permission, a full or read-only disk.
+    """
+    name = os.fspath(path)
+    separators = tuple(separator for separator in (os.sep, os.altsep) if separator)
+    if not name or name.endswith(separators) or os.path.isdir(name):
+        raise AudioError(path, "a directory: give a file name, such as new.wav")
+    suffix = Path(name).suffix.lower()
+    if not suffix and Path(name).name.lower() in FORMATS:
+        raise AudioError(path, f"only an extension: give a file name, such as new{Path(name).name}")
+    if suffix not in FORMATS:
+        raise AudioError(path, f"unknown extension: audio is written as {', '.join(FORMATS)}")
+    target = Path(os.path.realpath(name))  # a link stays, its target is replaced
+    if not target.parent.is_dir():
+        raise AudioError(path, "no such folder: create it first")
+    probe = _temporary_name(target)
+    try:
+        with open(probe, "xb"):
+            pass
+        probe.unlink()
+    except PermissionError as error:
+        raise AudioError(path, "no permission to write in its folder") from error
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    return target, FORMATS[suffix]
+
+
+def check_length(path: AnyPath, samples: int, sample_rate: int) -> None:
+    """Raises `AudioError` where a file of this name cannot hold so many samples: before the first of them."""
+    most = FORMATS[Path(path).suffix.lower()].most_samples
+    if samples > most:
+        wider = (
+            ", or .flac" if most < FORMATS[".flac"].most_samples and samples <= FORMATS[".flac"].most_samples else ""
+        )
+        raise AudioError(
+            path,
+            f"can hold {most / sample_rate / 3600:,.1f} hours at {sample_rate:,} Hz, not "
+            f"{samples / sample_rate / 3600:,.1f}: write a shorter file{wider}",
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """What libsndfile says, without the path that the message names already."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return text.rpartition("': ")[2].removeprefix("Error : ").rstrip(".")
+
+
+def _unwritable(path: AnyPath, error: OSError) -> AudioError:
+    return AudioError(path, f"cannot be written ({error.strerror or error})")
+
+
+def _temporary_name(target: Path) -> Path:
+    return target.with_name(f".{secrets.token_hex(8)}.partial")
+
+
+def _flush(path: Path) -> None:
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
+
+
+def _refusal(path: Path) -> OSError | None:
+    """Why the system refuses to write more to a file: what it says to an attempt, which is undone."""
+    try:
+        size = path.stat().st_size
+        try:
+            with open(path, "ab", buffering=0) as file:
+                for _ in range(2):  # the first may be cut short by a limit, which the second one meets
+                    file.write(bytes(PROBE_BYTES))
+        finally:
+            os.truncate(path, size)
+    except OSError as error:
+        return error
+    return None
