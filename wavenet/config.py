@@ -87,7 +87,7 @@ class MelConfig:
         return shortest, max(shortest, min(round(self.sample_rate / PITCHES[0]), self.fft // 2))
 
     def check_same(self, stated: Mapping[str, object]) -> None:
-        """Raises `ConfigError` naming the first parameter that other features state otherwise, or that does not exist."""
+        """Raises `ConfigError` naming the first parameter that differs in other features, or does not exist."""
         mine = dataclasses.asdict(self)
         from_dict(MelConfig, {**stated, **mine})  # names a parameter that does not exist
         for name, given in stated.items():
@@ -162,7 +162,8 @@ class ModelConfig:
         self._check_speakers()
         if self.features is not None and self.features.sample_rate != self.sample_rate:
             raise ConfigError(
-                f"features.sample_rate = {self.features.sample_rate}: must be the model's sample_rate, {self.sample_rate}"
+                f"features.sample_rate = {self.features.sample_rate}: "
+                f"must be the model's sample_rate, {self.sample_rate}"
             )
         if self.linear_prediction and (self.features is None or self.output == "mulaw"):
             raise ConfigError("linear_prediction: needs features to compute it from, and a 16-bit output to shift")
@@ -236,7 +237,7 @@ class ModelConfig:
 
     @property
     def context(self) -> int:
-        """Samples that can change a prediction, at most: the receptive field, and what a linear predictor sees before it."""
+        """Samples that can change a prediction, at most: the receptive field and the reach of a linear predictor."""
         return self.receptive_field + self.pitch_reach + (self.linear_prediction + 1 if self.linear_prediction else 0)
 
     @property

@@ -133,8 +133,8 @@ class Session:
     def prime(self, audio: ArrayLike) -> None:
         """Go on as if `audio` had been made: float [n] for every stream, or [count, n], at the model's rate.
 
-        No uniform is used; features go on behind it. Raises `ValueError` for sound that is empty, not floating point, NaN,
-        or of another shape.
+        No uniform is used; features go on behind it. Raises `ValueError` for sound that is empty, not floating point,
+        NaN, or of another shape.
         """
         sound = np.asarray(audio)
         if not np.issubdtype(sound.dtype, np.floating):
@@ -303,7 +303,7 @@ class Generator:
     ) -> Session:
         """A new stream from silence, or from the end of `prime`.
 
-        seed: of the uniforms; stream i of a batch has the uniforms of seed + i. temperature, top_k, top_p: see `Sampling`.
+        seed: of the uniforms; stream i of a batch has those of seed + i. temperature, top_k, top_p: see `Sampling`.
         count: streams made side by side, the first axis of what they return; None: one, without that axis.
         prime: sound to continue, float [n] in [-1, 1] at the model's rate for all streams, or [count, n].
         speaker: of a model that knows several: a name, or a blend such as {"ann": 0.3, "bob": 0.7}.

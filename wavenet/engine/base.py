@@ -107,7 +107,7 @@ class Engine(ABC, Generic[S]):
     def new_state(self, streams: int = 1, conditions: ConditioningInputs | None = None) -> S:
         """The state before the first sample: queues of zeros, and silence as the first input.
 
-        conditions: what a conditioned network is told (`conditioning_inputs`); `state.conditioning.change` tells it otherwise.
+        conditions: inputs of a conditioned network (`conditioning_inputs`), see `state.conditioning.change`.
         Raises `ValueError` where they are missing, or are for another number of streams.
         """
 
@@ -174,7 +174,7 @@ class Engine(ABC, Generic[S]):
             state.conditioning.check(state.position, samples)
 
     def checked_uniforms(self, state: State, uniforms: ArrayLike) -> NDArray[np.float64]:
-        """Coins as float64 [B, n]. Raises `ValueError` for another engine's state, shape, or a uniform outside [0, 1)."""
+        """Uniforms as float64 [B, n]. Raises `ValueError` for another engine's state, shape, or one outside [0, 1)."""
         self.check_own(state)
         array = np.asarray(uniforms, dtype=np.float64)
         if array.ndim != 2 or len(array) != state.streams:

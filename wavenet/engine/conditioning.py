@@ -1,6 +1,6 @@
 """What streams are told to play, and the rows that an engine adds to its gates for it. NumPy only.
 
-`ConditioningInputs` are the user's side: which speaker, which features. `Conditioner` is the engines' side: the network's own
+`ConditioningInputs` are the user's side: which speaker, which features. `Conditioner` is the engines' side: its
 conditioning (`conditioning.py`, the definition) once more in NumPy, so that sound can be made without PyTorch. It works
 on chunks of frames that lie on a fixed grid, stream by stream: what a frame says depends neither on block sizes nor on
 the streams beside it, to the last bit.

@@ -1,4 +1,4 @@
-"""From what the network says and a uniform to a code: temperature, top-k, top-p, inverse of the cumulative distribution.
+"""From output parameters and a uniform to a code: temperature, top-k, top-p, inverse of the cumulative distribution.
 
 NumPy only. `sample` draws from logits, `sample_continuous` from the distributions of 16-bit sound.
 

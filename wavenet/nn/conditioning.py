@@ -120,8 +120,8 @@ def tensors_of(told: ConditioningInputs | None, device: torch.device) -> tuple[T
 class GateBias:
     """What is told to every layer's gates, frame by frame, and how it spreads over T samples of B streams.
 
-    told: [L, F, B, 2G]. Without a interpolation_weights F is 1, and holds for all samples. With one, [hop, 3], sample j of a block of
-    hop samples is told interpolation_weights[j] of the frames before it, around it and behind it; the first position lies `offset`
+    told: [L, F, B, 2G]. Without interpolation_weights F is 1, and holds for all samples. With them, [hop, 3], sample j
+    of a block of hop samples has the weights interpolation_weights[j] of three frames; the first position lies `offset`
     samples into the first block.
     """
 

@@ -285,7 +285,8 @@ class Trainer:
         if self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise TrainingError(
                 f"the loss was not finite for {MAX_SKIPPED_IN_A_ROW} steps in a row: lower training.learning_rate "
-                f"(now {self.recipe.training.learning_rate:g}) or training.clip_norm (now {self.recipe.training.clip_norm:g})"
+                f"(now {self.recipe.training.learning_rate:g}) or training.clip_norm "
+                f"(now {self.recipe.training.clip_norm:g})"
             )
 
     def _seconds_left(self) -> float:
