@@ -1,5 +1,6 @@
 """The mel spectrogram: frames against samples, other programs' arithmetic, crops, and files."""
 
+import dataclasses
 import json
 import pickle
 
@@ -11,8 +12,9 @@ import torchaudio
 
 from wavenet import features
 from wavenet.config import ConfigError, MelConfig, ModelConfig
-from wavenet.data import dataset, feature_file
-from wavenet.data.dataset import Clips
+from wavenet.data import feature_file
+from wavenet.data.clips import Clips
+from wavenet.data.crops import random_crops
 from wavenet.data.feature_file import FeatureError
 from wavenet.features import CropFeatures, mel_spectrogram
 
@@ -145,14 +147,14 @@ def test_features_of_crops_are_those_of_the_recording(config, crop, join):
     reach, hop = 2, config.hop
     clips = clips_of(900, 500, 60)
     of_crops = CropFeatures(config, reach, crop)
-    drawn = dataset.crops(clips, 60, crop, np.random.default_rng(0), join, margin=of_crops.margin)
-    given = of_crops(drawn.sound, drawn.bounds).numpy()
+    drawn = random_crops(clips, 60, crop, np.random.default_rng(0), join, margin=of_crops.margin)
+    given = of_crops(drawn.samples, drawn.bounds).numpy()
     assert of_crops.first % hop == 0
     assert of_crops.first // hop >= reach + 1
     assert given.shape[0] == 60
     assert given.shape[2] - of_crops.first // hop - -(-crop // hop) >= reach + 1
     silent = compared = 0
-    for row, sound, (begin, end) in zip(given, drawn.sound, drawn.bounds, strict=True):
+    for row, sound, (begin, end) in zip(given, drawn.samples, drawn.bounds, strict=True):
         recording = sound[begin:end] / np.float32(32_768)
         # silence in front of it, so that a frame of the whole recording begins where the crop does
         into = of_crops.margin - begin  # of the crop's first sample in the recording
@@ -218,7 +220,7 @@ def test_a_parameter_that_differs_is_named(name, tmp_path):
 
 
 def test_every_parameter_is_tried():
-    assert list(OTHER) == list(MelConfig.__dataclass_fields__)
+    assert list(OTHER) == [field.name for field in dataclasses.fields(MelConfig)]
 
 
 def test_features_survive_a_file(tmp_path):
@@ -363,5 +365,5 @@ def test_reading_them_needs_no_torch():
 
 def test_a_models_features_name_their_rate():
     assert ModelConfig(sample_rate=8_000, features=SMALL).hop == 32
-    with pytest.raises(ConfigError, match="driven by none"):
+    with pytest.raises(ConfigError, match="not conditioned on features"):
         _ = ModelConfig().hop

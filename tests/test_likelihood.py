@@ -9,7 +9,7 @@ from scipy import stats
 
 from wavenet import engine, mulaw
 from wavenet.config import ModelConfig
-from wavenet.data.dataset import Clips
+from wavenet.data.clips import Clips
 from wavenet.data.quantizers import quantizer_for
 from wavenet.evaluation import likelihood
 from wavenet.model import WaveNet

@@ -201,7 +201,7 @@ def test_the_period_of_a_voice_is_found(mel, period):
 )
 def test_periods_lie_within_their_range(mel):
     features = np.random.default_rng(0).normal(-5, 3, (50, mel.bands)).astype(np.float32)
-    shortest, longest = mel.periods
+    shortest, longest = mel.pitch_periods
     periods = rows_of(features, mel, 4)[:, -1]
     assert 5 <= shortest < longest <= mel.fft // 2
     assert periods.min() >= shortest
@@ -226,7 +226,7 @@ def test_a_frame_has_the_same_period_in_any_company():
 def test_what_was_left_over_a_period_ago_is_given_by_hand():
     config = config_of(SMALL, 1, 3)
     predictor = Predictor(config, 1)
-    shortest, longest = SMALL.periods
+    shortest, longest = SMALL.pitch_periods
     rng = np.random.default_rng(0)
     sound = rng.normal(size=2 * longest)
     left = sound - 0.5 * np.concatenate([[0], sound[:-1]])  # with a_1 = 0.5

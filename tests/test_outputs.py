@@ -8,7 +8,7 @@ import torch
 from scipy import integrate, special, stats
 
 from wavenet import mulaw
-from wavenet.data.dataset import Clips
+from wavenet.data.clips import Clips
 from wavenet.engine.sampling import LEAST_LOG_SCALE, MOST_LOG_SCALE
 from wavenet.evaluation import likelihood
 from wavenet.nn.outputs import mu_law_remainder, nats

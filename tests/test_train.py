@@ -18,6 +18,7 @@ from wavenet import checkpoint
 from wavenet.checkpoint import CheckpointError, RunDirectory, load_model
 from wavenet.config import ConfigError, DataConfig, TrainingConfig
 from wavenet.data import dataset
+from wavenet.data.crops import random_crops
 from wavenet.evaluation import likelihood
 from wavenet.training import recipe
 from wavenet.training import trainer as training
@@ -153,7 +154,9 @@ def test_it_learns_with_what_it_is_told_and_goes_on_exactly(speakers, tmp_path, 
 def test_crops_are_told_their_own_speaker_and_features(speakers, tmp_path):
     trainer = told_trainer(speakers, tmp_path / "run", FRAMES, "data.speakers=folders", "training.batch=6")
     clips = trainer.recordings.train
-    drawn = dataset.crops(clips, 6, 200, np.random.default_rng(0), codes=trainer.codes, margin=trainer.features.margin)
+    drawn = random_crops(
+        clips, 6, 200, np.random.default_rng(0), quantizer=trainer.codes, margin=trainer.features.margin
+    )
     speaker, local, first = trainer._told(drawn)
     assert [trainer.recipe.model.speakers[i] for i in speaker] == [clips.speakers[i] for i in drawn.clips]
     assert local.shape[:2] == (6, 12)
@@ -164,8 +167,13 @@ def test_crops_are_told_their_own_speaker_and_features(speakers, tmp_path):
 
 def test_what_a_predictor_has_not_heard_yet_is_left_out_of_the_loss(speakers, tmp_path, monkeypatch):
     trainer = told_trainer(speakers, tmp_path / "run", *TOLD["16 bits"], "training.batch=40", "training.crop=100")
-    drawn = dataset.crops(
-        trainer.recordings.train, 40, 100, np.random.default_rng(1), codes=trainer.codes, margin=trainer.features.margin
+    drawn = random_crops(
+        trainer.recordings.train,
+        40,
+        100,
+        np.random.default_rng(1),
+        quantizer=trainer.codes,
+        margin=trainer.features.margin,
     )
     seen = []
     loss = training.masked_loss

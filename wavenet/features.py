@@ -72,7 +72,7 @@ class CropFeatures:
         self.size = (self.frames - 1) * config.hop + config.fft  # samples that the frames' transforms take in
 
     def __call__(self, sound: NDArray[np.int16], bounds: NDArray[np.int64]) -> Tensor:
-        """Features [B, bands, frames] of `Crops.sound` and `Crops.bounds`; frames beyond a recording are silent."""
+        """Features [B, bands, frames] of `Crops.samples` and `Crops.bounds`; frames beyond a recording are silent."""
         begin = self.margin - self.first - self.spectrogram.margin
         scaled = torch.from_numpy(sound[:, begin : begin + self.size]).float() / FULL_SCALE
         features = self.spectrogram.inside(scaled)

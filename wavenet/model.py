@@ -42,7 +42,7 @@ class WaveNet(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.input_rows, config.residual_channels)
+        self.embedding = nn.Embedding(config.input_channels, config.residual_channels)
         last = config.layers - 1
         self.layers = nn.ModuleList(ResidualLayer(config, d, index == last) for index, d in enumerate(config.dilations))
         self.skip = nn.Linear(config.layers * config.gate, config.skip_channels)

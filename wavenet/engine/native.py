@@ -96,7 +96,7 @@ class NativeEngine(Engine[NativeState]):
             "head": config.head,
             "output": config.output,
             "parts": config.components,
-            "rows": config.input_rows,
+            "rows": config.input_channels,
             "order": config.linear_prediction,
             "pitch_taps": config.pitch_taps,
             "pitch_reach": config.pitch_reach,
@@ -136,7 +136,7 @@ class NativeEngine(Engine[NativeState]):
             )
         )
         buffers = config.layers * 3 * gate + 2 * (residual + skip + head + outputs)
-        return (2 if self.precision == "int8" else 4) * config.queued + 4 * buffers + 8 * config.pitch_reach
+        return (2 if self.precision == "int8" else 4) * config.queue_size + 4 * buffers + 8 * config.pitch_reach
 
     def generate(self, state: NativeState, uniforms: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
         uniforms = np.ascontiguousarray(self.checked_uniforms(state, uniforms))

@@ -133,7 +133,7 @@ class QueueState(State):
         self.clock = -engine.slots.lags
         self.work = torch.empty(config.layers, rows, 2 * config.gate + config.residual_channels, device=device)
         self.logits = torch.empty(rows, config.output_channels, device=device)
-        self.numbers = torch.zeros(rows, config.input_rows if config.output != "mulaw" else 0)  # 16-bit input
+        self.numbers = torch.zeros(rows, config.input_channels if config.output != "mulaw" else 0)  # 16-bit input
         self.predictor = Predictor(config, streams) if config.linear_prediction else None
         self.bias = engine.packed.bias
         self.told: ConditioningFrames | None = None  # the chunk that `frames` were made of

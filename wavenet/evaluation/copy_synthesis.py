@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from wavenet.config import ConfigError, DataConfig, MelConfig
 from wavenet.data import dataset, files
-from wavenet.data.cache import Progress
-from wavenet.data.dataset import Recordings
+from wavenet.data.dataset import Progress, Recordings
 from wavenet.data.pcm import FULL_SCALE
 from wavenet.engine import Engine, create
 from wavenet.engine.conditioning import Speaker

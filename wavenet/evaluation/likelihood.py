@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from wavenet.config import ModelConfig
-from wavenet.data.dataset import Clips
+from wavenet.data.clips import Clips
 from wavenet.data.pcm import FULL_SCALE
 from wavenet.data.quantizers import quantizer_for
 from wavenet.engine import Engine
@@ -56,7 +56,7 @@ def bits_per_sample(
 
     A conditioned model is told each clip's own features and speaker, or `speaker` instead.
     """
-    total = min(int(clips.lengths.sum()), int(min(seconds * clips.rate, 2**62)))
+    total = min(int(clips.lengths.sum()), int(min(seconds * clips.sample_rate, 2**62)))
     bits, samples = 0.0, 0
     for clip in range(len(clips)):
         if samples >= total:

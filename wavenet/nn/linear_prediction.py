@@ -51,7 +51,7 @@ def _rows_of(features: NDArray[np.float32], mel: MelConfig, order: int) -> NDArr
 
 def periods(features: NDArray[np.float32], mel: MelConfig) -> NDArray[np.int64]:
     """The pitch period [...] of frames [..., bands] of log-mel features, in samples; without a pitch, any."""
-    return mel.periods[0] + _cepstrum(features, mel).argmax(-1)
+    return mel.pitch_periods[0] + _cepstrum(features, mel).argmax(-1)
 
 
 def voiced(features: NDArray[np.float32], mel: MelConfig) -> NDArray[np.bool_]:
@@ -158,7 +158,7 @@ def _cepstrum_matrix(mel: MelConfig) -> NDArray[np.float64]:
     taper = np.where(hertz < HARMONICS, 0.5 + 0.5 * np.cos(np.pi * hertz / HARMONICS), 0)  # falls to zero
     spectrum = _spectrum_matrix(mel)
     ripples = taper[:, None] * (spectrum - taper @ spectrum / taper.sum())  # without the mean
-    shortest, longest = mel.periods
+    shortest, longest = mel.pitch_periods
     return (
         np.cos(2 * np.pi / mel.sample_rate * np.outer(np.arange(shortest, longest + 1), hertz)) @ ripples / taper.sum()
     )

@@ -26,8 +26,9 @@ from torch import Tensor
 from wavenet import checkpoint, engine
 from wavenet.checkpoint import RunDirectory
 from wavenet.config import ConfigError, TrainingConfig
-from wavenet.data import audio, dataset
-from wavenet.data.dataset import Crops, Recordings
+from wavenet.data import audio
+from wavenet.data.crops import Crops, random_crops
+from wavenet.data.dataset import Recordings
 from wavenet.data.quantizers import quantizer_for
 from wavenet.engine import sampling
 from wavenet.evaluation import likelihood
@@ -226,7 +227,7 @@ class Trainer:
             group["lr"] = rate
         rng = np.random.default_rng((config.seed, self.step))
         margin = 1 if self.features is None else self.features.margin
-        crops = dataset.crops(
+        crops = random_crops(
             self.recordings.train, config.batch, config.crop, rng, self.recipe.data.join, self.codes, margin
         )
         bits = self._update(crops)
@@ -276,7 +277,7 @@ class Trainer:
         if names and clips.speakers is not None:
             speaker = torch.tensor([names.index(clips.speakers[clip]) for clip in crops.clips], device=self.device)
         if self.features is not None:
-            local, first = self.features(crops.sound, crops.bounds).to(self.device), self.features.first
+            local, first = self.features(crops.samples, crops.bounds).to(self.device), self.features.first
         return speaker, local, first
 
     def _skip(self) -> None:

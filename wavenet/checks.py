@@ -1,0 +1,132 @@
+"""Checks of configurations: field types and ranges, unknown keys, and values as error messages show them.
+
+Every check raises `ConfigError` with a message of one line that names the field, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import reprlib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+MAX_SHOWN = 60  # characters of a value that an error message shows
+MAX_SHOWN_BITS = 128  # an integer of more is described by its number of digits
+
+C = TypeVar("C", bound="DataclassInstance")
+
+
+class ConfigError(ValueError):
+    """An invalid configuration: the message names the field and the values it may have."""
+
+
+class _ShortRepr(reprlib.Repr):
+    """`repr` of bounded length, also for integers of more digits than Python converts to text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = MAX_SHOWN
+
+    def repr_int(self, x: int, level: int) -> str:
+        if x.bit_length() > MAX_SHOWN_BITS:
+            return f"<an integer of about {round(x.bit_length() * 0.30103):,} digits>"
+        return repr(x)
+
+
+_SHORT = _ShortRepr()
+
+
+def shown(value: object) -> str:
+    """The value as error messages show it: its `repr`, on one line, with the middle of long values left out."""
+    return _SHORT.repr(value)
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """', did you mean X?' for the nearest known word, or nothing."""
+    import difflib  # only needed after a mistake; a start without it is faster
+
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean {shown(near[0])}?" if near else ""
+
+
+def from_dict(kind: type[C], values: Mapping[str, Any], section: str = "") -> C:
+    """Build a configuration from plain values.
+
+    section: the name of the table that the values come from; error messages put it before the key.
+    Raises `ConfigError` for a key that is unknown and for a value that is not allowed.
+    """
+    prefix = f"{section}." if section else ""
+    values = current_names(kind, values)
+    known = [field.name for field in dataclasses.fields(kind)]
+    for key in values:
+        if key not in known:
+            name = key if key.isidentifier() and len(key) <= MAX_SHOWN else shown(key)
+            raise ConfigError(f"{prefix}{name}: unknown key{suggest(key, known)}; known: {', '.join(known)}")
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        message = str(error)
+        raise ConfigError(message if message.startswith(prefix) else prefix + message) from None
+
+
+def current_names(kind: type[DataclassInstance], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values under the current field names: files of earlier versions use those in `kind.FORMER_NAMES`."""
+    former: Mapping[str, str] = getattr(kind, "FORMER_NAMES", {})
+    return {former.get(name, name): value for name, value in values.items()}
+
+
+def check_types(config: DataclassInstance) -> None:
+    """Check the type of every field. An integer is accepted for a float, and converted."""
+    for field in dataclasses.fields(config):
+        check_type(config, field.name)
+
+
+def check_type(config: DataclassInstance, name: str) -> None:
+    """Check the type of one field."""
+    value, hint = getattr(config, name), _type_hints(type(config))[name]
+    if hint is float and type(value) is int:
+        try:
+            object.__setattr__(config, name, float(value))
+        except OverflowError:
+            raise ConfigError(f"{name} = {shown(value)}: too large") from None
+        return
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    plain = tuple(typing.get_origin(kind) or kind for kind in allowed)
+    if not isinstance(value, plain) or (isinstance(value, bool) and bool not in plain):
+        names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in plain if kind is not types.NoneType)
+        raise ConfigError(f"{name} = {shown(value)}: expected {names}")
+    if isinstance(value, str):
+        check_text(name, value)
+
+
+@cache
+def _type_hints(kind: type[DataclassInstance]) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def check_text(name: str, text: str) -> None:
+    """Check that text can be stored in a file: names of files that are not UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{name} = {shown(text)}: not valid Unicode (UTF-8); rename it") from None
+
+
+def check_choice(config: object, name: str, known: tuple[str, ...]) -> None:
+    """Check that a field has one of the known values."""
+    value = getattr(config, name)
+    if value not in known:
+        raise ConfigError(f"{name} = {shown(value)}: unknown{suggest(value, known)}; known: {', '.join(known)}")
+
+
+def check_range(config: object, name: str, low: float, high: float) -> None:
+    """Check that low <= field <= high, which NaN is not."""
+    value = getattr(config, name)
+    if not low <= value <= high:
+        raise ConfigError(f"{name} = {shown(value)}: must be between {low:,} and {high:,}")

@@ -1,0 +1,61 @@
+"""Samples in the cache file, read on access."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavenet.data import audio
+
+
+class DatasetError(ValueError):
+    """A folder of recordings or a cache that cannot be used: one line that says what to do."""
+
+
+class CachedSamples:
+    """The samples of a file of little-endian int16, read on every access. May be shared by threads.
+
+    This is not a memory map: where the file is truncated while it is mapped, an access ends the process with a bus
+    error. Here it raises `DatasetError`. A file that is deleted or replaced stays readable for those who opened it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115
+        self._descriptor = self._file.fileno()
+        self._lock = threading.Lock()
+        weakref.finalize(self, self._file.close)  # without the warning about a file left open
+
+    def __len__(self) -> int:
+        return os.fstat(self._descriptor).st_size // 2
+
+    def __getitem__(self, span: slice) -> NDArray[np.int16]:
+        """Samples [start : stop], int16 [n]; both bounds are required, and 0 <= start <= stop."""
+        size = 2 * (span.stop - span.start)
+        try:
+            content = self._read(size, 2 * span.start)
+            while len(content) < size:  # the end of the file, or beyond the 2 GiB of one system call
+                more = self._read(size - len(content), 2 * span.start + len(content))
+                if not more:
+                    raise DatasetError(
+                        f"the cached audio {audio.printable(self.path)} was truncated while it was in use: "
+                        "run the command again, which decodes the missing recordings again"
+                    )
+                content += more
+        except OSError as error:
+            path, reason = audio.printable(self.path), error.strerror or error
+            raise DatasetError(f"the cached audio {path} cannot be read ({reason}): run the command again") from error
+        return np.frombuffer(content, "<i2").astype(np.int16, copy=False)
+
+    def _read(self, size: int, position: int) -> bytes:
+        """Up to `size` bytes from a position in bytes."""
+        if hasattr(os, "pread"):
+            return os.pread(self._descriptor, size, position)
+        with self._lock:  # Windows
+            self._file.seek(position)
+            return self._file.read(size)

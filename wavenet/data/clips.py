@@ -1,0 +1,75 @@
+"""Clips: the recordings of a dataset as spans of one array of samples, in memory or in the cache file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavenet.data.cached_samples import CachedSamples
+from wavenet.data.quantizers import MU_LAW, Quantizer
+
+
+class Clips:
+    """Recordings at one sample rate: clip i is samples[offsets[i] : offsets[i] + lengths[i]].
+
+    samples: int16 [all]. offsets, lengths: int64 [n]. sample_rate: Hz.
+    speakers: the speaker of each clip, [n] names; None where speakers are not distinguished.
+    names: the file of each clip, [n] paths below the folder; empty for clips that are not from files.
+    """
+
+    def __init__(
+        self,
+        samples: NDArray[np.int16] | CachedSamples,
+        offsets: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        sample_rate: int,
+        speakers: Sequence[str] | None = None,
+        names: Sequence[str] = (),
+    ) -> None:
+        self.samples, self.offsets, self.lengths, self.sample_rate = samples, offsets, lengths, sample_rate
+        self.speakers, self.names = speakers, names
+        self._positions: dict[int, NDArray[np.int64]] = {}  # by overhang
+        self._of_speaker: dict[str, NDArray[np.int64]] = {}
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __iter__(self) -> Iterator[NDArray[np.int16]]:
+        return (self.clip(i) for i in range(len(self)))
+
+    @property
+    def seconds(self) -> float:
+        """Duration of all clips together."""
+        return int(self.lengths.sum()) / self.sample_rate
+
+    def clip(self, i: int, start: int = 0, stop: int | None = None) -> NDArray[np.int16]:
+        """Samples `start` to `stop` of clip i, or up to its end, int16 [n].
+
+        Raises `DatasetError` where the cache file has been truncated since the folder was opened.
+        """
+        offset, length = int(self.offsets[i]), int(self.lengths[i])
+        stop = length if stop is None else min(stop, length)
+        return self.samples[offset + min(start, stop) : offset + stop]
+
+    def codes(self, i: int, quantizer: Quantizer = MU_LAW, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Codes of the same samples, [n]: uint8 for mu-law, int16 for 16-bit outputs."""
+        return quantizer.encode_int16(self.clip(i, start, stop))
+
+    def of_speaker(self, name: str) -> NDArray[np.int64]:
+        """Indices of the clips of one speaker, int64 [n]; cached."""
+        if name not in self._of_speaker:
+            self._of_speaker[name] = np.flatnonzero([name == speaker for speaker in self.speakers or ()])
+        return self._of_speaker[name]
+
+    def cumulative_positions(self, overhang: int) -> NDArray[np.int64]:
+        """Cumulative sum over the clips of the number of positions that a crop may have in each, int64 [n]; cached.
+
+        overhang: samples by which a crop may begin before a clip. A clip of more than overhang + 1 samples has
+        length + overhang positions, a shorter one as many as a clip of one sample.
+        """
+        if overhang not in self._positions:
+            self._positions[overhang] = np.cumsum(np.where(self.lengths > overhang + 1, self.lengths, 1) + overhang)
+        return self._positions[overhang]

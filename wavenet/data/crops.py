@@ -1,0 +1,87 @@
+"""Random crops of clips: the inputs, targets and masks of one training step."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavenet.data.clips import Clips
+from wavenet.data.quantizers import MU_LAW, Quantizer
+
+
+class Crops(NamedTuple):
+    """B random crops of T samples."""
+
+    inputs: NDArray[np.int64]  # [B, T]: codes, each one sample before its target
+    targets: NDArray[np.int64]  # [B, T]: codes
+    mask: NDArray[np.bool_]  # [B, T]: False where a target is padding, which the loss leaves out
+    samples: NDArray[np.int16]  # [B, margin + T + margin]: the crops as audio, with the audio around them
+    bounds: NDArray[np.int64]  # [B, 2]: where in `samples` the recordings begin and end; beyond is silence
+    clips: NDArray[np.int64]  # [B]: index of the clip that each crop begins in
+
+
+def random_crops(
+    clips: Clips,
+    batch: int,
+    crop: int,
+    rng: np.random.Generator,
+    join: bool = False,
+    quantizer: Quantizer = MU_LAW,
+    margin: int = 1,
+) -> Crops:
+    """Draw `batch` random crops of T = `crop` samples, with `margin` samples of audio to each side, at least one.
+
+    The first input of a crop is the sample before it, at the start of a clip silence. All samples of all clips are
+    equally likely to be a target, the first and the last included:
+
+        join=False  |--clip--|    A window moves over the clip from before its start to beyond its end. The crop is
+                   [===]   [===]  the overlap of both, left-aligned in its row and padded with silence. A clip that
+                                  is shorter than a crop always appears whole.
+        join=True   |--clip--|-another-|  The crop begins anywhere in the clip. Where the clip ends, another one
+                          [=======]       follows from its first sample: a random clip of the same speaker.
+
+    Raises `ValueError` when there are no clips, `DatasetError` where the cache file has been truncated.
+    """
+    if not len(clips):
+        raise ValueError("there are no clips to draw crops from")
+    size = margin + crop + margin
+    samples = np.zeros((batch, size), np.int16)
+    bounds = np.zeros((batch, 2), np.int64)
+    filled = np.zeros(batch, np.int64)  # samples of each crop that are not padding
+    indices = np.zeros(batch, np.int64)  # of the clips
+    overhang = 0 if join else crop - 1  # a window overlaps a clip if it begins at most this far before it
+    ends = clips.cumulative_positions(overhang)
+    for row, position in enumerate(rng.integers(0, ends[-1], size=batch)):
+        i = indices[row] = int(np.searchsorted(ends, position, side="right"))
+        length = int(clips.lengths[i])
+        start = int(position - (ends[i - 1] if i else 0)) - overhang  # negative: the window begins before the clip
+        stop = min(start + crop, length)
+        if not join and length <= crop:
+            start, stop = 0, length
+        start = max(start, 0)
+        filled[row] = crop if join else stop - start
+        # A window that begins before the clip ends inside it: the samples that follow are padding for the loss, yet
+        # belong to the margin.
+        audio = clips.clip(i, max(start - margin, 0), start + crop + margin)
+        begin = margin - min(start, margin)
+        end = begin + len(audio)
+        samples[row, begin:end] = audio
+        while join and end < margin + crop:
+            audio = clips.clip(_next_clip(clips, i, rng), 0, size - end)
+            samples[row, end : end + len(audio)] = audio
+            end += len(audio)
+        bounds[row] = begin, end
+    mask = np.arange(crop) < filled[:, None]  # [B, T]
+    codes = quantizer.encode_int16(samples[:, margin - 1 : margin + crop]).astype(np.int64)  # [B, 1 + T]
+    inputs, targets = (np.where(mask, part, quantizer.silence) for part in (codes[:, :-1], codes[:, 1:]))
+    return Crops(inputs, targets, mask, samples, bounds, indices)
+
+
+def _next_clip(clips: Clips, i: int, rng: np.random.Generator) -> int:
+    """A random clip of the speaker of clip i."""
+    if clips.speakers is None:
+        return int(rng.integers(len(clips)))
+    same = clips.of_speaker(clips.speakers[i])
+    return int(same[rng.integers(len(same))])
