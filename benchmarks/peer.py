@@ -65,8 +65,8 @@ def train(program: str) -> dict[str, float]:
     import torch
     from torch.nn import functional as F
 
-    from wavenet.evaluation.bench import peak_megabytes
-    from wavenet.training.trainer import masked_loss
+    from wavenet.evaluation.training_cost import peak_megabytes
+    from wavenet.nn.outputs import masked_loss
 
     torch.set_num_threads(2)
     codes = torch.randint(0, 256, (BATCH, SAMPLES + 1))

@@ -10,7 +10,7 @@ import safetensors.numpy
 import torch
 
 import wavenet
-from wavenet.checkpoint import CheckpointError, RunDirectory, load_model, read_model, save_model, write_bytes
+from wavenet.checkpoint import CheckpointError, load_model, read_model, save_model, write_bytes
 from wavenet.config import ModelConfig
 
 CONFIG = ModelConfig(cycles=1, layers_per_cycle=3, kernel_size=3, residual_channels=5, gate_channels=4, skip_channels=6)
@@ -154,20 +154,3 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 def test_saving_into_a_missing_folder_is_one_line(model, tmp_path):
     with pytest.raises(CheckpointError, match="cannot be written"):
         save_model(tmp_path / "none" / "m.safetensors", model)
-
-
-def test_a_run_directory_does_not_move_into_a_used_folder(tmp_path):
-    (tmp_path / "letter.txt").write_text("dear reader")
-    with pytest.raises(CheckpointError, match="other files"):
-        RunDirectory(tmp_path).create()
-    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
-
-
-def test_clearing_a_run_leaves_what_is_not_its_own(tmp_path):
-    run = RunDirectory(tmp_path / "run")
-    run.create()
-    run.sample(3).touch()
-    run.model.touch()
-    (run.path / "notes.txt").touch()
-    run.clear()
-    assert {path.name for path in run.path.rglob("*") if path.is_file()} == {"notes.txt"}

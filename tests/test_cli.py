@@ -197,11 +197,12 @@ def test_no_arguments_are_helped(capsys):
 
 
 def test_a_recipe_that_does_not_fit_says_what_to_lower(capsys):
-    from wavenet.evaluation import bench
+    from wavenet.evaluation.training_cost import training_cost
     from wavenet.training import recipe
 
+    too_large = recipe.load("large", ["training.batch=65536", "training.crop=1000000"])
     with pytest.raises(MemoryError, match="lower training.batch"):
-        bench.training_cost(recipe.load("large", ["training.batch=65536", "training.crop=1000000"]))
+        training_cost(too_large.model, too_large.training)
 
 
 def test_info_of_a_recipe_estimates_its_training(capsys):

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from wavenet.config import ModelConfig
 from wavenet.model import WaveNet
-from wavenet.training.trainer import masked_loss
+from wavenet.nn.outputs import masked_loss
 
 shapes = st.builds(
     ModelConfig,

@@ -11,7 +11,7 @@ from wavenet import mulaw
 from wavenet.data.clips import Clips
 from wavenet.engine.sampling import LEAST_LOG_SCALE, MOST_LOG_SCALE
 from wavenet.evaluation import likelihood
-from wavenet.nn.outputs import mu_law_remainder, nats
+from wavenet.nn.outputs import masked_loss, mu_law_remainder, nats
 
 CODES = np.arange(-32_768, 32_768)
 HALF = 0.5 / 32_768  # half a step, in full scale
@@ -195,3 +195,11 @@ def test_a_uniform_distribution_costs_sixteen_bits_either_way():
     flat = nats("gaussian", torch.tensor([[0.0, 3.0]], dtype=torch.double).expand(len(inner), -1), inner) / math.log(2)
     share = special.ndtr(1 / math.exp(3)) - special.ndtr(-1 / math.exp(3))  # between the edges
     assert flat.mean().item() == pytest.approx(16 - math.log2(share), abs=1e-3)
+
+
+def test_padding_is_masked_out_of_the_loss() -> None:
+    logits = torch.randn(2, 5, 256)
+    targets = torch.randint(0, 256, (2, 5))
+    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 0, 0, 0, 0]], dtype=torch.bool)
+    by_hand = [-torch.log_softmax(logits[b, t], 0)[targets[b, t]] for b, t in [(0, 0), (0, 1), (0, 2), (1, 0)]]
+    assert masked_loss(logits, targets, mask).item() == pytest.approx(sum(by_hand).item() / 4, rel=1e-5)

@@ -93,11 +93,11 @@ def _conditioning_facts(config: ModelConfig) -> list[tuple[str, str]]:
 
 
 def _training_facts(recipe: Recipe) -> list[tuple[str, str]]:
-    from wavenet.evaluation.bench import training_cost
+    from wavenet.evaluation.training_cost import training_cost
 
     training = recipe.training
     try:
-        cost = training_cost(recipe)
+        cost = training_cost(recipe.model, training)
     except MemoryError as error:
         return [("training here", str(error))]
     if training.steps:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wavenet.checkpoint import RunDirectory
 from wavenet.cli.console import ProgressLine, duration, say
+from wavenet.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from wavenet.config import ModelConfig

@@ -10,7 +10,7 @@ from pathlib import Path
 
 def replace(path: Path, content: bytes) -> None:
     """Write under a temporary name in the same folder, flush to the disk, rename. Raises `OSError`."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.partial")
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.partial")
     try:
         with open(temporary, "xb") as file:
             file.write(content)

@@ -47,6 +47,16 @@ def nats(output: str, numbers: Tensor, codes: Tensor) -> Tensor:
     return -torch.logsumexp(F.log_softmax(weights, dim=1) + each, dim=1)
 
 
+def masked_loss(logits: Tensor, targets: Tensor, mask: Tensor, output: str = "mulaw") -> Tensor:
+    """Mean nats per sample of output parameters [B, T, A] for codes [B, T], over the samples where mask [B, T] is true.
+
+    output: what distribution the parameters describe, as in `nats`.
+    """
+    flat = logits.transpose(0, 1).reshape(-1, logits.shape[-1])  # [T*B, A]; time first, as in the network: no copy
+    losses = nats(output, flat, targets.t().reshape(-1))  # [T*B]
+    return (losses * mask.t().reshape(-1)).sum() / mask.sum().clamp_min(1)
+
+
 def _log_logistic(distance: Tensor, log_scale: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
     """ln of sigmoid(above) - sigmoid(below), as a product of three numbers that cannot cancel.
 

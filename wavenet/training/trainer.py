@@ -24,7 +24,6 @@ import torch
 from torch import Tensor
 
 from wavenet import checkpoint, engine
-from wavenet.checkpoint import RunDirectory
 from wavenet.config import ConfigError, TrainingConfig
 from wavenet.data import audio
 from wavenet.data.crops import Crops, random_crops
@@ -35,9 +34,10 @@ from wavenet.evaluation import likelihood
 from wavenet.evaluation.likelihood import ReferenceLevels
 from wavenet.features import CropFeatures
 from wavenet.model import WaveNet
-from wavenet.nn import outputs
+from wavenet.nn.outputs import masked_loss
 from wavenet.training import recipe as recipes
 from wavenet.training.recipe import Recipe
+from wavenet.training.run_directory import RunDirectory
 
 MAX_SKIPPED_IN_A_ROW = 100
 LOG_SECONDS = 10.0  # between lines of training loss in the log
@@ -377,16 +377,6 @@ def with_speakers(recipe: Recipe, recordings: Recordings) -> Recipe:
                 f"speaker {name!r}: the model knows {', '.join(known)}; name another --out, or use --fresh"
             )
     return recipe
-
-
-def masked_loss(logits: Tensor, targets: Tensor, mask: Tensor, output: str = "mulaw") -> Tensor:
-    """Mean nats per sample of logits [B, T, A] for codes [B, T], over the samples where mask [B, T] is true.
-
-    output: what distribution the logits describe, see `wavenet.nn.outputs`.
-    """
-    flat = logits.transpose(0, 1).reshape(-1, logits.shape[-1])  # time first, as the network made them: no copy
-    losses = outputs.nats(output, flat, targets.t().reshape(-1))  # [T*B]
-    return (losses * mask.t().reshape(-1)).sum() / mask.sum().clamp_min(1)
 
 
 def budget_spent(config: TrainingConfig, step: int, seconds: float) -> float:

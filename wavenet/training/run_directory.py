@@ -1,0 +1,212 @@
+"""Run directories: where a training run keeps its recipe, its best model, its state, its log and its clips.
+
+    recipe.toml                  the resolved recipe; its presence makes the folder a run directory
+    model.safetensors            averaged weights, the best on validation
+    last/state.safetensors       what is needed to continue the run, see `wavenet.training.state`
+    log.jsonl                    a line of JSON for every validation, and for the training loss every few seconds
+    skipped.csv                  files that are not trained on, and why
+    samples/step_N.wav           a clip generated at every validation
+
+Files are replaced in one piece. Only one process writes here at a time: the one that holds the lock; in distributed
+training that of rank 0. All methods that write raise `CheckpointError` with the `OSError` as its cause.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wavenet import checkpoint
+from wavenet.checkpoint import CheckpointError, cannot_write
+from wavenet.data.errors import printable
+from wavenet.training import recipe as recipes
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """How far a run is. Figures that it has not reached yet are None."""
+
+    step: int  # steps trained
+    seconds: float  # trained, validations included
+    steps: int  # budget in steps; 0 if it is in minutes
+    minutes: float  # budget in minutes, if not in steps
+    bits: float | None  # of the last validation, bits per sample
+    best: float | None  # of the best validation, which model.safetensors is from
+    best_step: int | None
+    folder: str | None  # of the recordings
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A folder that a training run writes, or has written."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        return self.path / "recipe.toml"
+
+    @property
+    def model(self) -> Path:
+        """Averaged weights, the best on validation."""
+        return self.path / checkpoint.MODEL_NAME
+
+    @property
+    def state(self) -> Path:
+        """What is needed to continue: weights, their average, the optimizer's moments, counters."""
+        return self.path / "last" / "state.safetensors"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def skipped(self) -> Path:
+        """Skipped files of the data folder, with reasons."""
+        return self.path / "skipped.csv"
+
+    def sample(self, step: int) -> Path:
+        """The clip generated at a validation."""
+        return self.path / "samples" / f"step_{step}.wav"
+
+    def exists(self) -> bool:
+        """Whether it holds a run."""
+        return self.recipe.is_file()
+
+    def check(self) -> None:
+        """Raises `CheckpointError` where no run can be: at the path of a file, or in a folder of other files."""
+        if self.path.exists() and not self.path.is_dir():
+            raise CheckpointError(f"{printable(self.path)}: is a file; name a folder for the run with --out")
+        if not self.exists() and any(_visible_files(self.path)):
+            raise CheckpointError(
+                f"{printable(self.path)}: holds other files and no run; name another folder with --out"
+            )
+
+    def create(self) -> None:
+        """Make the folders. Raises `CheckpointError` where they cannot be made, or the folder holds other files."""
+        self.check()
+        try:
+            for folder in (self.state.parent, self.sample(0).parent):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Exclude other trainings. Raises `CheckpointError` while another one runs here; a kill releases it."""
+        path = self.state.parent / ".lock"
+        try:
+            file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - only opening it is in the try block
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        with file:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise CheckpointError(
+                        f"{printable(self.path)}: another training is running here; name another --out"
+                    ) from None
+                except OSError as error:
+                    raise cannot_write(path, error) from error
+            yield
+
+    def clear(self) -> None:
+        """Remove the files of a run, except for the recipe, which the next run replaces, and no others."""
+        for file in (self.state, self.model, self.log, self.skipped, *self.path.glob("samples/step_*.wav")):
+            _remove(file)
+
+    def remove_partial_files(self) -> None:
+        """Remove temporary files that a killed training left. Only for the holder of the lock."""
+        names = [f".{file.name}.*.partial" for file in (self.recipe, self.model, self.log, self.skipped)]
+        own = [file for name in names for file in self.path.glob(name)]
+        for folder in (self.state.parent, self.sample(0).parent):
+            own += folder.glob(".*.partial")
+        for file in own:
+            _remove(file)
+
+    def append_log(self, record: Mapping[str, Any]) -> None:
+        """Append a line of JSON."""
+        try:
+            with open(self.log, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise cannot_write(self.log, error) from error
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """The whole lines of the log, as far as each has an "event" and a "step"; a kill can leave half of a line."""
+        try:
+            text = self.log.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise CheckpointError(f"{printable(self.log)}: cannot be read ({error.strerror or error})") from error
+        return [record for record in map(_record, text.splitlines()) if record is not None]
+
+    def rewrite_log(self, records: list[dict[str, Any]]) -> None:
+        """Replace the log."""
+        checkpoint.write_bytes(self.log, "".join(json.dumps(record) + "\n" for record in records).encode())
+
+    def summary(self) -> RunSummary:
+        """How far the run is, from its recipe, state and log. Raises `ConfigError` or `CheckpointError`."""
+        training = recipes.load(self.recipe).training
+        counters: dict[str, Any] = {}
+        if self.state.exists():
+            with contextlib.suppress(ValueError, KeyError, RecursionError):  # a damaged state: the log must do
+                found = json.loads(checkpoint.read_header(self.state).metadata["wavenet.state"])
+                counters = found if isinstance(found, dict) else {}
+        validations = [record for record in self.read_log() if record["event"] == "validation"]
+        bits = [(record["bits"], record["step"]) for record in validations if _is_number(record.get("bits"))]
+        last: Mapping[str, Any] = validations[-1] if validations else {}
+        best, best_step = min(bits) if bits else (None, None)
+        folder = counters.get("begun_with")
+        return RunSummary(
+            step=_number(counters, last, "step", 0),
+            seconds=_number(counters, last, "seconds", 0.0),
+            steps=training.steps,
+            minutes=training.minutes,
+            bits=bits[-1][0] if bits else None,
+            best=best,
+            best_step=best_step,
+            folder=folder if isinstance(folder, str) else None,
+        )
+
+
+def _visible_files(folder: Path) -> Iterator[Path]:
+    return (entry for entry in folder.rglob("*") if entry.is_file() and not entry.name.startswith("."))
+
+
+def _remove(file: Path) -> None:
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{printable(file)}: cannot be removed ({error.strerror or error})") from error
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    """A line of the log; None for what is none."""
+    try:
+        record = json.loads(line)
+        whole = isinstance(record["step"], int) and record["step"] >= 0 and isinstance(record["event"], str)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return record if whole else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _number(first: Mapping[str, Any], second: Mapping[str, Any], name: str, default: Any) -> Any:
+    """A figure from the first of two tables that has it."""
+    return next((table[name] for table in (first, second) if _is_number(table.get(name))), default)
