@@ -1,24 +1,51 @@
-"""Settings of all tests: the same examples in every run, no deadlines, and never the user's own cache."""
+"""Settings of all tests: reproducible examples, one thread, a private cache, and the installed package.
 
+`python -m pytest` puts the current directory at the front of `sys.path`. In a clone that is the source tree, in which
+the native engine is not built; it is removed when a wavenet package is installed elsewhere.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
 from pathlib import Path
+from types import ModuleType
 
-import numpy as np
 import pytest
-import torch
 from hypothesis import settings
-from numpy.typing import NDArray
 
-from wavenet.data import audio
+CLONE = Path(__file__).resolve().parents[1]
 
-settings.register_profile("repeatable", derandomize=True, deadline=None)
-settings.load_profile("repeatable")
-torch.set_num_threads(1)  # small networks; a busy machine makes threads wait for each other
+_everywhere = list(sys.path)
+sys.path[:] = [folder for folder in sys.path if Path(folder).resolve() != CLONE]
+if importlib.util.find_spec("wavenet") is None:  # not installed: the source tree is all there is
+    sys.path[:] = _everywhere
+
+import numpy as np  # noqa: E402 -- these after sys.path is set
+import torch  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+
+from wavenet.data import audio  # noqa: E402
+
+settings.register_profile("reproducible", derandomize=True, deadline=None)
+settings.load_profile("reproducible")
+torch.set_num_threads(1)  # small networks; threads would only wait for each other
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
+def _isolated_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAVENET_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PYTHONSAFEPATH", "1")  # processes of the tests import what is installed, not the checkout
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")  # processes that tests start import the installed package too
+
+
+@pytest.fixture(scope="session")
+def torchaudio() -> ModuleType:
+    """torchaudio as a reference; it refuses to be imported beside a torch that it was not built for."""
+    try:
+        import torchaudio
+    except Exception as error:  # an ImportError, OSError or RuntimeError, depending on what does not match
+        pytest.skip(f"torchaudio cannot be imported: {str(error).splitlines()[0]}")
+    return torchaudio
 
 
 @pytest.fixture

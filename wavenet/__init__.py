@@ -1,6 +1,6 @@
-"""WaveNet: train on a folder of recordings and hear it, in today's PyTorch.
+"""Train a WaveNet on a folder of recordings and generate audio with it in real time on a CPU.
 
-Everything is loaded when it is first used, so that `import wavenet` is quick and sound can be played without PyTorch.
+Submodules are imported on first use: `import wavenet` is fast, and generating audio does not load PyTorch.
 """
 
 from __future__ import annotations
@@ -9,31 +9,67 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wavenet import checkpoint, mulaw
+    from wavenet import checkpoint, config, features, generate, model, mulaw, play
     from wavenet.config import ModelConfig
+    from wavenet.data import audio
     from wavenet.generate import Generator, Session
     from wavenet.model import WaveNet
 
-__all__ = ["Generator", "ModelConfig", "Session", "WaveNet", "checkpoint", "mulaw"]
+    __version__: str
 
-_PLACES = {
+__all__ = [
+    "Generator",
+    "ModelConfig",
+    "Session",
+    "WaveNet",
+    "__version__",
+    "audio",
+    "checkpoint",
+    "config",
+    "features",
+    "generate",
+    "model",
+    "mulaw",
+    "play",
+]
+
+_MODULES = {
+    "audio": "wavenet.data.audio",
+    "checkpoint": "wavenet.checkpoint",
+    "config": "wavenet.config",
+    "features": "wavenet.features",
+    "generate": "wavenet.generate",
+    "model": "wavenet.model",
+    "mulaw": "wavenet.mulaw",
+    "play": "wavenet.play",
+}
+_CLASSES = {
     "Generator": "wavenet.generate",
-    "Session": "wavenet.generate",
     "ModelConfig": "wavenet.config",
+    "Session": "wavenet.generate",
     "WaveNet": "wavenet.model",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PLACES:
-        return getattr(import_module(_PLACES[name]), name)
-    try:
-        return import_module(f"wavenet.{name}")  # a module of the package
-    except ModuleNotFoundError as error:
-        if error.name != f"wavenet.{name}":
-            raise
-        raise AttributeError(f"module 'wavenet' has no attribute {name!r}") from None
+    if name in _MODULES:
+        return import_module(_MODULES[name])
+    if name in _CLASSES:
+        return getattr(import_module(_CLASSES[name]), name)
+    if name == "__version__":
+        return _version()
+    raise AttributeError(f"module 'wavenet' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def _version() -> str:
+    """The version of the installed distribution, which pyproject.toml states."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import
+
+    try:
+        return version("wavenet-toolkit")
+    except PackageNotFoundError:  # a source tree that is not installed
+        return "unknown"

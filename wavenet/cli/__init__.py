@@ -10,6 +10,7 @@ from typing import TextIO
 
 import click
 
+import wavenet
 from wavenet.cli.console import say
 
 COMMANDS = ("train", "generate", "vocode", "evaluate", "info", "bench")  # modules of this folder
@@ -41,13 +42,7 @@ class Wavenet(click.Group):
 def _tell_version(ctx: click.Context, parameter: click.Parameter, asked: bool) -> None:
     if not asked or ctx.resilient_parsing:
         return
-    from importlib.metadata import PackageNotFoundError, version  # slow to import
-
-    try:
-        known = version("wavenet-toolkit")
-    except PackageNotFoundError:  # run from a checkout
-        known = "unknown"
-    click.echo(f"wavenet, version {known}")
+    click.echo(f"wavenet, version {wavenet.__version__}")
     ctx.exit()
 
 
