@@ -62,9 +62,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     read = audio.read
 
-    def counting(path: Path, *args: float) -> NDArray[np.float32]:
+    def counting(path: Path, sample_rate: int, trim_db: float = 0.0) -> NDArray[np.float32]:
         names.append(Path(path).name)
-        return read(path, *args)
+        return read(path, sample_rate, trim_db)
 
     monkeypatch.setattr(audio, "read", counting)
     return names

@@ -36,7 +36,7 @@ def contents(clips: Clips) -> set[bytes]:
 
 def clips_of(*lengths: int, values: NDArray[np.int16] | None = None) -> Clips:
     """Consecutive clips in memory; by default all samples are different (0, 1, 2, ...)."""
-    ends = np.cumsum(lengths)
+    ends = np.cumsum(lengths, dtype=np.int64)
     samples = np.arange(ends[-1], dtype=np.int16) if values is None else values
     return Clips(samples, ends - lengths, np.array(lengths, np.int64), SAMPLE_RATE)
 

@@ -77,14 +77,14 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(folder: Path, mo
     write_noise(folder / "b.wav", seed=2)
     read = audio.read
 
-    def recording_goes_on(path: Path, *args: float) -> NDArray[np.float32]:
-        sound = read(path, *args)
+    def still_recording(path: Path, sample_rate: int) -> NDArray[np.float32]:
+        samples = read(path, sample_rate)
         if Path(path).name == "b.wav":
             write_noise(folder / "b.wav", seed=3)
-        return sound
+        return samples
 
     with monkeypatch.context() as patch:
-        patch.setattr(audio, "read", recording_goes_on)
+        patch.setattr(audio, "read", still_recording)
         assert open_folder(folder, SAMPLE_RATE, ALL_TRAINING).summary.skipped == [
             ("b.wav", "changed while it was read")
         ]

@@ -84,8 +84,8 @@ def test_overrides_are_typed():
         ("model.linear_prediction=8", "model.linear_prediction: needs features"),
         ("model.features={bands = 0}", "model.features.bands = 0"),
         ("model.features={band = 9}", "model.features.band: unknown key, did you mean 'bands'"),
-        ("model.features=mel", "model.features = 'mel': expected MelConfig"),
-        ("model.speakers=ann", "model.speakers = 'ann': expected tuple"),
+        ("model.features=mel", "model.features = 'mel': expected a table"),
+        ("model.speakers=ann", "model.speakers = 'ann': expected a list of names"),
     ],
 )
 def test_wrong_overrides_name_the_key(override, message):

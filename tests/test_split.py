@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,10 +96,10 @@ def test_a_single_tiny_file_and_no_validation(folder: Path) -> None:
 
 def quiet_ends(lead: int, sound: int, trail: int) -> NDArray[np.float32]:
     """Frames of 10 ms: silence, sound at 0.5, silence."""
-    return np.repeat(np.float32([0.0] * lead + [0.5] * sound + [0.0] * trail), SAMPLE_RATE // 100)
+    return np.repeat(np.array([0.0] * lead + [0.5] * sound + [0.0] * trail, np.float32), SAMPLE_RATE // 100)
 
 
-def with_edges(folder: Path, **config: float) -> Recordings:
+def with_edges(folder: Path, **config: Any) -> Recordings:
     audio.write(folder / "a.wav", quiet_ends(10, 100, 30), SAMPLE_RATE)
     audio.write(folder / "silent.wav", np.zeros(5 * SAMPLE_RATE), SAMPLE_RATE)
     return open_folder(folder, SAMPLE_RATE, DataConfig(**{"validation": 0.0, **config}))

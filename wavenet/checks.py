@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_SHOWN = 60  # characters of a value that an error message shows
 MAX_SHOWN_BITS = 128  # an integer of more is described by its number of digits
+MAX_LISTED = 10  # names in a list
+TYPE_NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "text", tuple: "a list of names"}
 
 C = TypeVar("C", bound="DataclassInstance")
 
@@ -31,6 +33,7 @@ class _ShortRepr(reprlib.Repr):
 
     def __init__(self) -> None:
         super().__init__()
+        self.maxlevel, self.maxlist, self.maxtuple, self.maxdict = 1, 3, 3, 3
         self.maxstring = self.maxother = MAX_SHOWN
 
     def repr_int(self, x: int, level: int) -> str:
@@ -45,6 +48,14 @@ _SHORT = _ShortRepr()
 def shown(value: object) -> str:
     """The value as error messages show it: its `repr`, on one line, with the middle of long values left out."""
     return _SHORT.repr(value)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as error messages list them: 'ann, bob and 3 more', on one line, with the middle of long names left out."""
+    names = list(names)
+    texts = [shown(name)[1:-1] for name in names[:MAX_LISTED]]
+    more = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(texts) + more
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -99,7 +110,7 @@ def check_type(config: DataclassInstance, name: str) -> None:
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     plain = tuple(typing.get_origin(kind) or kind for kind in allowed)
     if not isinstance(value, plain) or (isinstance(value, bool) and bool not in plain):
-        names = " or ".join(getattr(kind, "__name__", str(kind)) for kind in plain if kind is not types.NoneType)
+        names = " or ".join(TYPE_NAMES.get(kind, "a table") for kind in plain if kind is not types.NoneType)
         raise ConfigError(f"{name} = {shown(value)}: expected {names}")
     if isinstance(value, str):
         check_text(name, value)

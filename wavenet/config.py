@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from wavenet.checks import ConfigError as ConfigError
 from wavenet.checks import check_choice, check_range, check_text, check_type, check_types, current_names
 from wavenet.checks import from_dict as from_dict
+from wavenet.checks import listed as listed
 from wavenet.checks import shown as shown
 from wavenet.checks import suggest as suggest
 from wavenet.mel_config import MAX_PITCH_TAPS as MAX_PITCH_TAPS
