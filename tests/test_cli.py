@@ -100,7 +100,7 @@ def test_mostly_silence_is_said(tmp_path, capsys):
         (["generate", "MODEL", "--engine", "warp"], "known: auto, native, torch, naive"),
         (["generate", "MODEL", "-o", "x.mid"], "unknown extension"),
         (["generate", "MODEL", "-o", "no/such/folder/x.wav"], "no such folder"),
-        (["generate", "MODEL", "-o", "-", "--count", "2"], "standard output takes one sound"),
+        (["generate", "MODEL", "-o", "-", "--count", "2"], "standard output takes one stream"),
         (["generate", "MODEL", "--prime", "none.wav"], "none.wav"),
         (["generate", "MODEL", "--wrong"], "--wrong"),
         (["generate", "MODEL", "--seconds", "1e308"], "seconds"),

@@ -17,6 +17,7 @@ pty = pytest.importorskip("pty", reason="pseudo-terminals are of Unix")
 fcntl = pytest.importorskip("fcntl")
 termios = pytest.importorskip("termios")
 
+END = "\x05"
 DETAILS = ["step 12,345", "3.456 bits", "123,456 samples/s", "2 steps skipped"]
 
 
@@ -43,11 +44,11 @@ class Screen:
 
     def update(self) -> list[str]:
         """The rows that are shown, after what was written since the last call."""
-        os.set_blocking(self.master, False)
-        try:
-            written = os.read(self.master, 100_000).decode()
-        except BlockingIOError:
-            written = ""
+        print(END, end="", file=self.stderr, flush=True)  # what was written arrives a moment later
+        written = ""
+        while not written.endswith(END):
+            written += os.read(self.master, 100_000).decode()
+        written = written.removesuffix(END)
         for code in re.findall(r"\033\[\d*[AJ]|\r|\n|[^\r\n\033]+", written):
             if code == "\n":
                 self.rows.append("")

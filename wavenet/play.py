@@ -1,9 +1,9 @@
-"""Sound to the loudspeaker while it is made: blocks through a small buffer to the default output device.
+"""Play audio while it is generated: blocks through a small buffer to the default sound device.
 
-The sound card takes what it needs when it needs it, from its own thread; the generator puts blocks into a buffer
-before it, and waits when the buffer is full. When the generator is late the card gets silence, which is counted:
+The sound device requests samples from its own thread; the generator puts blocks into a buffer, and waits while the
+buffer is full. Where the generator is late the device gets silence, and the gap is counted:
 
-    generator -> block -> [ buffer, 200 ms ] -> sound card's callback -> [ the card's own latency ] -> loudspeaker
+    generator -> block -> [ buffer, 200 ms ] -> callback of the sound device -> [ latency of the device ] -> loudspeaker
 """
 
 from __future__ import annotations
@@ -19,27 +19,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-BUFFER_SECONDS = 0.2  # two blocks of `Generator.stream`: rides out a busy moment, and is hardly felt
+from wavenet.extras import Unavailable, how_to_install
+
+BUFFER_SECONDS = 0.2  # two blocks of `Generator.stream`: enough for a busy moment, and hardly noticeable
 INVALID_SAMPLE_RATE = -9997  # paInvalidSampleRate of portaudio.h
 
 
-class PlaybackUnavailable(RuntimeError):
-    """Nothing can be played here; the message says what is missing and how to get it."""
+class PlaybackUnavailable(Unavailable):
+    """Audio cannot be played here; the message says what is missing and how to get it."""
 
 
 @dataclass(frozen=True)
 class Playback:
-    """How a playing went.
+    """Statistics of a playback.
 
-    samples: samples that the sound card took, `rate` of them a second: the sound's own rate, or the only one the card
-        knows.
-    underruns: gaps, filled with silence, because a block or the card's callback was late.
-    buffer_ms: sound held before the card, in milliseconds; at most one block more.
-    latency_ms: the same with the card's own latency: from making a sample to hearing it.
+    samples: samples that the sound device took, `sample_rate` of them a second: the sample rate of the audio, or that
+        of the device where it supports no other.
+    underruns: gaps, filled with silence, because a block or the callback of the device was late.
+    buffer_ms: audio held in the buffer, in milliseconds; at most one block more.
+    latency_ms: the same with the latency of the device: from generating a sample to its playback.
     """
 
     samples: int
-    rate: int
+    sample_rate: int
     underruns: int
     buffer_ms: float
     latency_ms: float
@@ -47,25 +49,25 @@ class Playback:
 
 def play(
     blocks: Iterable[NDArray[np.float32]],
-    rate: int,
+    sample_rate: int,
     buffer_seconds: float = BUFFER_SECONDS,
     on_underrun: Callable[[], None] | None = None,
 ) -> Playback:
-    """Play blocks, float32 [n] in [-1, 1] at `rate` Hz, as they come; returns when the last of them was heard.
+    """Play blocks, float32 [n] in [-1, 1] at `sample_rate` Hz, as they come; returns when the last one was played.
 
-    The device is opened before the first block is asked for, and starts when `buffer_seconds` are there. After a gap
-    it starts again in the same way: a few long gaps disturb less than many short ones. A device that knows another
-    rate only gets the sound resampled.
-    on_underrun: called once, from the calling thread, as soon as that notices the first gap.
+    The device is opened before the first block is requested, and starts when the buffer holds `buffer_seconds`. After
+    a gap it starts again in the same way: a few long gaps disturb less than many short ones. For a device that does
+    not support the sample rate the audio is resampled.
+    on_underrun: called once, from the calling thread, after the first gap.
     Raises `PlaybackUnavailable` without sounddevice, PortAudio or an output device, `RuntimeError` when the device
-    stops on its own, `ValueError` for blocks of another shape, and what `blocks` raises. Whatever is raised, Ctrl-C
-    too, the device falls silent at once and is closed.
+    stops on its own, `ValueError` for blocks of another shape, and what `blocks` raises. After any error, Ctrl-C
+    included, the device stops at once and is closed.
     """
     if not buffer_seconds > 0:
         raise ValueError(f"buffer_seconds = {buffer_seconds}: must be above 0")
-    with _opened(rate, buffer_seconds) as stream:
+    with _opened(sample_rate, buffer_seconds) as stream:
         buffer = stream.buffer
-        for block in _resampled(_checked(blocks), rate, stream.rate):
+        for block in _resampled(_checked(blocks), sample_rate, stream.sample_rate):
             buffer.put(block)
             if buffer.underruns and on_underrun is not None:
                 on_underrun()
@@ -75,32 +77,35 @@ def play(
             buffer.wait_for_room()
         buffer.end()
         stream.start()
-        buffer.wait_for_silence()
-        buffer_ms = 1000 * buffer.capacity / stream.rate
-        return Playback(buffer.played, stream.rate, buffer.underruns, buffer_ms, buffer_ms + 1000 * stream.latency)
+        buffer.wait_for_end()
+        buffer_ms = 1000 * buffer.capacity / stream.sample_rate
+        latency_ms = buffer_ms + 1000 * stream.latency
+        return Playback(buffer.played, stream.sample_rate, buffer.underruns, buffer_ms, latency_ms)
 
 
 def _checked(blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
     for block in blocks:
         if block.ndim != 1:
-            raise ValueError(f"one sound can be played, in blocks [n], not {list(block.shape)}: leave count out")
+            raise ValueError(f"only one stream can be played, in blocks [n], not {list(block.shape)}: leave count out")
         yield block
 
 
-def _resampled(blocks: Iterator[NDArray[np.float32]], rate: int, to: int) -> Iterator[NDArray[np.float32]]:
-    if to == rate:
+def _resampled(
+    blocks: Iterator[NDArray[np.float32]], sample_rate: int, device_rate: int
+) -> Iterator[NDArray[np.float32]]:
+    if device_rate == sample_rate:
         yield from blocks
         return
     import soxr  # few devices need it
 
-    resampler = soxr.ResampleStream(rate, to, 1, dtype="float32")
+    resampler = soxr.ResampleStream(sample_rate, device_rate, 1, dtype="float32")
     for block in blocks:
         yield resampler.resample_chunk(block)
     yield resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
 
 
 class _Buffer:
-    """The samples between two threads: `put` in the generator's, `take` in the sound card's."""
+    """Samples passed between two threads: `put` by the generator's, `take` by that of the sound device."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity  # samples; full is at least so many
@@ -108,9 +113,9 @@ class _Buffer:
         self.underruns = 0
         self._blocks: deque[NDArray[np.float32]] = deque()
         self._held = 0  # samples in the blocks
-        self._filling = True  # gives silence until full
+        self._filling = True  # `take` returns silence until the buffer is full
         self._ended = False  # no further block will come
-        self._closed = False  # nobody takes any more
+        self._closed = False  # the device has stopped
         self._changed = threading.Condition()
 
     @property
@@ -124,26 +129,26 @@ class _Buffer:
             self._filling = self._filling and not self.full
 
     def end(self) -> None:
-        """What is held is all that there is."""
+        """No further block will come."""
         with self._changed:
             self._ended, self._filling = True, False
 
     def take(self, out: NDArray[np.float32], late: bool = False) -> bool:
-        """Fill `out` [n] with the next samples, or silence; False when all has been played.
+        """Fill `out` [n] with the next samples, or silence; False when everything has been played.
 
-        late: the card already had to play something else, since this call came too late. A gap only where there was
-            sound before it: not as the card starts, and not within the silence of a gap that is counted already.
+        late: the device has reported an underflow of its own, since this call came too late. It counts as a gap only
+            after the first sample, and not within the silence of a gap that is counted already.
         """
         with self._changed:
             self.underruns += late and self.played > 0 and not self._filling
             filled = 0
             while filled < len(out) and self._blocks and not self._filling:
                 block = self._blocks.popleft()
-                part = block[: len(out) - filled]
-                out[filled : filled + len(part)] = part
-                filled += len(part)
-                if len(part) < len(block):
-                    self._blocks.appendleft(block[len(part) :])
+                taken = block[: len(out) - filled]
+                out[filled : filled + len(taken)] = taken
+                filled += len(taken)
+                if len(taken) < len(block):
+                    self._blocks.appendleft(block[len(taken) :])
             out[filled:] = 0
             self._held -= filled
             self.played += filled
@@ -154,20 +159,20 @@ class _Buffer:
             return not self._ended or self._held > 0
 
     def close(self) -> None:
-        """The sound card has stopped."""
+        """The sound device has stopped."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def wait_for_room(self) -> None:
-        """Returns when the next block should be made. Raises `RuntimeError` if the sound card has stopped."""
+        """Return when the next block is needed. Raises `RuntimeError` if the sound device has stopped."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or not self.full)
             if self._closed:
                 raise RuntimeError("the sound device stopped while it was playing; was it unplugged?")
 
-    def wait_for_silence(self) -> None:
-        """Returns when the last sample has been heard. Raises `RuntimeError` if the sound card stopped before."""
+    def wait_for_end(self) -> None:
+        """Return when the last sample has been played. Raises `RuntimeError` if the sound device stopped before."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed)
             if self._held:
@@ -175,11 +180,11 @@ class _Buffer:
 
 
 class _Stream:
-    """The open device, which takes from a buffer once it is started."""
+    """The open device, which takes samples from a buffer once it is started."""
 
-    def __init__(self, sounddevice: Any, rate: int, channels: int, buffer_seconds: float) -> None:
-        self.rate = rate  # Hz
-        self.buffer = buffer = _Buffer(max(1, round(buffer_seconds * rate)))
+    def __init__(self, sounddevice: Any, sample_rate: int, channels: int, buffer_seconds: float) -> None:
+        self.sample_rate = sample_rate
+        self.buffer = buffer = _Buffer(max(1, round(buffer_seconds * sample_rate)))
 
         def callback(out: NDArray[np.float32], frames: int, time: Any, status: Any) -> None:  # out [frames, channels]
             more = buffer.take(out[:, 0], bool(status.output_underflow))
@@ -189,7 +194,11 @@ class _Stream:
 
         self._started = False
         self._stream = sounddevice.OutputStream(
-            samplerate=rate, channels=channels, dtype="float32", callback=callback, finished_callback=buffer.close
+            samplerate=sample_rate,
+            channels=channels,
+            dtype="float32",
+            callback=callback,
+            finished_callback=buffer.close,
         )
 
     @property
@@ -198,29 +207,31 @@ class _Stream:
         return float(self._stream.latency)
 
     def start(self) -> None:
-        """Once; again changes nothing."""
+        """Start the device; a second call changes nothing."""
         if not self._started:
             self._started = True
             self._stream.start()
 
     def close(self) -> None:
-        """What the device holds is not played any more."""
+        """Stop at once: samples that the device holds are not played."""
         self._stream.close()
 
 
 @contextmanager
-def _opened(rate: int, buffer_seconds: float) -> Iterator[_Stream]:
-    """The default output device, at `rate` or the one that it knows. Raises `PlaybackUnavailable`."""
+def _opened(sample_rate: int, buffer_seconds: float) -> Iterator[_Stream]:
+    """The default output device, at `sample_rate` or its own. Raises `PlaybackUnavailable`."""
     sounddevice = _sounddevice()
     try:
         device = sounddevice.query_devices(kind="output")
     except (sounddevice.PortAudioError, ValueError):
-        raise PlaybackUnavailable("no sound output device was found; write to a file with -o instead") from None
-    channels = min(2, device["max_output_channels"])  # some know no mono
+        raise PlaybackUnavailable(
+            "playback needs a sound device, and none was found: write to a file with -o instead"
+        ) from None
+    channels = min(2, device["max_output_channels"])  # some support no mono
     try:
         with _quiet():
             try:
-                stream = _Stream(sounddevice, rate, channels, buffer_seconds)
+                stream = _Stream(sounddevice, sample_rate, channels, buffer_seconds)
             except sounddevice.PortAudioError as error:
                 if len(error.args) < 2 or error.args[1] != INVALID_SAMPLE_RATE:
                     raise
@@ -239,21 +250,21 @@ def _sounddevice() -> Any:
     try:
         import sounddevice
     except ImportError:
-        raise PlaybackUnavailable("playing needs sounddevice: pip install 'wavenet-toolkit[play]'") from None
-    except OSError:  # sounddevice brings PortAudio along everywhere but on Linux
-        raise PlaybackUnavailable("playing needs the PortAudio library: apt install libportaudio2") from None
+        raise PlaybackUnavailable(how_to_install("playback", "sounddevice", "play")) from None
+    except OSError:  # sounddevice includes PortAudio everywhere but on Linux
+        raise PlaybackUnavailable("playback needs the PortAudio library: apt install libportaudio2") from None
     return sounddevice
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what PortAudio and ALSA write to standard error on their own; their failures are raised as well."""
+    """Hide what PortAudio and ALSA write to standard error; their errors are raised as well."""
     kept = None
     with suppress(OSError):  # standard error may be closed
         kept = os.dup(2)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        os.close(null)
     try:
         yield
     finally:

@@ -1,8 +1,7 @@
-"""The `wavenet` command: parse, check, call, print. The work is in functions that Python users call too."""
+"""The `wavenet` command: parse, check, call, print. The work is in functions for Python users."""
 
 from __future__ import annotations
 
-import errno
 import sys
 import warnings
 from importlib import import_module
@@ -12,14 +11,14 @@ import click
 
 import wavenet
 from wavenet.cli.console import say
+from wavenet.cli.failures import exit_code, one_line
 
 COMMANDS = ("train", "generate", "vocode", "evaluate", "info", "bench")  # modules of this folder
 DEBUG = "--debug"
-MACHINE_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 
 class Wavenet(click.Group):
-    """Loads a command's module when it is called, so that `--help` is quick; errors are one line."""
+    """Imports a command's module when it is called, so that `--help` is quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -56,13 +55,13 @@ def _tell_version(ctx: click.Context, parameter: click.Parameter, asked: bool) -
     help="Show the version and exit.",
 )
 def cli() -> None:
-    """Train a WaveNet on a folder of recordings, and hear it.
+    """Train a WaveNet on a folder of recordings, and generate audio with it.
 
     \b
     wavenet train recordings --out runs/mine
     wavenet generate runs/mine -o new.wav --seconds 5
 
-    Every command takes --help, and --debug to show where an error arose.
+    Every command takes --help, and --debug to print the traceback of an error.
     """
 
 
@@ -77,15 +76,15 @@ def main(arguments: list[str] | None = None) -> int:
         return result if isinstance(result, int) else 0
     except (KeyboardInterrupt, click.Abort):
         return 130
-    except SystemExit:  # click's answer when the reader of our output has gone, which is its right
+    except SystemExit:  # of click, where the reader of our output has closed it, which is no error
         return 0
     except Exception as error:
         if debug:
             import traceback
 
-            traceback.print_exc()
-        say(f"wavenet: {_line(error)}")
-        return _exit_code(error)
+            say(traceback.format_exc().rstrip())
+        say(f"wavenet: {one_line(error)}")
+        return exit_code(error)
 
 
 def _show_warning(
@@ -96,27 +95,6 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """A warning for the user on one line; another kind is for whoever mends the program, and names the file."""
+    """Print a warning on one line; other kinds than `UserWarning` are for developers, and name the file."""
     place = "" if category is UserWarning else f"{filename}:{lineno}: {category.__name__}: "
     say(f"wavenet: {place}{' '.join(str(message).split())}")
-
-
-def _exit_code(error: Exception) -> int:
-    from wavenet.engine.base import EngineUnavailable
-    from wavenet.play import PlaybackUnavailable
-
-    cause = error.__cause__ or error
-    if isinstance(cause, OSError) and cause.errno in MACHINE_FAILURES:
-        return 1
-    return 2 if isinstance(error, (click.ClickException, ValueError, EngineUnavailable, PlaybackUnavailable)) else 1
-
-
-def _line(error: Exception) -> str:
-    """The error on one line; an unforeseen one names its kind."""
-    if isinstance(error, click.ClickException):
-        context = getattr(error, "ctx", None)
-        hint = f" (see: {context.command_path} --help)" if context else ""
-        return " ".join(error.format_message().split()) + hint
-    text = " ".join(str(error).split())
-    foreseen = isinstance(error, (ValueError, RuntimeError)) and text
-    return text if foreseen else f"{type(error).__name__}: {text} (--debug shows where)"

@@ -1,218 +1,286 @@
-"""What `generate` and `vocode` share: their options, and the way of sound to files, standard output and ears."""
+"""Generate audio into files, standard output or a sound device, block by block, in constant memory."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
 from wavenet.cli.console import ProgressLine, duration, say
+from wavenet.cli.models import trained_joined
+from wavenet.data.errors import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from wavenet.generate import Generator, Session
 
-FIRST_BLOCK_SECONDS = 0.02  # of sound: whoever listens hears the start at once
-BLOCK_SECONDS = 0.1  # of sound between looks at the progress line, and per write to standard output
-MOSTLY_SILENT = 0.6
-
-OUTPUT = click.option("-o", "--output", help=".wav, .flac, .ogg, or - for raw 16-bit.")
-TOP_P = click.option(
-    "--top-p", type=float, help="Draw from the most likely samples that hold this share of the probability."
-)
-SAMPLING = (
-    click.option("--play", is_flag=True, help="Play it while it is made."),
-    click.option("--seed", type=int, default=0, show_default=True, help="The same seed makes the same sound."),
-    click.option("--temperature", type=float, default=1.0, show_default=True, help="Below 1 is safer, above wilder."),
-    TOP_P,
-    click.option("--speaker", help="Whom to use of those that the model knows; a blend is ann=0.3,bob=0.7."),
-    click.option("--engine", default="auto", show_default=True, help="auto, native, torch or naive."),
-    click.option("--precision", default="auto", show_default=True, help="auto, f32 or int8."),
-    click.option("--threads", type=click.IntRange(1), help="CPU threads."),
-)
-VOICED_TEMPERATURE = click.option(
-    "--voiced-temperature", type=float, help="The temperature in frames that have a pitch.  [default: the same]"
-)
+FIRST_BLOCK_SECONDS = 0.02  # of audio: playback starts at once
+BLOCK_SECONDS = 0.1  # of audio, per write and per update of the progress line
+MOSTLY_SILENT = 0.6  # share of silent frames
+INTERRUPTED = 130  # exit code after Ctrl-C
+SPARE_FILES = 64  # that the process may open beside its outputs
 
 
-def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that every command which makes sound has."""
-    for option in reversed(SAMPLING):
-        command = option(command)
-    return command
+def output_paths(output: str | None, count: int) -> list[Path]:
+    """The files to write: none for None, and for "-", which is standard output. Checked now, before the work.
 
-
-def speaker_of(text: str | None, known: Sequence[str]) -> str | dict[str, float] | None:
-    """What --speaker means: a name that the model knows, or a blend such as ann=0.3,bob=0.7."""
-    if text is None or text in known or "=" not in text:
-        return text
-    shares: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, share = part.rpartition("=")
-        try:
-            shares[name.strip()] = float(share)
-        except ValueError:
-            raise click.UsageError(f"--speaker {text}: expected a name, or shares such as ann=0.3,bob=0.7") from None
-    return shares
-
-
-def perform(generator: Generator, session: Session, total: int, output: str | None, play: bool, count: int) -> None:
-    """Make `total` samples and send them where they belong; tells what came out, and how fast.
-
-    session: of `count` streams side by side. output: see `outputs_of`.
+    Raises `AudioError` for a file that cannot be written, `click.UsageError` where standard output cannot be used.
     """
-    import numpy as np
-
-    rate, piped, outputs = generator.sample_rate, output == "-", outputs_of(output, count)
-    making, levels, parts = _Making(session, total, rate), _Levels(rate), []
-    bar = ProgressLine("playing" if play else "generating", "samples")
-
-    def made() -> Iterator[NDArray[np.float32]]:  # each block [count, n], on its way
-        for block in making:
-            if piped:
-                _write_raw(block[0])
-            if outputs:
-                parts.append(block)
-            levels.add(block)
-            bar(levels.samples, total)
-            yield block
-
-    told = ""
-    if play:
-        told = _play((block[0] for block in made()), making, bar, _faster(generator))
-    else:
-        for _ in made():
-            pass
-    bar.clear()
-    if outputs:
-        from wavenet.data import audio
-
-        for path, one in zip(outputs, np.concatenate(parts, axis=-1), strict=True):
-            audio.write(path, one, rate)
-    for index in range(count):
-        name = outputs[index] if outputs else "standard output" if piped else "played"
-        say(f"{name}: {levels.line(index)}")
-    if told:
-        say(told)
-    speed = count * total / making.seconds
-    say(
-        f"{generator.engine} engine, {generator.precision}: {speed:,.0f} samples/s, {speed / rate:.2f} x real time, "
-        f"{duration(making.seconds)}"
-    )
-    if levels.silent_share > MOSTLY_SILENT and session.left is None:
-        say(
-            f"note: {levels.silent_share:.0%} of this is silence. Try another --seed, a --temperature nearer to 1, "
-            "--prime CLIP; if it stays so, train longer, or with data.join=true, which shows what follows a clip's end"
-        )
-
-
-def outputs_of(output: str | None, count: int) -> list[Path]:
-    """The files to write; none for "-", which is standard output. Checked before the work, not after it."""
     if output == "-":
         if count > 1:
-            raise click.UsageError("standard output takes one sound: leave out --count, or name a file with -o")
+            raise click.UsageError("standard output takes one stream: leave out --count, or name a file with -o")
         if sys.stdout is None:
             raise click.UsageError("standard output is closed: name a file with -o")
     if output is None or output == "-":
         return []
-    from wavenet.data import audio_writer
+    from wavenet.data.audio_writer import check_writable  # loads libsndfile, which standard output does not need
 
+    check_writable(output)
     path = Path(output)
-    paths = [path] if count == 1 else [path.with_stem(f"{path.stem}-{index}") for index in range(count)]
+    if count == 1:
+        return [path]
+    paths = [path.with_stem(f"{path.stem}-{index}") for index in range(count)]
     for one in paths:
-        audio_writer.check_writable(one)
+        check_writable(one)
     return paths
 
 
-def _write_raw(sound: NDArray[np.float32]) -> None:
-    """To standard output, as raw 16-bit little-endian samples."""
+def check_lengths(paths: Sequence[Path], samples: int, sample_rate: int) -> None:
+    """Raises `AudioError` where files of these names cannot hold so many samples."""
+    if paths:
+        from wavenet.data.audio_writer import check_length
+
+        check_length(paths[0], samples, sample_rate)
+
+
+def write_audio(
+    generator: Generator,
+    session: Session,
+    samples: int,
+    output: str | None,
+    play: bool = False,
+    count: int = 1,
+    model: Path | None = None,
+) -> None:
+    """Generate `samples` samples and send them to `output` and, if `play`, to the sound device; print a summary.
+
+    session: of `count` streams, with that axis. output: as of `output_paths`. model: its path, for advice.
+    What was generated before an error or Ctrl-C is kept.
+    """
+    sample_rate = generator.sample_rate
+    blocks, levels = _Blocks(session, samples, sample_rate), _Levels(sample_rate)
+    progress = ProgressLine("playing" if play else "generating", "samples")
+    files = _Files(output_paths(output, count), sample_rate)
+    playback = ""
+    try:
+        with files:
+            sent = _sent(blocks, levels, files, output == "-", progress)
+            if play:
+                playback = _play((block[0] for block in sent), blocks, progress, _faster(generator))
+            else:
+                for _ in sent:
+                    pass
+    except BaseException as error:
+        progress.clear()
+        interrupted = isinstance(error, KeyboardInterrupt)
+        if line := files.kept_line(interrupted, levels.seconds):
+            say(line)
+        if interrupted:
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        raise
+    progress.clear()
+    names = [printable(path) for path in files.paths] or ["standard output" if output == "-" else "played"]
+    for index, name in enumerate(names):
+        say(f"{name}: {levels.summary(index)}")
+    if playback:
+        say(playback)
+    speed = count * samples / blocks.seconds
+    say(
+        f"{generator.engine} engine, {generator.precision}: {speed:,.0f} samples/s, "
+        f"{speed / sample_rate:.2f} x real time, {duration(blocks.seconds)}"
+    )
+    if levels.silent_share > MOSTLY_SILENT and model is not None:
+        say(_silence_note(levels.silent_share, trained_joined(model)))
+
+
+def _sent(
+    blocks: _Blocks, levels: _Levels, files: _Files, piped: bool, progress: ProgressLine
+) -> Iterator[NDArray[np.float32]]:
+    """The blocks [count, n], each after it was written where it belongs."""
+    for block in blocks:
+        if piped:
+            _write_raw(block[0])
+        files.write(block)
+        levels.add(block)
+        progress(levels.samples, blocks.total)
+        yield block
+
+
+def _write_raw(audio: NDArray[np.float32]) -> None:
+    """Write samples [n] to standard output as raw 16-bit little-endian ones."""
     from wavenet.data.pcm import to_int16
 
-    sys.stdout.buffer.write(to_int16(sound).astype("<i2").tobytes())
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(to_int16(audio).astype("<i2").tobytes())
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        error.filename = "standard output"
+        raise
 
 
-def _play(blocks: Iterator[NDArray[np.float32]], making: _Making, bar: ProgressLine, faster: str) -> str:
-    """Play blocks [n] as they are made; what is to be told about it afterwards."""
+def _play(blocks: Iterator[NDArray[np.float32]], source: _Blocks, progress: ProgressLine, faster: str) -> str:
+    """Play blocks [n] while they are generated; returns a summary."""
     from wavenet.play import play
 
-    def late() -> None:
-        bar.clear()
-        if making.times_real_time < 1:
-            say(f"slower than real time ({making.times_real_time:.2f} x), so the sound has gaps; try {faster}")
+    def report_gap() -> None:
+        progress.clear()
+        if source.times_real_time < 1:
+            say(f"slower than real time ({source.times_real_time:.2f} x), so the audio has gaps; try {faster}")
         else:
-            say("a gap: the machine was busy for a moment")
+            say("a gap in the audio: the machine was busy for a moment")
 
-    playback = play(blocks, making.rate, on_underrun=late)
-    told = f"under-runs {playback.underruns}, heard {playback.latency_ms:.0f} ms after it is made"
-    return f"{told}; try {faster}" if playback.underruns else told
+    playback = play(blocks, source.sample_rate, on_underrun=report_gap)
+    summary = f"gaps {playback.underruns}, latency {playback.latency_ms:.0f} ms"
+    return f"{summary}; try {faster}" if playback.underruns else summary
 
 
 def _faster(generator: Generator) -> str:
-    """What makes sound faster than this generator."""
+    """What generates faster than this generator."""
     if generator.engine != "native":
         return "the native engine or a smaller model"
     return "a smaller model" if generator.precision == "int8" else "--precision int8 or a smaller model"
 
 
-class _Making:
-    """The blocks of a sound, each [count, n], the first one short; and how long the making took, waiting left out."""
+def _silence_note(share: float, joined: bool | None) -> str:
+    """Advice on audio that is mostly silent."""
+    longer = {
+        True: "train longer",
+        False: "train longer, or with --set data.join=true, which trains on what follows the end of a clip",
+        None: "train longer, and with data.join=true if the training had it not",
+    }[joined]
+    return (
+        f"note: {share:.0%} of this is silence. Try another --seed, a --temperature nearer to 1, or --prime CLIP; "
+        f"if that does not help, {longer}"
+    )
 
-    def __init__(self, session: Session, total: int, rate: int) -> None:
-        self.session, self.total, self.rate = session, total, rate
+
+class _Blocks:
+    """The blocks of a session, each [count, n], the first one short; and the time that generating them took."""
+
+    def __init__(self, session: Session, total: int, sample_rate: int) -> None:
+        self.session, self.total, self.sample_rate = session, total, sample_rate
         self.samples, self.seconds = 0, 0.0
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        size = max(1, round(FIRST_BLOCK_SECONDS * self.rate))
+        size = max(1, round(FIRST_BLOCK_SECONDS * self.sample_rate))
         while self.samples < self.total:
             started = time.perf_counter()
             block = self.session.next(min(size, self.total - self.samples))
             self.seconds += time.perf_counter() - started
             self.samples += block.shape[-1]
-            size = max(1, round(BLOCK_SECONDS * self.rate))
+            size = max(1, round(BLOCK_SECONDS * self.sample_rate))
             yield block
 
     @property
     def times_real_time(self) -> float:
-        return self.samples / self.rate / self.seconds
+        return self.samples / self.sample_rate / self.seconds
+
+
+class _Files:
+    """The audio files of streams generated side by side, open while the context lasts; see `AudioWriter`."""
+
+    def __init__(self, paths: list[Path], sample_rate: int) -> None:
+        self.paths, self.sample_rate = paths, sample_rate
+        self._writers: list[Any] = []
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        if self.paths:
+            from wavenet.data.audio_writer import AudioWriter
+
+            _allow_open_files(len(self.paths))
+            with ExitStack() as opening:
+                self._writers = [opening.enter_context(AudioWriter(path, self.sample_rate)) for path in self.paths]
+                self._open = opening.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, traceback)
+
+    def write(self, block: NDArray[np.float32]) -> None:
+        """Append a block [count, n], a row to each file."""
+        for writer, audio in zip(self._writers, block, strict=bool(self._writers)):
+            writer.write(audio)
+
+    def kept_line(self, interrupted: bool, seconds: float) -> str:
+        """What to print after an error or an interruption, which came after so many seconds of audio."""
+        start = "interrupted: " if interrupted else ""
+        kept = [writer for writer in self._writers if writer.complete]
+        if kept:
+            names = [printable(writer.path) for writer in kept]
+            where = names[0] if len(names) == 1 else f"each of {len(names)} files, {names[0]} to {names[-1]}"
+            return f"{start}kept {min(writer.samples for writer in kept) / self.sample_rate:.1f} s in {where}"
+        if not interrupted:
+            return ""
+        return f"{start}nothing was generated yet" if self.paths else f"{start}after {seconds:.1f} s"
+
+
+def _allow_open_files(count: int) -> None:
+    """Raise the limit of open files of this process, where the system has one and lets us."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = count + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 class _Levels:
-    """Peak, RMS and silent share of sounds made side by side, block by block: a stream may last for hours."""
+    """Peak, RMS and share of silence of streams generated side by side, from their blocks."""
 
-    def __init__(self, rate: int) -> None:
-        self.rate, self.samples, self.silent = rate, 0, 0.0
+    def __init__(self, sample_rate: int) -> None:
+        self.sample_rate, self.samples, self.silent = sample_rate, 0, 0.0
         self.peak: Any = 0.0  # [count]
         self.power: Any = 0.0  # [count], summed over the samples
 
     def add(self, block: NDArray[np.float32]) -> None:
-        """A block [count, n]."""
+        """Count a block [count, n]."""
         import numpy as np
 
         from wavenet.generate import silent_share
 
         self.samples += block.shape[-1]
-        self.silent += block.shape[-1] * silent_share(block, self.rate)
+        self.silent += block.shape[-1] * silent_share(block, self.sample_rate)
         self.peak = np.maximum(self.peak, np.abs(block).max(axis=-1))
         self.power = self.power + np.square(block, dtype=np.float64).sum(axis=-1)
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.sample_rate
 
     @property
     def silent_share(self) -> float:
         return self.silent / self.samples
 
-    def line(self, index: int) -> str:
-        """What is told about one of the sounds."""
+    def summary(self, index: int) -> str:
+        """Length, peak and RMS of one stream."""
         rms = math.sqrt(self.power[index] / self.samples)
-        length = f"{self.samples / self.rate:.2f} s at {self.rate:,} Hz"
+        length = f"{self.seconds:.2f} s at {self.sample_rate:,} Hz"
         return f"{length}, peak {_decibels(self.peak[index])}, RMS {_decibels(rms)}"
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wavenet.cli.audio_output import TOP_P, VOICED_TEMPERATURE, speaker_of
 from wavenet.cli.console import ProgressLine, say
+from wavenet.cli.options import TOP_P, VOICED_TEMPERATURE, parse_speaker
 from wavenet.engine.sampling import Sampling, checked_voiced_temperature
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def command(
     Sampling(temperature, top_p=top_p)
     if voiced_temperature is not None:
         checked_voiced_temperature(voiced_temperature)
-    told = speaker_of(speaker, network.config.speakers)
+    told = parse_speaker(speaker, network.config.speakers)
     if copying:
         metrics.check_available()  # now, not after minutes of listening
         _check_places(table, save)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wavenet.cli.audio_output import OUTPUT, outputs_of, perform, sampling_options, speaker_of
+from wavenet.cli.audio_output import check_lengths, output_paths, write_audio
+from wavenet.cli.options import OUTPUT, parse_speaker, sampling_options
 from wavenet.engine.sampling import MAX_STREAMS
 
 if TYPE_CHECKING:
@@ -20,12 +21,12 @@ DEFAULT_OUTPUT = "generated.wav"
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @OUTPUT
-@click.option("--seconds", type=float, default=5.0, show_default=True, help="Length of the sound.")
+@click.option("--seconds", type=float, default=5.0, show_default=True, help="Length of the audio.")
 @click.option(
-    "--count", type=click.IntRange(1, MAX_STREAMS), default=1, show_default=True, help="Sounds made side by side."
+    "--count", type=click.IntRange(1, MAX_STREAMS), default=1, show_default=True, help="Streams generated side by side."
 )
-@click.option("--top-k", type=int, help="Draw from the K most likely codes only.")
-@click.option("--prime", type=click.Path(path_type=Path), help="A clip to continue.")
+@click.option("--top-k", type=int, help="Draw from the K most probable codes.")
+@click.option("--prime", type=click.Path(path_type=Path), help="A recording to continue.")
 @sampling_options
 def command(
     model: Path,
@@ -43,10 +44,11 @@ def command(
     precision: str,
     threads: int | None,
 ) -> None:
-    """Make sound from MODEL: a model file, or a run directory (then its best model).
+    """Generate audio with MODEL: a model file, or a run directory (then its best model).
 
-    Without -o and --play it goes to generated.wav. Several sounds (--count) are numbered: new-0.wav, new-1.wav, ...;
-    sound i is the one that --seed SEED+i makes. A model that is driven by spectrograms is for: wavenet vocode.
+    Without -o and --play the audio is written to generated.wav. Several streams (--count) go to new-0.wav, new-1.wav,
+    ...; stream i is that of --seed SEED+i. Ctrl-C keeps what was generated. A model that is conditioned on
+    spectrograms needs: wavenet vocode.
 
     \b
     wavenet generate runs/speech -o new.wav --seconds 5
@@ -58,11 +60,13 @@ def command(
     from wavenet.generate import Generator
 
     if play and count > 1:
-        raise click.UsageError("one sound can be played: leave out --count, or --play")
+        raise click.UsageError("only one stream can be played: leave out --count, or --play")
     if output is None and not play:
         output = DEFAULT_OUTPUT
-    outputs_of(output, count)
+    paths = output_paths(output, count)
     generator = Generator.load(model, engine, precision, threads)
+    samples = generator.samples(seconds)
+    check_lengths(paths, samples, generator.sample_rate)
     session = generator.session(
         seed=seed,
         temperature=temperature,
@@ -70,12 +74,12 @@ def command(
         top_p=top_p,
         count=count,
         prime=None if prime is None else _read(prime, generator.sample_rate),
-        speaker=speaker_of(speaker, generator.config.speakers),
+        speaker=parse_speaker(speaker, generator.config.speakers),
     )
-    perform(generator, session, generator.samples(seconds), output, play, count)
+    write_audio(generator, session, samples, output, play, count, model)
 
 
-def _read(prime: Path, rate: int) -> NDArray[np.float32]:
-    from wavenet.data import audio  # loads libsndfile, which sound without a file does not need
+def _read(prime: Path, sample_rate: int) -> NDArray[np.float32]:
+    from wavenet.data import audio  # loads libsndfile, which standard output does not need
 
-    return audio.read(prime, rate)
+    return audio.read(prime, sample_rate)

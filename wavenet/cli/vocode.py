@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from wavenet.cli.audio_output import OUTPUT, VOICED_TEMPERATURE, outputs_of, perform, sampling_options, speaker_of
+from wavenet.cli.audio_output import check_lengths, output_paths, write_audio
 from wavenet.cli.console import say
+from wavenet.cli.options import OUTPUT, VOICED_TEMPERATURE, parse_speaker, sampling_options
 
 DEFAULT_OUTPUT = "vocoded.wav"
 
@@ -17,7 +18,7 @@ DEFAULT_OUTPUT = "vocoded.wav"
 @click.argument("recording", metavar="[IN]", type=click.Path(path_type=Path), required=False)
 @OUTPUT
 @click.option("--mel", type=click.Path(path_type=Path), help="Features [bands, frames] in a .npy file, instead of IN.")
-@click.option("--save-mel", type=click.Path(path_type=Path), help="Write the features of IN to a .npy file, too.")
+@click.option("--save-mel", type=click.Path(path_type=Path), help="Also write the features of IN to a .npy file.")
 @VOICED_TEMPERATURE
 @sampling_options
 def command(
@@ -36,10 +37,10 @@ def command(
     precision: str,
     threads: int | None,
 ) -> None:
-    """Sound from a mel spectrogram: that of the recording IN, in any format and at any rate, or of a .npy file.
+    """Generate audio from a mel spectrogram: of the recording IN, in any format, or of a .npy file.
 
-    MODEL is one that was trained with features, such as by the recipe vocoder. Nothing else of IN than its spectrogram
-    is used. Without -o and --play the sound goes to vocoded.wav.
+    MODEL is one that was trained with features, such as by the recipe vocoder. Only the spectrogram of IN is used.
+    Without -o and --play the audio is written to vocoded.wav. Ctrl-C keeps what was generated.
 
     \b
     wavenet vocode runs/vocoder in.wav -o out.wav
@@ -50,16 +51,16 @@ def command(
     from wavenet.generate import Generator, total_of
 
     if (recording is None) == (mel is None):
-        raise click.UsageError("give one of them: a recording IN, or --mel FILE.npy")
+        raise click.UsageError("give either a recording IN, or --mel FILE.npy")
     if save_mel is not None and recording is None:
-        raise click.UsageError("--save-mel writes the features of a recording: name one")
+        raise click.UsageError("--save-mel writes the features of a recording: give one")
     if output is None and not play:
         output = DEFAULT_OUTPUT
-    outputs_of(output, 1)
+    paths = output_paths(output, 1)
     generator = Generator.load(model, engine, precision, threads)
     config = generator.config.features
     if config is None:
-        raise click.UsageError(f"{model} is driven by no spectrogram: make sound with wavenet generate")
+        raise click.UsageError(f"{model}: not conditioned on spectrograms; use wavenet generate")
     samples = None
     if mel is not None:
         features = feature_file.read(mel, config)
@@ -68,8 +69,8 @@ def command(
         from wavenet.features import mel_spectrogram
 
         assert recording is not None
-        sound = audio.read(recording, generator.sample_rate)
-        features, samples = mel_spectrogram(sound, config), len(sound)
+        original = audio.read(recording, generator.sample_rate)
+        features, samples = mel_spectrogram(original, config), len(original)
         if save_mel is not None:
             feature_file.write(save_mel, features, config)
             say(f"{save_mel}: {features.shape[0]} bands x {features.shape[1]:,} frames")
@@ -79,7 +80,9 @@ def command(
         voiced_temperature=voiced_temperature,
         top_p=top_p,
         count=1,
-        speaker=speaker_of(speaker, generator.config.speakers),
+        speaker=parse_speaker(speaker, generator.config.speakers),
         features=features,
     )
-    perform(generator, session, total_of(session, samples) or 0, output, play, 1)
+    total = total_of(session, samples) or 0
+    check_lengths(paths, total, generator.sample_rate)
+    write_audio(generator, session, total, output, play)

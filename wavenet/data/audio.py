@@ -22,7 +22,7 @@ import numpy as np
 import soundfile
 from numpy.typing import ArrayLike, NDArray
 
-from wavenet.data.audio_writer import BLOCK, AudioWriter, first_line
+from wavenet.data.audio_writer import BLOCK, AudioWriter, SequentialFile, first_line
 from wavenet.data.errors import AnyPath
 from wavenet.data.errors import AudioError as AudioError
 from wavenet.data.errors import printable as printable
@@ -138,13 +138,6 @@ def write(path: AnyPath, audio: ArrayLike, sample_rate: int) -> None:
         file.write(array)
 
 
-class _Stream(soundfile.SoundFile):  # type: ignore[misc]
-    """A file read once from start to end. soundfile seeks after every block where it can, which is slow."""
-
-    def seekable(self) -> bool:
-        return False
-
-
 def _check_readable(path: AnyPath) -> None:
     try:
         status = os.stat(path)
@@ -161,7 +154,7 @@ def _check_readable(path: AnyPath) -> None:
 
 
 @contextmanager
-def _opened(path: AnyPath) -> Iterator[_Stream]:
+def _opened(path: AnyPath) -> Iterator[SequentialFile]:
     """The decoder of `path`, after a check of the length that its container announces."""
     with open(path, "rb") as file:
         chunk = _data_chunk(file)
@@ -171,14 +164,14 @@ def _opened(path: AnyPath) -> Iterator[_Stream]:
         if chunk and chunk.left_open:
             source = chunk.completed(file)
         try:
-            decoder = _Stream(source)
+            decoder = SequentialFile(source)
         except (soundfile.SoundFileError, ValueError, TypeError) as error:
             raise AudioError(path, f"unreadable: {first_line(error)}") from error
         with decoder:
             yield decoder
 
 
-def _decoded(path: AnyPath, file: _Stream) -> Iterator[NDArray[np.float32]]:
+def _decoded(path: AnyPath, file: SequentialFile) -> Iterator[NDArray[np.float32]]:
     """Mono blocks at the sample rate of the file. Raises `AudioError` on NaN, infinity, or a premature end."""
     decoded = 0  # frames
     checked = file.format == "FLAC" and file.frames < 2**62  # otherwise the announced length is missing or unreliable

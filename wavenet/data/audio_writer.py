@@ -17,8 +17,7 @@ from wavenet.data.errors import AnyPath, AudioError
 from wavenet.data.pcm import to_int16
 
 BLOCK = 65_536  # samples encoded at a time; libvorbis fails on very long ones
-SYSTEM_ERROR = 2  # SF_ERR_SYSTEM of sndfile.h, which does not tell which one
-PROBE_BYTES = 1 << 20  # written to learn why the system refuses to write
+PROBE_BYTES = 1 << 20  # written to learn why the system refuses to write, which libsndfile does not say
 
 
 class Format(NamedTuple):
@@ -36,6 +35,13 @@ FORMATS = {
 }
 
 
+class SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
+    """A file read once from start to end. soundfile seeks after every block where it can, which is slow."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 class AudioWriter:
     """A .wav or .flac (16 bits) or .ogg (Vorbis) file, by the extension, written block by block:
 
@@ -46,14 +52,16 @@ class AudioWriter:
     as it was. When the `with` block is left by an exception, Ctrl-C included, the samples written so far are kept under
     the final name, unless `keep` is False. A file without samples is never made.
 
-    samples: samples written so far.
+    samples: samples written so far. complete: whether the file has its final name.
     Raises `AudioError` for another extension, a missing folder, no permission, a full or read-only disk.
     """
 
     def __init__(self, path: AnyPath, sample_rate: int, keep: bool = True) -> None:
         self.path = path
         self.keep = keep
-        self.samples = 0
+        self.samples, self.complete = 0, False
+        self._size = 0  # bytes of the temporary file after the last complete write
+        self._failed = False
         self._target, audio_format = check_writable(path)
         self._temporary = _temporary_name(self._target)
         name: str | bytes = os.fspath(self._temporary)
@@ -81,6 +89,7 @@ class AudioWriter:
                 block = steps[start : start + BLOCK]
                 self._file.write(block)
                 self.samples += len(block)
+                self._size = self._temporary.stat().st_size
 
     def close(self) -> None:
         """Complete the file: its header, a flush to the disk, and its final name. Once; again changes nothing."""
@@ -89,13 +98,17 @@ class AudioWriter:
         try:
             with self._named_errors():
                 self._file.close()
+                if self._failed:
+                    if self._file.format != "WAV":  # the last frame or page may be cut short
+                        os.truncate(self._temporary, self._size)
+                    self.samples = _decodable(self._temporary)
                 if self.samples:
                     try:
                         _flush(self._temporary)
                     except KeyboardInterrupt:  # impatience must not lose what was written
-                        os.replace(self._temporary, self._target)
+                        self._rename()
                         raise
-                    os.replace(self._temporary, self._target)
+                    self._rename()
         finally:
             self._remove()
 
@@ -116,6 +129,10 @@ class AudioWriter:
         else:
             self.discard()
 
+    def _rename(self) -> None:
+        os.replace(self._temporary, self._target)
+        self.complete = True
+
     def _remove(self) -> None:
         with suppress(OSError):
             self._temporary.unlink(missing_ok=True)
@@ -128,8 +145,8 @@ class AudioWriter:
         except OSError as error:
             raise _unwritable(self.path, error) from error
         except (soundfile.SoundFileError, ValueError) as error:
-            system = isinstance(error, soundfile.LibsndfileError) and error.code == SYSTEM_ERROR
-            if system and (refusal := _refusal(self._temporary)):
+            self._failed = True
+            if isinstance(error, soundfile.SoundFileError) and (refusal := _refusal(self._temporary)):
                 raise _unwritable(self.path, refusal) from refusal
             raise AudioError(self.path, f"cannot be written ({first_line(error)})") from error
 
@@ -141,7 +158,9 @@ def check_writable(path: AnyPath) -> tuple[Path, Format]:
     """
     name = os.fspath(path)
     separators = tuple(separator for separator in (os.sep, os.altsep) if separator)
-    if not name or name.endswith(separators) or os.path.isdir(name):
+    if not name:
+        raise AudioError("''", "no file name: give one, such as new.wav")
+    if name.endswith(separators) or os.path.isdir(name):
         raise AudioError(path, "a directory: give a file name, such as new.wav")
     suffix = Path(name).suffix.lower()
     if not suffix and Path(name).name.lower() in FORMATS:
@@ -209,3 +228,12 @@ def _refusal(path: Path) -> OSError | None:
     except OSError as error:
         return error
     return None
+
+
+def _decodable(path: Path) -> int:
+    """Samples in an audio file that may not be complete."""
+    samples = 0
+    with suppress(soundfile.SoundFileError), SequentialFile(path) as file:
+        while len(block := file.read(BLOCK, dtype="int16")):
+            samples += len(block)
+    return samples

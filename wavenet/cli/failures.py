@@ -1,0 +1,55 @@
+"""What an error says and which exit code it gives: 2 for what the user gave, 1 for what failed.
+
+A full or read-only disk, and every other failure of the machine, is 1 wherever it happens. A path that does not exist
+or must not be used, a wrong value, and an optional package that is not installed are 2.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+import click
+
+from wavenet.data.errors import printable
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # full or read-only
+MACHINE = (*DISK, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+PATH = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+
+
+def exit_code(error: BaseException) -> int:
+    """2 for what the user gave, 1 for what failed."""
+    from wavenet.engine.base import EngineUnavailable
+    from wavenet.extras import Unavailable
+
+    if any(isinstance(cause, OSError) and cause.errno in MACHINE for cause in _causes(error)):
+        return 1
+    if isinstance(error, OSError):
+        return 2 if error.errno in PATH else 1
+    return 2 if isinstance(error, (click.ClickException, ValueError, Unavailable, EngineUnavailable)) else 1
+
+
+def one_line(error: BaseException) -> str:
+    """The error on one line; an unforeseen one names its kind."""
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        hint = f" (see: {context.command_path} --help)" if context else ""
+        return " ".join(error.format_message().split()) + hint
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        reason = f"cannot be written ({error.strerror})" if error.errno in DISK else error.strerror.lower()
+        return f"{printable(error.filename)}: {reason}"
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return f"out of memory: {text}" if text else "out of memory"
+    foreseen = isinstance(error, (ValueError, RuntimeError)) and text
+    return text if foreseen else f"{type(error).__name__}: {text} (--debug shows where)"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it arose from, once each."""
+    met: set[int] = set()
+    while error is not None and id(error) not in met:
+        met.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,49 @@
+"""Options that several commands share, and the values that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+OUTPUT = click.option("-o", "--output", help="A .wav, .flac or .ogg file, or - for raw 16-bit samples.")
+TOP_P = click.option(
+    "--top-p", type=float, help="Draw from the fewest most probable values with this share of the probability."
+)
+VOICED_TEMPERATURE = click.option(
+    "--voiced-temperature", type=float, help="Temperature in frames that have a pitch.  [default: --temperature]"
+)
+SAMPLING = (
+    click.option("--play", is_flag=True, help="Play the audio while it is generated."),
+    click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same audio."),
+    click.option(
+        "--temperature", type=float, default=1.0, show_default=True, help="Below 1: more probable audio; above: less."
+    ),
+    TOP_P,
+    click.option("--speaker", help="A speaker of the model, or a blend such as ann=0.3,bob=0.7."),
+    click.option("--engine", default="auto", show_default=True, help="auto, native, torch or naive."),
+    click.option("--precision", default="auto", show_default=True, help="auto, f32 or int8."),
+    click.option("--threads", type=click.IntRange(1), help="CPU threads."),
+)
+
+
+def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of every command that generates audio."""
+    for option in reversed(SAMPLING):
+        command = option(command)
+    return command
+
+
+def parse_speaker(text: str | None, names: Sequence[str]) -> str | dict[str, float] | None:
+    """The value of --speaker: one of the model's `names`, or shares of several, such as ann=0.3,bob=0.7."""
+    if text is None or text in names or "=" not in text:
+        return text
+    shares: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, share = part.rpartition("=")
+        try:
+            shares[name.strip()] = float(share)
+        except ValueError:
+            raise click.UsageError(f"--speaker {text}: expected a name, or shares such as ann=0.3,bob=0.7") from None
+    return shares
