@@ -122,8 +122,8 @@ def test_interrupted_decoding_continues(folder: Path, decoded: list[str], monkey
 def test_audio_that_an_interruption_left_unindexed_is_overwritten(folder: Path, tmp_path: Path) -> None:
     first = write_noise(folder / "a.wav", seed=1)
     open_folder(folder, SAMPLE_RATE, ALL_TRAINING)
-    with open(cache_folder_in(tmp_path) / "audio.i16", "ab") as sound:
-        sound.write(b"half a cl")
+    with open(cache_folder_in(tmp_path) / "audio.i16", "ab") as file:
+        file.write(b"half a cl")
     second = write_noise(folder / "b.wav", seed=2)
     recordings = open_folder(folder, SAMPLE_RATE, ALL_TRAINING)
     np.testing.assert_array_equal(recordings.train.clip(0), first)

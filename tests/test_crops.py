@@ -19,12 +19,13 @@ from wavenet.data.quantizers import LINEAR, quantizer_for
 
 
 def marked(*lengths: int) -> Clips:
-    """Clips in which a code tells the clip and the place: no two samples share a code, and none is silence."""
+    """Clips in which every sample has another code, so that a code identifies it; none is the code of silence."""
     codes = np.delete(np.arange(256), mulaw.SILENCE)[: sum(lengths)]
     return clips_of(*lengths, values=audio.to_int16(mulaw.decode(codes)))
 
 
 def places(clips: Clips) -> dict[int, tuple[int, int]]:
+    """Clip and position of each code."""
     return {int(code): (i, at) for i in range(len(clips)) for at, code in enumerate(clips.codes(i))}
 
 
@@ -53,7 +54,7 @@ def test_inputs_are_the_true_previous_samples(join: bool) -> None:
             next_clip, next_at = where[code]
             if at + 1 < clips.lengths[clip]:
                 assert (next_clip, next_at) == (clip, at + 1)
-            else:  # over the end only when joined, and to a first sample
+            else:  # beyond the end only when joined, and to a first sample
                 assert join
                 assert next_at == 0
                 seams += 1
@@ -71,21 +72,23 @@ def test_every_sample_is_equally_often_a_target(join: bool, crop: int) -> None:
     for _ in range(20):
         drawn = random_crops(clips, 1_000, crop, rng, join)
         counts += np.bincount(drawn.targets[drawn.mask], minlength=256)
-    heard = counts[list(places(clips))]
-    # Each count is near a Poisson variable: six deviations around the mean hold all 79 of them.
-    spread = 6 * np.sqrt(heard.mean() * (3 if join and crop == 60 else 1))  # a clip may come twice in one joined crop
-    assert abs(heard - heard.mean()).max() < spread
+    counts = counts[list(places(clips))]
+    # Each count is near a Poisson variable: all 79 of them are within six standard deviations.
+    tolerance = 6 * np.sqrt(
+        counts.mean() * (3 if join and crop == 60 else 1)
+    )  # a clip may come twice in one joined crop
+    assert abs(counts - counts.mean()).max() < tolerance
 
 
 def test_a_clip_shorter_than_a_crop_appears_whole() -> None:
     clips = marked(5)
-    inputs, targets, mask, sound, bounds, drawn = random_crops(clips, 20, 8, np.random.default_rng(0), margin=2)
+    inputs, targets, mask, samples, bounds, drawn = random_crops(clips, 20, 8, np.random.default_rng(0), margin=2)
     codes = list(clips.codes(0))
     for row in range(20):
         assert list(targets[row]) == codes + [mulaw.SILENCE] * 3
         assert list(inputs[row]) == [mulaw.SILENCE, *codes[:4], *[mulaw.SILENCE] * 3]
         assert list(mask[row]) == [True] * 5 + [False] * 3
-        assert list(sound[row]) == [0, 0, *clips.clip(0), *[0] * 5]  # the margin, the clip, padding and the margin
+        assert list(samples[row]) == [0, 0, *clips.clip(0), *[0] * 5]  # the margin, the clip, padding and the margin
         assert list(bounds[row]) == [2, 7]
         assert drawn[row] == 0
 
@@ -100,7 +103,7 @@ def test_a_long_clip_fills_nearly_all_crops() -> None:
 @pytest.mark.parametrize("margin", [1, 4, 50])
 def test_the_margin_of_a_crop_is_from_its_own_clip(join: bool, margin: int) -> None:
     lengths = (40, 3, 25, 1, 90)
-    clips = clips_of(*lengths, values=np.arange(1, 160, dtype=np.int16))  # a sample tells its place; none is silence
+    clips = clips_of(*lengths, values=np.arange(1, 160, dtype=np.int16))  # a sample identifies its position; none is 0
     begins = np.cumsum(lengths) - lengths
     crop = 10
     size = margin + crop + margin
@@ -110,25 +113,27 @@ def test_the_margin_of_a_crop_is_from_its_own_clip(join: bool, margin: int) -> N
     assert drawn.bounds.shape == (300, 2)
     assert drawn.clips.shape == (300,)
     cut_front = cut_back = seams = 0
-    for sound, bounds, inputs, targets, mask, clip in zip(
+    for samples, bounds, inputs, targets, mask, clip in zip(
         drawn.samples, drawn.bounds, drawn.inputs, drawn.targets, drawn.mask, drawn.clips, strict=True
     ):
         begin, end = bounds
-        heard = int(mask.sum())
-        np.testing.assert_array_equal(targets[:heard], sound[margin : margin + heard])  # 16-bit codes are the sound
-        np.testing.assert_array_equal(inputs[:heard], sound[margin - 1 : margin - 1 + heard])
-        assert not sound[:begin].any()
-        assert not sound[end:].any()
+        length = int(mask.sum())
+        np.testing.assert_array_equal(
+            targets[:length], samples[margin : margin + length]
+        )  # 16-bit codes are the samples
+        np.testing.assert_array_equal(inputs[:length], samples[margin - 1 : margin - 1 + length])
+        assert not samples[:begin].any()
+        assert not samples[end:].any()
         at = int(targets[0]) - 1 - begins[clip]  # of the first target in its clip
         assert 0 <= at < lengths[clip]
         assert begin == max(0, margin - at)
         first, last = begins[clip] + max(0, at - margin), begins[clip] + lengths[clip]
         own = clips.samples[first:last][: size - begin]
-        np.testing.assert_array_equal(sound[begin : begin + len(own)], own)
-        rest = [int(sample) for sample in sound[begin + len(own) : end]]
+        np.testing.assert_array_equal(samples[begin : begin + len(own)], own)
+        rest = [int(sample) for sample in samples[begin + len(own) : end]]
         if not join or begin + len(own) >= margin + crop:
             assert rest == []
-        while rest:  # whole clips one after the other, but for the last
+        while rest:  # whole clips one after the other, except the last
             other = list(begins).index(rest[0] - 1)
             whole = list(clips.clip(other))
             assert rest[: len(whole)] == whole[: len(rest)]
@@ -153,20 +158,20 @@ def test_joined_crops_stay_with_one_speaker() -> None:
     places = [100 * clip + place for clip, length in enumerate(lengths) for place in range(length)]
     clips = clips_of(*lengths, values=np.array(places, np.int16))
     clips.speakers = speakers
-    followed = np.zeros((6, 6), int)  # [clip, the one behind it]
+    followed = np.zeros((6, 6), int)  # [clip, the clip that follows it]
     drawn = random_crops(clips, 2_000, 30, np.random.default_rng(3), join=True, quantizer=LINEAR)
     for row, clip in zip(drawn.targets, drawn.clips, strict=True):
-        heard = row // 100
-        assert heard[0] == clip
-        assert {speakers[one] for one in heard} == {speakers[clip]}
+        sources = row // 100
+        assert sources[0] == clip
+        assert {speakers[source] for source in sources} == {speakers[clip]}
         seams = np.flatnonzero(np.diff(row) != 1)
-        np.add.at(followed, (heard[seams], heard[seams + 1]), 1)
+        np.add.at(followed, (sources[seams], sources[seams + 1]), 1)
     same = np.array(speakers)[:, None] == np.array(speakers)
     assert not followed[~same].any()
-    assert followed[5, 5] > 100  # the only clip of a speaker goes on with itself
-    for clip in (0, 2, 3):  # three clips of ann: each goes on with any of them in a third of the cases
+    assert followed[5, 5] > 100  # the only clip of a speaker is followed by itself
+    for clip in (0, 2, 3):  # three clips of ann: each follows in a third of the cases
         share = followed[clip, [0, 2, 3]] / followed[clip].sum()
-        assert abs(share - 1 / 3).max() < 5 * np.sqrt(2 / 9 / followed[clip].sum())  # five deviations
+        assert abs(share - 1 / 3).max() < 5 * np.sqrt(2 / 9 / followed[clip].sum())  # five standard deviations
 
 
 def test_crops_are_drawn_by_the_generator_alone() -> None:
@@ -195,7 +200,7 @@ def test_crops_of_a_folder(folder: Path) -> None:
     _, targets, mask, *_ = random_crops(recordings.train, 8, 256, np.random.default_rng(0), True)
     assert mask.all()
     known = b"".join(recordings.train.codes(i).astype(np.uint8).tobytes() for i in range(5))
-    assert sum(row.astype(np.uint8).tobytes() in known for row in targets) >= 5  # but for the rows with a seam
+    assert sum(row.astype(np.uint8).tobytes() in known for row in targets) >= 5  # except rows with a seam
 
 
 def test_nothing_of_torch_is_imported() -> None:

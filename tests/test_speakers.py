@@ -27,7 +27,7 @@ def test_speakers_are_named_by_folders(folder: Path) -> None:
     bob = write_noise(folder / "böb" / "a.wav", 16_000, seed=3)
     write_noise(folder / "top.wav", seed=4)
     recordings = open_folder(folder, SAMPLE_RATE, DataConfig(validation=0.0, speakers="folders"))
-    assert by_speaker(recordings.train) == {"Ann": {sound.tobytes() for sound in ann}, "böb": {bob.tobytes()}}
+    assert by_speaker(recordings.train) == {"Ann": {noise.tobytes() for noise in ann}, "böb": {bob.tobytes()}}
     assert recordings.summary.skipped == [("top.wav", "in no speaker's folder")]
     assert recordings.summary.speakers == {"Ann": 1_200 / SAMPLE_RATE, "böb": 2.0}
     lines = recordings.summary.lines()
@@ -43,7 +43,7 @@ def test_held_out_clips_keep_their_speakers(folder: Path) -> None:
     for i in range(40):
         write_noise(
             folder / ("ann" if i % 2 else "bob") / f"{i}.wav", 400 + i % 2, seed=i
-        )  # the length tells the speaker
+        )  # the length identifies the speaker
     recordings = open_folder(folder, SAMPLE_RATE, DataConfig(validation=0.3, speakers="folders"))
     for clips in (recordings.train, recordings.validation):
         assert len(clips) > 5

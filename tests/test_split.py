@@ -67,14 +67,14 @@ def test_training_is_never_left_empty(folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_end_of_a_single_file_is_held_out(folder: Path) -> None:
-    sound = write_noise(folder / "a.wav", 4_009)
-    shutil.copy(folder / "a.wav", folder / "copy.wav")  # the same sound must not be on both sides
+    noise = write_noise(folder / "a.wav", 4_009)
+    shutil.copy(folder / "a.wav", folder / "copy.wav")  # its content must not be on both sides
     recordings = open_folder(folder, SAMPLE_RATE, DataConfig(validation=0.05))
     assert len(recordings.validation) == 1
     assert len(recordings.train) == 2
-    np.testing.assert_array_equal(recordings.validation.clip(0), sound[-400:])
+    np.testing.assert_array_equal(recordings.validation.clip(0), noise[-400:])
     for clip in recordings.train:
-        np.testing.assert_array_equal(clip, sound[:-400])
+        np.testing.assert_array_equal(clip, noise[:-400])
     assert recordings.summary.validation_is_tail
     assert any("the last 0.1 seconds of the only recording" in line for line in recordings.summary.lines())
 
@@ -94,9 +94,9 @@ def test_a_single_tiny_file_and_no_validation(folder: Path) -> None:
         assert not recordings.summary.validation_is_tail
 
 
-def quiet_ends(lead: int, sound: int, trail: int) -> NDArray[np.float32]:
-    """Frames of 10 ms: silence, sound at 0.5, silence."""
-    return np.repeat(np.array([0.0] * lead + [0.5] * sound + [0.0] * trail, np.float32), SAMPLE_RATE // 100)
+def quiet_ends(lead: int, loud: int, trail: int) -> NDArray[np.float32]:
+    """Frames of 10 ms: silence, 0.5, silence."""
+    return np.repeat(np.array([0.0] * lead + [0.5] * loud + [0.0] * trail, np.float32), SAMPLE_RATE // 100)
 
 
 def with_edges(folder: Path, **config: Any) -> Recordings:

@@ -1,7 +1,7 @@
-"""Features as other programs read and write them: a .npy file of floats [bands, frames], and what they are beside it.
+"""Feature files: a .npy file of log-mel features [bands, frames], as other programs read and write them.
 
-The parameters of FILE.npy stand in FILE.npy.json; those that do not are taken to be the model's own. NumPy only, so
-that sound can be made of features without PyTorch.
+The parameters of the features in FILE.npy are in FILE.npy.json; parameters that are missing there are taken to be those
+of the model. NumPy only, so that features become audio without PyTorch.
 """
 
 from __future__ import annotations
@@ -17,75 +17,82 @@ from numpy.typing import NDArray
 
 from wavenet.config import ConfigError, MelConfig
 from wavenet.data import files
+from wavenet.data.errors import printable
 
 
 class FeatureError(ValueError):
-    """Features that cannot be used; the message is one line that names the file and says why."""
+    """A feature file that cannot be used; the message is one line that names the file and the reason."""
 
 
 def read(path: str | PathLike[str], config: MelConfig) -> NDArray[np.float32]:
-    """The features [bands, frames] of a file, for a model whose features are `config`.
+    """Features [bands, frames] of a file, for a model with the parameters `config`.
 
-    Raises `FeatureError` for what is no such file, for other shapes, and for parameters that differ, which are named.
+    Raises `FeatureError` for a file that is not a .npy file of floating-point numbers of that shape, for NaN and
+    infinity, and for parameters that differ from the model's.
     """
-    file = Path(path)
+    file, name = Path(path), printable(path)
     try:
         with open(file, "rb") as content:
             features = np.lib.format.read_array(content, allow_pickle=False)
     except OSError as error:
-        raise FeatureError(f"{file}: {error.strerror or error}") from None
+        raise FeatureError(f"{name}: {error.strerror or error}") from None
     except (ValueError, EOFError, MemoryError, RecursionError) as error:
-        raise FeatureError(f"{file}: cannot be read as a .npy file of numbers ({str(error).splitlines()[0]})") from None
-    parameters = _beside(file)
+        raise FeatureError(f"{name}: cannot be read as a .npy file of numbers ({_first_line(error)})") from None
+    parameters = _parameter_file(file)
     if parameters.exists():
         _check_parameters(parameters, config)
     if not np.issubdtype(features.dtype, np.floating):
-        raise FeatureError(f"{file}: holds no floating-point numbers; features are log-mel values [bands, frames]")
+        raise FeatureError(f"{name}: holds no floating-point numbers; features are log-mel values [bands, frames]")
     if features.ndim == 3 and len(features) == 1:
         features = features[0]  # a batch of one, as acoustic models write it
     if features.ndim != 2 or features.shape[0] != config.bands or features.shape[1] == 0:
         hint = "; transpose it" if features.ndim == 2 and features.shape[1] == config.bands else ""
         raise FeatureError(
-            f"{file}: is {list(features.shape)}; the model's bands = {config.bands} ask for "
+            f"{name}: is {list(features.shape)}; the model's bands = {config.bands} ask for "
             f"[{config.bands}, frames]{hint}"
         )
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+    with np.errstate(over="ignore"):  # values beyond float32 become infinity
         features = features.astype(np.float32)
     if not np.isfinite(features).all():
-        raise FeatureError(f"{file}: holds NaN, infinity or numbers beyond 1e38; replace those values first")
+        raise FeatureError(f"{name}: holds NaN, infinity or numbers beyond 1e38; replace those values first")
     return features
 
 
-def _beside(file: Path) -> Path:
+def write(path: str | PathLike[str], features: NDArray[np.float32], config: MelConfig) -> None:
+    """Write features [bands, frames], and their parameters to a file beside them. Raises `FeatureError`."""
+    file, name = Path(path), printable(path)
+    if file.suffix != ".npy":
+        raise FeatureError(f"{name}: name a file that ends in .npy")
+    content = io.BytesIO()
+    np.save(content, features.astype(np.float32))
+    parameters = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+    try:
+        files.replace(file, content.getvalue())
+        files.replace(_parameter_file(file), parameters.encode())
+    except OSError as error:
+        raise FeatureError(f"{name}: cannot be written ({error.strerror or error})") from None
+
+
+def _parameter_file(file: Path) -> Path:
     return file.with_name(file.name + ".json")
 
 
 def _check_parameters(path: Path, config: MelConfig) -> None:
-    """Raises `FeatureError` for parameters that cannot be read, and for the first that is not the model's."""
+    """Raises `FeatureError` for parameters that cannot be read, and for the first one that is not the model's."""
+    name = printable(path)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise FeatureError(f"{path}: {error.strerror or error}") from None
+        raise FeatureError(f"{name}: {error.strerror or error}") from None
     except (ValueError, RecursionError) as error:
-        raise FeatureError(f"{path}: cannot be read as parameters of features ({error})") from None
+        raise FeatureError(f"{name}: cannot be read as parameters of features ({_first_line(error)})") from None
     if not isinstance(values, dict):
-        raise FeatureError(f"{path}: not a table of parameters")
+        raise FeatureError(f"{name}: not a table of parameters")
     try:
         config.check_same(values)
     except ConfigError as error:
-        raise FeatureError(f"{path}: {error}") from None
+        raise FeatureError(f"{name}: {error}") from None
 
 
-def write(path: str | PathLike[str], features: NDArray[np.float32], config: MelConfig) -> None:
-    """Write features [bands, frames] and, beside them, their parameters. Raises `FeatureError`."""
-    file = Path(path)
-    if file.suffix != ".npy":
-        raise FeatureError(f"{file}: name a file that ends in .npy")
-    content = io.BytesIO()
-    np.save(content, features.astype(np.float32))
-    try:
-        files.replace(file, content.getvalue())
-        text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
-        files.replace(_beside(file), text.encode())
-    except OSError as error:
-        raise FeatureError(f"{file}: cannot be written ({error.strerror or error})") from None
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

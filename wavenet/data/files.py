@@ -1,4 +1,4 @@
-"""Writing files so that an interruption leaves the old one or the new one, never half of it."""
+"""Write files so that an interruption leaves the old or the new file, never a part of one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write under a temporary name in the same folder, flush to the disk, rename. Raises `OSError`."""
+    """Write to a temporary name in the same folder, flush to the disk, and rename. Raises `OSError`."""
     temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.partial")
     try:
         with open(temporary, "xb") as file:
@@ -18,5 +18,5 @@ def replace(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
-        with suppress(OSError):  # left over only when something went wrong
+        with suppress(OSError):  # exists only if something went wrong
             temporary.unlink(missing_ok=True)

@@ -1,24 +1,24 @@
-"""Float samples in [-1, 1] as 16-bit ones: int16 of the same shape, full scale 32,768. NumPy only."""
+"""16-bit samples: int16, full scale 32,768. NumPy only."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FULL_SCALE = 32_768  # int16 steps in 1.0, as libsndfile has it
-STEP = 65_536  # samples converted at a time
+FULL_SCALE = 32_768  # int16 steps in 1.0, as in libsndfile
+BLOCK = 65_536  # samples converted at a time
 
 
 def to_int16(audio: ArrayLike) -> NDArray[np.int16]:
-    """int16 of float samples of any shape, louder ones clipped: the exact inverse of x / 32,768.
+    """int16 of samples in [-1, 1] of any shape, rounded; samples beyond are clipped. The inverse of x / 32,768.
 
-    Raises `ValueError` on NaN, which has no value there.
+    Raises `ValueError` for NaN.
     """
-    sound = np.asarray(audio, np.float32)
-    steps = np.empty(sound.size, np.int16)
-    for start in range(0, sound.size, STEP):  # hours of sound are not held three times
-        scaled = np.rint(sound.reshape(-1)[start : start + STEP] * np.float32(FULL_SCALE))
+    samples = np.asarray(audio, np.float32)
+    converted = np.empty(samples.size, np.int16)
+    for start in range(0, samples.size, BLOCK):  # in blocks, which bounds the memory for hours of audio
+        scaled = np.rint(samples.reshape(-1)[start : start + BLOCK] * np.float32(FULL_SCALE))
         if np.isnan(scaled).any():
-            raise ValueError("the sound holds NaN, which has no 16-bit value; replace those samples first")
-        steps[start : start + STEP] = np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1)
-    return steps.reshape(sound.shape)
+            raise ValueError("the audio has NaN, which has no 16-bit value: replace those samples first")
+        converted[start : start + BLOCK] = np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1)
+    return converted.reshape(samples.shape)
