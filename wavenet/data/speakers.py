@@ -24,9 +24,9 @@ def speaker_lookup(root: Path, setting: str, names: Iterable[str]) -> Lookup:
     if not setting:
         return lambda name: ("", "")
     if setting == "folders":
-        for folder in sorted({name.split(os.sep)[0] for name in names if os.sep in name}):
+        for folder in sorted({name.partition(os.sep)[0] for name in names if os.sep in name}):
             _check_folder_name(root, folder)
-        return lambda name: (name.split(os.sep)[0], "") if os.sep in name else ("", "in no speaker's folder")
+        return lambda name: (name.partition(os.sep)[0], "") if os.sep in name else ("", "in no speaker's folder")
     table = next((path for path in (Path(setting), root / setting) if os.path.isfile(path)), None)
     if table is None:
         raise DatasetError(f"data.speakers = {shown(setting)}: must be 'folders', or a file of lines path,speaker")
