@@ -123,6 +123,14 @@ def test_a_speakers_folder_must_have_a_name_in_utf8(folder: Path, decoded: list[
     assert len(open_folder(folder, SAMPLE_RATE, ALL_TRAINING).train) == 2  # without speakers it does not matter
 
 
+def test_a_long_name_is_printed_in_part(folder: Path) -> None:
+    write_noise(folder / "a.wav")
+    (folder / "who.csv").write_text(f"a.wav,{'x' * 100_000}\n")
+    summary = open_folder(folder, SAMPLE_RATE, DataConfig(speakers="who.csv")).summary
+    assert list(summary.speakers) == ["x" * 100_000]
+    assert max(len(line) for line in summary.lines()) < 200
+
+
 @pytest.mark.skipif(os.name == "nt", reason="not allowed in file names")
 def test_control_characters_in_a_speakers_name_are_printed_escaped(folder: Path) -> None:
     name = "del\x7f esc\x1b[31m"

@@ -12,6 +12,7 @@ from pathlib import Path
 from wavenet.data import audio, files
 
 LISTED_SKIPS = 10  # skipped files that the printed summary lists
+MAX_NAME = 60  # characters of a speaker's name that it prints
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Summary:
         if training:
             lines += self._split_lines()
         if self.speakers:
-            each = ", ".join(f"{audio.printable(name)} {duration(s)}" for name, s in self.speakers.items())
+            each = ", ".join(f"{audio.printable(name, MAX_NAME)} {duration(s)}" for name, s in self.speakers.items())
             lines.append(f"{count(len(self.speakers), 'speaker')}: {each}")
         listed = self.skipped[:LISTED_SKIPS]
         lines += [f"skipped {audio.printable(path)}: {reason}" for path, reason in listed]
@@ -79,8 +80,8 @@ class Summary:
         lines.append(f"training: {train}; validation: {held_out}")
         for name in self.held_out_speakers:
             lines.append(
-                f"all recordings of {audio.printable(name)} are held out for validation: lower data.validation, "
-                "or add recordings"
+                f"all recordings of {audio.printable(name, MAX_NAME)} are held out for validation: "
+                "lower data.validation, or add recordings"
             )
         return lines
 
