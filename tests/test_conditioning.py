@@ -1,16 +1,22 @@
-"""What a network is told: against plain transcriptions with the library's convolution and interpolation."""
+"""Conditioning: against transcriptions with the library's convolution and interpolation."""
+
+from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 import torch
+from builders import double_model
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavenet.config import MelConfig, ModelConfig
-from wavenet.engine.conditioning import CHUNK, Conditioner, conditioning_inputs, interpolation_position
 from wavenet.model import WaveNet
-from wavenet.nn.conditioning import Conditioning, GateBias, ParallelFrames, PlainFrames, interpolation_weights
+from wavenet.nn.conditioning import Conditioning, GateBias
+from wavenet.nn.frame_network import ParallelFrames, PlainFrames
+from wavenet.nn.interpolation import interpolation_weights
 
 EVEN = {"window": 20, "fft": 24, "hop": 6, "bands": 5}
 ODD = {"window": 20, "fft": 25, "hop": 7, "bands": 5}
@@ -34,26 +40,12 @@ CONFIGS = {
     "16 bits": ModelConfig(**SHAPE, features=ODD, speakers=SPEAKERS, output="logistic", mixtures=2),
 }
 every = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
-framed = pytest.mark.parametrize(
-    "config", [config for config in CONFIGS.values() if config.features], ids=[k for k in CONFIGS if k != "speakers"]
-)
+Weights = Mapping[str, Tensor]
 
 
-def lively(config, seed=0):
-    """A network in double precision whose numbers are far from zero, and depend on what it is told."""
-    torch.manual_seed(seed)
-    model = WaveNet(config).double()
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if name.endswith("bias"):
-                weight.normal_(3.0 if "conditioning" in name else 0.0, 0.3)  # open rectifiers of the frame network
-        model.skip.bias.fill_(9.0)  # keeps the head's rectifiers open
-        model.head.hidden.weight.abs_()
-        model.head.output.weight.normal_()
-    return model
-
-
-def given_to(config, streams, samples, frames, seed=0):
+def random_inputs(
+    config: ModelConfig, streams: int, samples: int, frames: int, seed: int = 0
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Codes [B, T], speakers [B] and features [B, bands, N]."""
     torch.manual_seed(seed)
     low, high = (0, 256) if config.output == "mulaw" else (-20_000, 20_000)
@@ -70,58 +62,62 @@ def given_to(config, streams, samples, frames, seed=0):
 # ---- transcriptions: channels first, and the whole recording at once -----------------------------------------------
 
 
-def conv(weights, name, x, rate=1):
+def conv(weights: Weights, name: str, x: Tensor, dilation: int = 1) -> Tensor:
     """The library's convolution of x [B, in, n] with weights that are stored as [taps, out, in]."""
-    return F.conv1d(x, weights[f"{name}.weight"].permute(1, 2, 0), weights[f"{name}.bias"], dilation=rate)
+    return F.conv1d(x, weights[f"{name}.weight"].permute(1, 2, 0), weights[f"{name}.bias"], dilation=dilation)
 
 
-def frame_network(config, weights, x):
-    """[B, bands, N + 2 reach] -> [B, C, N]"""
+def frame_network(config: ModelConfig, weights: Weights, x: Tensor) -> Tensor:
+    """[B, bands, N + 2 context] -> [B, C, N]"""
     prefix = "conditioning.frames"
     if config.frame_network == "plain":
         hidden = F.relu(conv(weights, f"{prefix}.first", x))
         return F.relu(conv(weights, f"{prefix}.second", hidden))
     branches = [conv(weights, f"{prefix}.point", x[..., 64:-64])]
-    for rate in (1, 2, 4, 8, 16):
-        inside = x[..., 64 - rate : x.shape[-1] - 64 + rate]
-        branches.append(conv(weights, f"{prefix}.rate_{rate}", inside, rate))
-    around = F.conv1d(x, torch.full((x.shape[1], 1, 129), 1 / 129, dtype=x.dtype), groups=x.shape[1])
-    branches.append(conv(weights, f"{prefix}.pooled", around))
+    for dilation in (1, 2, 4, 8, 16):
+        inside = x[..., 64 - dilation : x.shape[-1] - 64 + dilation]
+        branches.append(conv(weights, f"{prefix}.rate_{dilation}", inside, dilation))
+    average = F.conv1d(x, torch.full((x.shape[1], 1, 129), 1 / 129, dtype=x.dtype), groups=x.shape[1])
+    branches.append(conv(weights, f"{prefix}.pooled", average))
     return F.relu(conv(weights, f"{prefix}.joined", F.relu(torch.cat(branches, dim=1))))
 
 
-def told_to_gates(config, weights, speaker, local, first, samples):
-    """V_l c_t + U_l g for all layers: [B, L*2G, T], or [B, L*2G, 1] for speakers alone."""
-    told = 0
-    if config.speakers:
+def gate_bias(
+    config: ModelConfig, weights: Weights, speaker: Tensor | None, local: Tensor | None, first: int, samples: int
+) -> Tensor:
+    """V_l c_t + U_l g of all layers: [B, L*2G, T], or [B, L*2G, 1] for speakers alone."""
+    bias = torch.zeros(1, dtype=torch.double)
+    if speaker is not None:
         shares = F.one_hot(speaker, 3).double() if speaker.dim() == 1 else speaker
         embedded = shares @ weights["conditioning.speaker.weight"]
-        told = (embedded @ weights["conditioning.from_speaker.weight"].T)[..., None]
-    if config.features:
-        mel, beyond = config.features, 60 + config.frame_reach  # frames of silence around, more than any test asks for
+        bias = bias + (embedded @ weights["conditioning.from_speaker.weight"].T)[..., None]
+    if local is not None and config.features is not None:
+        mel, beyond = config.features, 60 + config.frame_reach  # frames of silence around, more than any test needs
         silence = float(np.log(1e-5))
         x = (F.pad(local, (beyond, beyond), value=silence) - mel.mean) / mel.deviation
         frames = frame_network(config, weights, x)  # of frame -60 on
         sampled = F.interpolate(frames, scale_factor=mel.hop, mode="linear", align_corners=False)  # [B, C, n*hop]
         begin = 60 * mel.hop + first
-        assert mel.hop <= begin and begin + samples <= sampled.shape[-1] - mel.hop  # the ends are not blended
-        told = told + torch.einsum(
+        assert mel.hop <= begin and begin + samples <= sampled.shape[-1] - mel.hop  # the ends are not interpolated
+        bias = bias + torch.einsum(
             "oc,bct->bot", weights["conditioning.from_frames.weight"], sampled[..., begin : begin + samples]
         )
-    return told
+    return bias
 
 
-def transcribed(config, weights, codes, speaker, local, first):
-    told = told_to_gates(config, weights, speaker, local, first, codes.shape[1])
+def transcription(
+    config: ModelConfig, weights: Weights, codes: Tensor, speaker: Tensor | None, local: Tensor | None, first: int
+) -> Tensor:
+    bias = gate_bias(config, weights, speaker, local, first, codes.shape[1])
     if config.output == "mulaw":
         x = F.one_hot(codes, 256).double() @ weights["embedding.weight"]  # [B, T, R]
     else:
         x = codes.double()[..., None] / 32_768 @ weights["embedding.weight"]
-    x, skip = x.transpose(1, 2), 0
+    x, skip = x.transpose(1, 2), torch.zeros(1, dtype=torch.double)
     for layer, dilation in enumerate(config.dilations):
         taps = weights[f"layers.{layer}.dilated.weight"].permute(1, 2, 0)
         y = F.conv1d(F.pad(x, (dilation, 0)), taps, weights[f"layers.{layer}.dilated.bias"], dilation=dilation)
-        y = y + told[:, layer * 2 * config.gate : (layer + 1) * 2 * config.gate]
+        y = y + bias[:, layer * 2 * config.gate : (layer + 1) * 2 * config.gate]
         a, b = y.chunk(2, dim=1)
         z = torch.tanh(a) * torch.sigmoid(b)
         columns = weights["skip.weight"][:, layer * config.gate : (layer + 1) * config.gate]
@@ -138,50 +134,50 @@ def transcribed(config, weights, codes, speaker, local, first):
 
 
 @every
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize(
     ("first", "samples", "frames"),
     # in the middle of a frame and on borders, within the features, over their end, and far behind it
     [(0, 30, 5), (9, 20, 6), (7, 14, 6), (12, 12, 4), (33, 25, 7), (10, 1, 4), (80, 10, 3)],
 )
-def test_numbers_and_gradients_are_those_of_the_formulas(config, first, samples, frames):
-    model = lively(config, seed=first)
-    codes, speaker, local = given_to(config, 2, samples, frames)
-    towards = torch.randn(2, samples, config.output_channels, dtype=torch.double)
+def test_outputs_and_gradients_are_those_of_the_formulas(
+    config: ModelConfig, first: int, samples: int, frames: int, fused: bool
+) -> None:
+    model = double_model(config, seed=first)
+    model.fused = fused
+    codes, speaker, local = random_inputs(config, 2, samples, frames)
+    direction = torch.randn(2, samples, config.output_channels, dtype=torch.double)
     weights = dict(model.named_parameters())
     learnt = list(weights.values())
     if local is not None:
-        learnt.append(local.requires_grad_(True))  # what features change is part of the mathematics, too
+        learnt.append(local.requires_grad_(True))  # type: ignore[arg-type]  # the gradient of the features, too
     ours = model(codes, speaker, local, first)
-    theirs = transcribed(config, weights, codes, speaker, local, first)
-    assert torch.allclose(ours, theirs, atol=1e-9)
-    gradients = torch.autograd.grad((ours * towards).sum(), learnt)
-    expected = torch.autograd.grad((theirs * towards).sum(), learnt)
+    theirs = transcription(config, weights, codes, speaker, local, first)
+    assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-10)
+    gradients = torch.autograd.grad((ours * direction).sum(), learnt)
+    expected = torch.autograd.grad((theirs * direction).sum(), learnt)
     for name, one, other in zip([*weights, "local"], gradients, expected, strict=False):
-        assert torch.allclose(one, other, atol=1e-8), name
-    told = [g for name, g in zip(weights, expected, strict=False) if name.startswith("conditioning")]
-    assert first == 80 or all(g.abs().max() > 1e-6 for g in told)  # silence alone may leave a rectifier shut
+        assert torch.allclose(one, other, rtol=1e-10, atol=1e-10), name
+    conditioning = [g for name, g in zip(weights, expected, strict=False) if name.startswith("conditioning")]
+    assert first == 80 or all(g.abs().max() > 1e-6 for g in conditioning)  # silence alone may close a rectifier
 
 
 @every
-def test_gradients_are_those_of_finite_differences(config):
-    model = lively(config)
-    codes, speaker, local = given_to(config, 2, 11, 4)
+def test_gradients_are_those_of_finite_differences(config: ModelConfig) -> None:
+    model = double_model(config)
+    codes, speaker, local = random_inputs(config, 2, 11, 4)
     if local is not None:
         local.requires_grad_(True)
-    told = [weight for name, weight in model.named_parameters() if name.startswith("conditioning")]
-    biases = [layer.dilated.bias for layer in model.layers]  # what is told takes their place inside
-
-    def numbers(*_):
-        return model(codes, speaker, local, 9)
-
-    inputs = [*told, *biases, *([] if local is None else [local])]
-    assert torch.autograd.gradcheck(numbers, inputs, fast_mode=True)
+    conditioning = [weight for name, weight in model.named_parameters() if name.startswith("conditioning")]
+    biases = [layer.dilated.bias for layer in model.typed_layers]  # inside, added to the conditioning
+    inputs = [*conditioning, *biases, *([] if local is None else [local])]
+    assert torch.autograd.gradcheck(lambda *_: model(codes, speaker, local, 9), inputs, fast_mode=True)
 
 
 @every
-def test_what_is_told_matters_and_streams_do_not_touch_each_other(config):
-    model = lively(config)
-    codes, speaker, local = given_to(config, 3, 20, 5)
+def test_conditioning_changes_the_output_of_its_own_stream_only(config: ModelConfig) -> None:
+    model = double_model(config)
+    codes, speaker, local = random_inputs(config, 3, 20, 5)
     together = model(codes, speaker, local, 4)
     for stream in range(3):
         one = slice(stream, stream + 1)
@@ -194,9 +190,9 @@ def test_what_is_told_matters_and_streams_do_not_touch_each_other(config):
 
 
 @every
-def test_a_later_part_is_a_slice_of_the_whole(config):
-    model = lively(config)
-    codes, speaker, local = given_to(config, 2, 60, 10)
+def test_a_later_part_is_a_slice_of_the_whole(config: ModelConfig) -> None:
+    model = double_model(config)
+    codes, speaker, local = random_inputs(config, 2, 60, 10)
     whole = model(codes, speaker, local)
     field = config.receptive_field
     for first in (1, 7, 17, 21, 40):
@@ -205,120 +201,114 @@ def test_a_later_part_is_a_slice_of_the_whole(config):
         assert not torch.allclose(part[:, 0], whole[:, first], atol=1e-4)  # the past is missing
 
 
-def test_a_later_part_with_a_linear_predictor_is_a_slice_of_the_whole():
+def test_a_later_part_with_a_linear_predictor_is_a_slice_of_the_whole() -> None:
     config = ModelConfig(**SHAPE, features=ODD, output="gaussian", linear_prediction=5)
-    model = lively(config)
-    codes, _, local = given_to(config, 2, 60, 10)
-    codes = codes // 100  # as loud as such features are, so that no input is cut
+    model = double_model(config)
+    codes, _, local = random_inputs(config, 2, 60, 10)
+    codes = codes // 100  # as loud as such features are, so that no input is limited
     whole = model(codes, None, local)
     for first in (3, 14, 25):
         part = model(codes[:, first:], None, local, first)
-        seen = config.context
-        assert torch.allclose(part[:, seen - 1 :], whole[:, first + seen - 1 :], rtol=0, atol=1e-10)
-        assert (part[:, seen - 3] - whole[:, first + seen - 3]).abs().max() > 1e-8  # the last that misses a sample
+        context = config.context
+        assert torch.allclose(part[:, context - 1 :], whole[:, first + context - 1 :], rtol=0, atol=1e-10)
+        assert (part[:, context - 3] - whole[:, first + context - 3]).abs().max() > 1e-8  # the last one too early
 
 
-def test_features_are_heard_as_far_as_the_frame_network_reaches():
-    for name, reach in (("plain", 2), ("parallel", 64)):
+def test_features_have_an_effect_as_far_as_the_frame_network_reaches() -> None:
+    for name, context in (("plain", 2), ("parallel", 64)):
         config = ModelConfig(**SHAPE, features=EVEN, frame_network=name)
-        model = lively(config)
-        codes, _, local = given_to(config, 1, 1, 200)
+        model = double_model(config)
+        codes, _, local = random_inputs(config, 1, 1, 200)
+        assert local is not None
         local.requires_grad_(True)
-        # sample 4 of frame 100, in its second half, is also told what frame 101 says
+        # sample 4 of frame 100 is in its second half: interpolated with frame 101
         (gradient,) = torch.autograd.grad(model(codes, None, local, 100 * 6 + 4).square().sum(), local)
-        heard = torch.nonzero(gradient[0].abs().sum(0)).flatten()
-        assert (heard.min().item(), heard.max().item()) == (100 - reach, 101 + reach)
+        frames = torch.nonzero(gradient[0].abs().sum(0)).flatten()
+        assert (frames.min().item(), frames.max().item()) == (100 - context, 101 + context)
 
 
-def test_an_index_is_a_share_of_one():
+def test_an_index_is_a_weight_of_one() -> None:
     config = CONFIGS["both"]
-    model = lively(config)
-    codes, speaker, local = given_to(config, 3, 12, 4)
-    shares = F.one_hot(speaker, 3).double()
-    assert torch.allclose(model(codes, shares, local), model(codes, speaker, local), atol=1e-12)
-    # a blend lies between: half of each speaker's embedding
+    model = double_model(config)
+    codes, speaker, local = random_inputs(config, 3, 12, 4)
+    assert speaker is not None
+    one_hot = F.one_hot(speaker, 3).double()
+    assert torch.allclose(model(codes, one_hot, local), model(codes, speaker, local), atol=1e-12)
+    # a mixture: half of each speaker's embedding
     half = torch.tensor([[0.5, 0.5, 0.0]]).double().expand(3, -1)
     weights = dict(model.named_parameters())
-    assert torch.allclose(model(codes, half, local), transcribed(config, weights, codes, half, local, 0), atol=1e-9)
+    assert torch.allclose(model(codes, half, local), transcription(config, weights, codes, half, local, 0), atol=1e-9)
 
 
 @pytest.mark.parametrize(
     ("name", "speaker", "local", "first", "message"),
     [
-        ("both", None, (2, 5, 4), 0, "speaker: this model knows ann, bob, cid; one is needed"),
-        ("plain", (2,), (2, 5, 4), 0, "speaker: it knows none"),
-        ("both", (2,), None, 0, "local: this model needs features"),
-        ("speakers", (2,), (2, 5, 4), 0, "local: it is driven by none"),
+        ("both", None, (2, 5, 4), 0, "speaker: required; this model has the speakers ann, bob, cid"),
+        ("plain", (2,), (2, 5, 4), 0, "speaker: this model has no speakers"),
+        ("both", (2,), None, 0, "local: required; this model is conditioned on features"),
+        ("speakers", (2,), (2, 5, 4), 0, "local: this model is not conditioned on features"),
         ("both", (3,), (2, 5, 4), 0, "speaker must be [2], not [3]"),
         ("both", (2, 3), (2, 5, 4), 0, "speaker must be [2], not [2, 3]"),
         ("speakers", (2, 2.0), None, 0, "speaker must be [2, 3], not [2, 2]"),
-        ("both", (2,), (1, 5, 4), 0, "local must be [2, 5, N] features, not [1, 5, 4]"),
-        ("both", (2,), (2, 4, 5), 0, "local must be [2, 5, N] features, not [2, 4, 5]"),
-        ("both", (2,), (5, 4), 0, "local must be [2, 5, N] features, not [5, 4]"),
-        ("both", (2,), (2, 5, 4), -1, "first = -1: must be a sample of the features, from 0"),
+        ("both", (2,), (1, 5, 4), 0, "local must be features of shape [2, 5, N], not [1, 5, 4]"),
+        ("both", (2,), (2, 4, 5), 0, "local must be features of shape [2, 5, N], not [2, 4, 5]"),
+        ("both", (2,), (5, 4), 0, "local must be features of shape [2, 5, N], not [5, 4]"),
+        ("both", (2,), (2, 5, 4), -1, "first = -1: must be the index of a sample, from 0"),
     ],
 )
-def test_what_does_not_fit_is_one_line(name, speaker, local, first, message):
+def test_other_conditioning_is_refused_in_one_line(
+    name: str, speaker: tuple[float, ...] | None, local: tuple[int, ...] | None, first: int, message: str
+) -> None:
     kind = torch.double if speaker and isinstance(speaker[-1], float) else torch.long
-    given = None if speaker is None else torch.zeros([int(size) for size in speaker], dtype=kind)
+    speakers = None if speaker is None else torch.zeros([int(size) for size in speaker], dtype=kind)
     features = None if local is None else torch.zeros(local, dtype=torch.double)
     with pytest.raises(ValueError, match=re.escape(message)) as error:
-        lively(CONFIGS[name])(torch.zeros(2, 5, dtype=torch.long), given, features, first)
+        double_model(CONFIGS[name])(torch.zeros(2, 5, dtype=torch.long), speakers, features, first)
     assert "\n" not in str(error.value)
 
 
 @every
-def test_the_state_dict_is_what_the_configuration_says(config):
+def test_the_state_dict_has_the_configured_shapes(config: ModelConfig) -> None:
     model = WaveNet(config)
     assert {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()} == config.shapes
     assert sum(weight.numel() for weight in model.parameters()) == config.parameters
 
 
-# ---- its parts ------------------------------------------------------------------------------------------------------
+# ---- components -----------------------------------------------------------------------------------------------------
 
 
-def test_shares_of_frames_by_hand():
-    # hop 4: samples lie 3/8 and 1/8 of a frame to each side of its middle
+def test_interpolation_weights_by_hand() -> None:
+    # hop 4: samples are 3/8 and 1/8 of a frame to each side of its centre
     expected = [[3 / 8, 5 / 8, 0], [1 / 8, 7 / 8, 0], [0, 7 / 8, 1 / 8], [0, 5 / 8, 3 / 8]]
-    assert interpolation_weights(4, torch.zeros(1)).tolist() == expected
-    assert interpolation_weights(3, torch.zeros(1, dtype=torch.double))[1].tolist() == [
-        0,
-        1,
-        0,
-    ]  # the middle of its frame
-    assert torch.allclose(
-        interpolation_weights(160, torch.zeros(1, dtype=torch.double)).sum(1), torch.ones(160, dtype=torch.double)
-    )
+    assert interpolation_weights(4).tolist() == expected
+    assert interpolation_weights(3)[1].tolist() == [0, 1, 0]  # the centre of its frame
+    assert interpolation_weights(1).tolist() == [[0, 1, 0]]
+    np.testing.assert_allclose(interpolation_weights(160).sum(1), 1, atol=1e-15)
 
 
 @pytest.mark.parametrize("hop", [5, 6])
 @pytest.mark.parametrize(("offset", "samples"), [(0, 18), (0, 7), (4, 11), (3, 2)])
-def test_gathering_is_spreading_backwards(hop, offset, samples):
+def test_the_gradient_of_upsampling(hop: int, offset: int, samples: int) -> None:
     blocks = (offset + samples - 1) // hop + 1
-    told = torch.randn(1, blocks + 2, 3, 4, dtype=torch.double)
-    added = GateBias(told, samples, 3, interpolation_weights(hop, told), offset)
-    frames, towards = told[0].requires_grad_(True), torch.randn(samples * 3, 4, dtype=torch.double)
-    spread = added.upsample(frames)
-    assert spread.shape == (samples * 3, 4)
-    (expected,) = torch.autograd.grad((spread * towards).sum(), frames)
-    assert torch.allclose(added.upsample_backward(towards), expected, atol=1e-12)
+    frames = torch.randn(blocks + 2, 3, 4, dtype=torch.double, requires_grad=True)
+    bias = GateBias(frames[None], samples, torch.from_numpy(interpolation_weights(hop)), offset)
+    upsampled, direction = bias.upsample(frames), torch.randn(samples, 3, 4, dtype=torch.double)
+    assert upsampled.shape == (samples, 3, 4)
+    assert torch.equal(bias.at_samples(0), upsampled.transpose(0, 1))
+    (expected,) = torch.autograd.grad((upsampled * direction).sum(), frames)
+    assert torch.allclose(bias.upsample_backward(direction), expected, atol=1e-12)
 
 
-def test_speakers_alone_are_the_same_at_every_sample():
-    told = torch.randn(1, 1, 3, 4, dtype=torch.double)
-    added = GateBias(told, 6, 3)
-    spread = added.upsample(told[0]).view(6, 3, 4)
-    assert torch.equal(spread, told[0].expand(6, -1, -1))
-    for samples, streams in ((6, 1), (1, 3), (1, 1)):  # new rows, which the layer then overwrites, in every shape
-        one = told[0, :, :streams].contiguous()
-        GateBias(one[None], samples, streams).upsample(one).zero_()
-        assert one.any()
-    grad = torch.randn(18, 4, dtype=torch.double)
-    assert torch.allclose(added.upsample_backward(grad), grad.view(6, 1, 3, 4).sum(0))
+def test_speakers_alone_are_the_same_at_every_sample() -> None:
+    frames = torch.randn(1, 1, 3, 4, dtype=torch.double)
+    bias = GateBias(frames, 6)
+    assert torch.equal(bias.at_samples(0), frames[0].transpose(0, 1))  # [3, 1, 4]: the same for all samples
+    grad = torch.randn(6, 3, 4, dtype=torch.double)
+    assert torch.equal(bias.upsample_backward(grad), grad.sum(0, keepdim=True))
 
 
 @pytest.mark.parametrize(("kind", "name"), [(PlainFrames, "plain"), (ParallelFrames, "parallel")])
-def test_a_fresh_frame_network_says_something_of_unit_size(kind, name):
+def test_the_outputs_of_a_new_frame_network_have_unit_size(kind: type[nn.Module], name: str) -> None:
     torch.manual_seed(0)
     config = ModelConfig(features=MelConfig(), frame_network=name)
     conditioning = Conditioning(config)
@@ -327,55 +317,13 @@ def test_a_fresh_frame_network_says_something_of_unit_size(kind, name):
     rows = conditioning.frames(torch.randn(300, 4, 80))
     assert rows.shape == (300 - 2 * config.frame_reach, 4, 64)
     assert 0.2 < rows.square().mean().sqrt() < 2
-    told = conditioning.from_frames(rows)
-    assert 0.1 < told.std() < 1  # half a unit
+    assert 0.1 < conditioning.from_frames(rows).std() < 1  # about a half
 
 
-def test_the_parallel_network_costs_what_the_plain_one_does():
+def test_the_parallel_network_costs_what_the_plain_one_does() -> None:
     plain, parallel = (ModelConfig(features=MelConfig(), frame_network=name) for name in ("plain", "parallel"))
     # plain: 3 x 80 x 64 + 3 x 64 x 64; parallel: 16 of 80 bands at 1 + 5 x 3 + 1 taps, then 7 x 16 to 64
     by_hand = [3 * 80 * 64 + 3 * 64 * 64, 17 * 16 * 80 + 7 * 16 * 64]
     projection = plain.layers * 2 * plain.gate * 64
     assert [plain.macs_per_frame, parallel.macs_per_frame] == [cost + projection for cost in by_hand]
     assert by_hand[1] / by_hand[0] == pytest.approx(1, abs=0.06)
-
-
-# ---- the same in NumPy ----------------------------------------------------------------------------------------------
-
-
-@framed
-@pytest.mark.parametrize("chunk", [0, 1, 2])
-def test_the_engines_conditioner_is_the_networks(config, chunk):
-    model = lively(config).float()
-    _, speaker, local = given_to(config, 2, 1, 50)  # ends in the middle of chunk 1
-    local = local.float()
-    names = None if speaker is None else {"ann": 0.25, "cid": 0.75}
-    shares = None if speaker is None else torch.tensor([[0.25, 0, 0.75]] * 2)
-    conditioner = Conditioner(config, {name: tensor.numpy() for name, tensor in model.state_dict().items()})
-    hop, samples = config.hop, CHUNK * config.hop
-    assert conditioner.samples == samples
-    rows = conditioner.told(conditioning_inputs(config, 2, names, local.numpy()), chunk).rows
-    assert rows.shape == (2, CHUNK + 2, config.layers, 2 * config.gate)
-    with torch.no_grad():
-        added = model.conditioning(shares, local, 2, chunk * samples, samples)
-        expected = added.rows(model.gate_bias())  # [L, F, B, 2G], the gates' own bias included
-        np.testing.assert_allclose(rows.transpose(2, 1, 0, 3), expected.numpy(), atol=1e-5)
-        for layer in range(config.layers):
-            spread = added.upsample(expected[layer]).view(samples, 2, -1).numpy()
-            for offset in (0, 1, hop - 1, hop, 5 * hop + 3, samples - 1):
-                row, along = interpolation_position(offset, hop)
-                blended = (1 - along) * rows[:, row, layer] + along * rows[:, min(row + 1, CHUNK + 1), layer]
-                np.testing.assert_allclose(blended, spread[offset], atol=1e-5)
-    assert rows.std() > 0.1
-
-
-def test_the_engines_conditioner_of_speakers_is_the_networks():
-    config = CONFIGS["speakers"]
-    model = lively(config).float()
-    conditioner = Conditioner(config, {name: tensor.numpy() for name, tensor in model.state_dict().items()})
-    assert conditioner.samples is None
-    rows = conditioner.told(conditioning_inputs(config, 2, "bob"), 0).rows
-    with torch.no_grad():
-        added = model.conditioning(torch.tensor([1, 1]), None, 2, 0, 9)
-        expected = added.rows(model.gate_bias())  # [L, 1, B, 2G]
-    np.testing.assert_allclose(rows.transpose(2, 1, 0, 3), expected.numpy(), atol=1e-6)

@@ -182,14 +182,14 @@ def test_streams_are_told_the_same_whoever_is_beside_them():
 
 
 def test_predictors_are_those_of_the_chunks_frames():
-    from wavenet.nn.linear_prediction import rows_of
+    from wavenet.nn.linear_prediction import predictor_rows
 
     features = frames_of(40, 2)
     told = conditioner_of(PREDICTED).told(conditioning_inputs(PREDICTED, 2, features=features), 1)
     assert told.predictors.shape == (2, CHUNK, 4 + 3)
-    inside = rows_of(features[:, :, CHUNK:].transpose(0, 2, 1), PREDICTED.features, 4)  # the last 8 frames
+    inside = predictor_rows(features[:, :, CHUNK:].transpose(0, 2, 1), PREDICTED.features, 4)  # the last 8 frames
     np.testing.assert_allclose(told.predictors[:, :8], inside, rtol=1e-12)
-    silence = rows_of(np.full(BANDS, PREDICTED.features.silence, np.float32), PREDICTED.features, 4)
+    silence = predictor_rows(np.full(BANDS, PREDICTED.features.silence, np.float32), PREDICTED.features, 4)
     np.testing.assert_allclose(told.predictors[:, 8:], np.broadcast_to(silence, (2, CHUNK - 8, 7)), rtol=1e-12)
 
 

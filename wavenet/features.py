@@ -1,112 +1,126 @@
-"""The mel spectrogram that a conditioned model is driven by; its parameters (`MelConfig`) travel with the model.
+"""Log-mel spectrograms: the features of conditioned models; their parameters (`MelConfig`) are stored in the model.
 
-    frame:      0         1         2                 frame n stands for the samples n hop ... (n + 1) hop - 1
-    sound:  |---hop---|---hop---|---hop---| ...       and its window is centred on them
-          [----window----]                            a sound of T samples has ceil(T / hop) frames
+    frame:      0         1         2                 frame n holds the samples n hop ... (n + 1) hop - 1,
+    audio:  |---hop---|---hop---|---hop---| ...       and its window is centred on them:
+          [----window----]                            audio of T samples has ceil(T / hop) frames
                  [----window----]
 
-Beyond its ends a sound is silent. A feature is the natural logarithm of what a band holds, at least `floor`; so the
-features of HiFi-GAN and of Tacotron 2 (Shen et al. 2018, section 2.1) can be had, too. An impulse on a sample is
-loudest in the frame that the sample belongs to.
+Beyond its ends the audio is zero. Per frame: a periodic Hann window, the Fourier transform's magnitudes to the power
+`power`, triangular mel filters, and the natural logarithm, limited below by `floor`. With suitable parameters these are
+the features of Tacotron 2 (Shen et al. 2018, section 2.1) and HiFi-GAN. NumPy only; to float32 rounding the same as
+`torchaudio.transforms.MelSpectrogram(center=False)`.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
-import torch
-import torchaudio
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
 
 from wavenet.config import MelConfig
-from wavenet.data.pcm import FULL_SCALE
 
-PIECE = 2_000  # frames transformed at once
-
-
-class MelSpectrogram(nn.Module):
-    """The transform of frames: see `mel_spectrogram` for those of a whole sound."""
-
-    def __init__(self, config: MelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.mel = torchaudio.transforms.MelSpectrogram(
-            sample_rate=config.sample_rate,
-            n_fft=config.fft,
-            win_length=config.window,
-            hop_length=config.hop,
-            f_min=config.low,
-            f_max=config.high,
-            n_mels=config.bands,
-            power=config.power,
-            norm="slaney" if config.area else None,
-            mel_scale=config.scale,
-            center=False,
-        )
-
-    @property
-    def margin(self) -> int:
-        """Samples before a frame's own that its transform takes in; after them it takes as many, or one fewer."""
-        return (self.config.fft - self.config.hop + 1) // 2
-
-    def inside(self, sound: Tensor) -> Tensor:
-        """Features of the frames whose transforms lie inside: (T - fft) / hop + 1 of them."""
-        return self.mel(sound).clamp_min(self.config.floor).log()
-
-
-class CropFeatures:
-    """The features of random crops, from their own sound and what lies around it: exactly those of the recording.
-
-    Frames count from the crop's first sample. `margin`: samples that are needed to each side of a crop. `first`: where
-    the crop begins in its features, in samples.
-    """
-
-    def __init__(self, config: MelConfig, reach: int, crop: int) -> None:
-        """reach: frames that the network sees to each side of one."""
-        self.spectrogram = MelSpectrogram(config)
-        self.lead = reach + 1  # one more is blended in
-        self.first = self.lead * config.hop
-        self.frames = -(-crop // config.hop) + 2 * self.lead
-        self.margin = self.first + config.hop + self.spectrogram.margin
-        self.hop = config.hop
-        self.size = (self.frames - 1) * config.hop + config.fft  # samples that the frames' transforms take in
-
-    def __call__(self, sound: NDArray[np.int16], bounds: NDArray[np.int64]) -> Tensor:
-        """Features [B, bands, frames] of `Crops.samples` and `Crops.bounds`; frames beyond a recording are silent."""
-        begin = self.margin - self.first - self.spectrogram.margin
-        scaled = torch.from_numpy(sound[:, begin : begin + self.size]).float() / FULL_SCALE
-        features = self.spectrogram.inside(scaled)
-        starts = torch.arange(self.frames) * self.hop + self.margin - self.first  # of each frame, in `sound`
-        low, high = torch.from_numpy(bounds).unbind(1)
-        silent = (starts + self.hop <= low[:, None]) | (starts >= high[:, None])  # [B, frames]
-        return features.masked_fill(silent[:, None], self.spectrogram.config.silence)
+CHUNK = 500  # frames transformed at once: bounds the memory for audio of any length
+ONE_THREAD = 2**18  # multiply-adds up to which OpenBLAS computes a product in the calling thread
 
 
 def mel_spectrogram(audio: ArrayLike, config: MelConfig) -> NDArray[np.float32]:
-    """Log-mel features [..., bands, ceil(T / hop)] (float32) of sound [..., T] in [-1, 1] at the configuration's rate.
+    """Log-mel features [..., bands, ceil(T / hop)] of audio [..., T] in [-1, 1] at the configuration's sample rate.
 
-    Made piece by piece: hours of sound need little more memory than their features. Raises `ValueError` for sound that
-    is empty, not floating point, or NaN.
+    Memory beyond the result is bounded. Raises `ValueError` for audio that is empty, not floating point, or not finite.
     """
-    sound = np.asarray(audio)
-    if sound.ndim == 0 or sound.shape[-1] == 0:
-        raise ValueError("the sound is empty: it has no features")
-    if not np.issubdtype(sound.dtype, np.floating):
+    samples = np.asarray(audio)
+    if samples.ndim == 0 or samples.shape[-1] == 0:
+        raise ValueError("the audio is empty: it has no features")
+    if not np.issubdtype(samples.dtype, np.floating):
         raise ValueError(
-            f"the sound is {sound.dtype}; it must be in [-1, 1]: 16-bit samples are first divided by 32,768"
+            f"the audio is {samples.dtype}; it must be floating point in [-1, 1]: divide 16-bit samples by 32,768"
         )
-    spectrogram, hop = MelSpectrogram(config), config.hop
-    frames, margin = -(-sound.shape[-1] // hop), spectrogram.margin
-    features = np.empty((*sound.shape[:-1], config.bands, frames), np.float32)
-    for first in range(0, frames, PIECE):
-        last = min(first + PIECE, frames)
-        low = first * hop - margin
-        high = low + (last - first - 1) * hop + config.fft
-        inside = torch.from_numpy(np.ascontiguousarray(sound[..., max(low, 0) : high], np.float32))
-        if not bool(torch.isfinite(inside).all()):
-            raise ValueError("the sound holds NaN or infinity; replace those samples first")
-        before = max(-low, 0)
-        around = nn.functional.pad(inside, (before, high - low - before - inside.shape[-1]))
-        with torch.inference_mode():
-            features[..., first:last] = spectrogram.inside(around).numpy()
+    hop, margin, total = config.hop, frame_margin(config), samples.shape[-1]
+    frames = -(-total // hop)
+    features = np.empty((*samples.shape[:-1], config.bands, frames), np.float32)
+    for first in range(0, frames, CHUNK):
+        last = min(first + CHUNK, frames)
+        start = first * hop - margin  # of the first transform
+        stop = start + (last - first - 1) * hop + config.fft
+        inside = samples[..., max(start, 0) : stop]
+        if not np.isfinite(inside).all():
+            raise ValueError("the audio contains NaN or infinity; replace those samples first")
+        padding = [(0, 0)] * (samples.ndim - 1) + [(max(-start, 0), max(stop - total, 0))]
+        features[..., first:last] = transform(np.pad(inside, padding), config)
     return features
+
+
+def frame_margin(config: MelConfig) -> int:
+    """Samples by which a frame's transform begins before its own hop samples; behind them it needs no more."""
+    return (config.fft - config.hop + 1) // 2
+
+
+def transform(samples: NDArray[np.floating], config: MelConfig) -> NDArray[np.float32]:
+    """Log-mel features [..., bands, (T - fft) // hop + 1] of the transforms that lie inside samples [..., T]."""
+    before = (config.fft - config.window) // 2  # the window is centred in the transform; outside it is zero
+    count = (samples.shape[-1] - config.fft) // config.hop + 1
+    rows = sliding_window_view(samples[..., before:], config.window, axis=-1)[..., :: config.hop, :][..., :count, :]
+    # Where the zeros are changes only phases: here they are all behind the window.
+    spectrum = np.abs(np.fft.rfft(rows * _window(config), config.fft))  # [..., frames, bins]
+    if config.power != 1:
+        spectrum **= config.power
+    bands = one_thread_product(spectrum.reshape(-1, spectrum.shape[-1]), _transposed_filters(config))
+    bands = bands.reshape(*spectrum.shape[:-1], config.bands)  # [..., frames, bands]
+    return np.log(np.maximum(bands, config.floor)).astype(np.float32).swapaxes(-1, -2)
+
+
+def mel_filters(config: MelConfig) -> NDArray[np.float64]:
+    """Triangular mel filters [bands, fft // 2 + 1], as of `torchaudio.functional.melscale_fbanks`.
+
+    Between neighbouring edges, equally spaced on the mel scale, each filter rises to 1 and falls to 0; with `area`
+    ("Slaney normalisation") it is divided by half its width in Hz.
+    """
+    low, high = (_hertz_to_mel(hertz, config.scale) for hertz in (config.low, config.high))
+    edges = _mel_to_hertz(np.linspace(low, high, config.bands + 2), config.scale)
+    bins = np.linspace(0, config.sample_rate // 2, config.fft // 2 + 1)  # Hz
+    rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
+    triangles = np.maximum(0, np.minimum(rising, falling))  # [bands, bins]
+    return triangles * (2 / (edges[2:] - edges[:-2]))[:, None] if config.area else triangles
+
+
+def hann_window(size: int) -> NDArray[np.float64]:
+    """The periodic Hann window [size]."""
+    return np.hanning(size + 1)[:-1]
+
+
+def one_thread_product(rows: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """rows [n, in] @ matrix [in, out], in pieces small enough for OpenBLAS to compute them in the calling thread.
+
+    More threads gain nothing in products this small. Where another process has their core they multiply the time, and
+    once awake they wait for more work in a loop, beside a training step or an engine that has threads of its own.
+    """
+    step = max(1, ONE_THREAD // matrix.size)
+    product = np.empty((len(rows), matrix.shape[1]))
+    for first in range(0, len(rows), step):
+        np.matmul(rows[first : first + step], matrix, out=product[first : first + step])
+    return product
+
+
+@lru_cache(maxsize=8)
+def _window(config: MelConfig) -> NDArray[np.float64]:
+    return hann_window(config.window)
+
+
+@lru_cache(maxsize=8)
+def _transposed_filters(config: MelConfig) -> NDArray[np.float64]:
+    return np.ascontiguousarray(mel_filters(config).T)  # [bins, bands]
+
+
+def _hertz_to_mel(hertz: float, scale: str) -> float:
+    if scale == "htk":
+        return float(2595 * np.log10(1 + hertz / 700))
+    return float(3 * hertz / 200 if hertz < 1000 else 15 + 27 * np.log(hertz / 1000) / np.log(6.4))
+
+
+def _mel_to_hertz(mels: NDArray[np.float64], scale: str) -> NDArray[np.float64]:
+    if scale == "htk":
+        return 700 * (10 ** (mels / 2595) - 1)
+    return np.where(mels < 15, 200 * mels / 3, 1000 * np.exp((mels - 15) * np.log(6.4) / 27))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wavenet.config import PARALLEL_DILATIONS, POOLED_FRAMES, MelConfig, ModelConfig, suggest
-from wavenet.nn.linear_prediction import rows_of
+from wavenet.nn.linear_prediction import predictor_rows
 
 CHUNK = 32  # frames
 ONE_THREAD = 2**18  # multiply-adds up to which OpenBLAS keeps a product to the thread that calls it
@@ -148,7 +148,7 @@ class Conditioner:
         predictors = None
         if features is not None and self.config.linear_prediction:
             frames = self._around(features, chunk, 0).transpose(0, 2, 1)  # [B, CHUNK, bands]
-            predictors = rows_of(frames, cast(MelConfig, self.config.features), self.config.linear_prediction)
+            predictors = predictor_rows(frames, cast(MelConfig, self.config.features), self.config.linear_prediction)
         return ConditioningFrames(np.stack(rows), predictors)
 
     def _rows(self, conditions: ConditioningInputs, stream: int, chunk: int) -> NDArray[np.float32]:

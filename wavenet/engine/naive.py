@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wavenet.engine.base import State
 from wavenet.engine.conditioning import ConditioningInputs, ConditioningState
-from wavenet.engine.stepped import SteppedEngine, fed_codes
-from wavenet.nn.conditioning import tensors_of
+from wavenet.engine.stepped import SteppedEngine, conditioning_tensors, fed_codes
 
 
 class HistoryState(State):
@@ -44,7 +43,8 @@ class NaiveEngine(SteppedEngine[HistoryState]):
 
     def step(self, state: HistoryState) -> NDArray[np.float32]:
         self._remember(state, state.codes[:, None])
-        speaker, local = tensors_of(None if state.conditioning is None else state.conditioning.conditions, self.device)
+        inputs = None if state.conditioning is None else state.conditioning.conditions
+        speaker, local = conditioning_tensors(inputs, self.device)
         first = state.position - state.history.shape[1]
         logits = self.model(torch.from_numpy(state.history).to(self.device), speaker, local, first)[:, -1]  # [B, A]
         return logits.cpu().numpy()

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from wavenet.config import ModelConfig
 from wavenet.data.quantizers import quantizer_for
 from wavenet.engine.base import Engine, S
-from wavenet.engine.conditioning import Conditioner
+from wavenet.engine.conditioning import Conditioner, ConditioningInputs
 from wavenet.engine.sampling import Sampling, sample, sample_continuous
 from wavenet.model import WaveNet
 
@@ -89,6 +89,15 @@ class SteppedEngine(Engine[S]):
         finally:
             if self.threads is not None:
                 torch.set_num_threads(before)
+
+
+def conditioning_tensors(
+    inputs: ConditioningInputs | None, device: torch.device
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Speaker and features as `WaveNet.forward` takes them."""
+    arrays = (None, None) if inputs is None else (inputs.speaker, inputs.features)
+    speaker, local = (None if array is None else torch.from_numpy(array).to(device) for array in arrays)
+    return speaker, local
 
 
 def fed_codes(last: NDArray[np.int64], codes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -43,7 +43,8 @@ from wavenet.engine.conditioning import (
     interpolation_position,
 )
 from wavenet.engine.stepped import SteppedEngine, fed_codes
-from wavenet.nn.linear_prediction import Predictor
+from wavenet.nn import fused
+from wavenet.nn.linear_prediction import LinearPredictor, Prediction
 
 # Products of one to three rows add in another order than larger ones. With idle rows beside a few streams, a stream is
 # the same to the last bit alone and in a batch, which costs a single stream a third of its speed.
@@ -134,7 +135,8 @@ class QueueState(State):
         self.work = torch.empty(config.layers, rows, 2 * config.gate + config.residual_channels, device=device)
         self.logits = torch.empty(rows, config.output_channels, device=device)
         self.numbers = torch.zeros(rows, config.input_channels if config.output != "mulaw" else 0)  # 16-bit input
-        self.predictor = Predictor(config, streams) if config.linear_prediction else None
+        self.predictor = LinearPredictor(config, streams) if config.linear_prediction else None
+        self.prediction: Prediction | None = None  # of the sample that a step makes
         self.bias = engine.packed.bias
         self.told: ConditioningFrames | None = None  # the chunk that `frames` were made of
         if conditioning is not None:
@@ -187,9 +189,11 @@ class QueueState(State):
             self._tell(told)
         if self.engine.config.output == "mulaw":
             return
-        last = self.codes / FULL_SCALE
-        given = last[:, None] if self.predictor is None else self.predictor.next(last, self.predictors(told))
-        self.numbers[: self.streams] = torch.from_numpy(np.asarray(given, np.float32))
+        given: NDArray[np.float64] = self.codes[:, None] / FULL_SCALE
+        if self.predictor is not None:
+            self.prediction = self.predictor.advance(given, self.predictors(told)[:, None])
+            given = self.prediction.inputs[:, 0]
+        self.numbers[: self.streams] = torch.from_numpy(given.astype(np.float32))
 
     def predictors(self, told: ConditioningFrames | None) -> NDArray[np.float64]:
         """The predictor's rows [B, order + 3] for the next sample."""
@@ -282,7 +286,10 @@ class QueueEngine(SteppedEngine[QueueState]):
             call()
         state.position += 1
         numbers = state.logits[: state.streams].numpy(force=True)
-        return numbers if state.predictor is None else state.predictor.shifted(numbers, self.config.components)
+        if state.prediction is None:
+            return numbers
+        factors, offsets = state.prediction.transform(self.config, np.float32)  # [B, 1, A]
+        return numbers * factors[:, 0] + offsets[:, 0]
 
     def told_rows(self, told: ConditioningFrames) -> Tensor:
         """A chunk's rows as a step reads them: [CHUNK + 2 or 1, L, B, 2G], in the place of the gates' biases."""
@@ -305,7 +312,7 @@ class QueueEngine(SteppedEngine[QueueState]):
         start = end - inputs.shape[1]
         with self.running():
             rows, told = self._heard(state, inputs, start)
-            for index, layer in enumerate(self.model.layers):
+            for index, layer in enumerate(self.model.typed_layers):
                 queue = state.ring[self.slots.of_layer(index, start), : state.streams].flatten(0, 1)  # [size*B, R]
                 joined = torch.cat([queue, rows])
                 newest = joined[-len(queue) :].unflatten(0, (-1, state.streams))  # [size, B, R]
@@ -313,7 +320,8 @@ class QueueEngine(SteppedEngine[QueueState]):
                 added = None
                 if told is not None:  # nothing is read off the rows of the queue
                     added = torch.cat([torch.zeros(len(queue), told.shape[-1], device=self.device), told[index]])
-                rows = layer(joined, state.streams, added)[0][len(queue) :]
+                shift = layer.dilation * state.streams
+                rows = fused.layer_forward(joined, shift, layer.weights(), added)[0][len(queue) :]
             state.clock.add_(samples)
         state.codes[:] = codes[:, -1]
         state.position = end
@@ -323,7 +331,7 @@ class QueueEngine(SteppedEngine[QueueState]):
         state.position = start
         told, given = [], []
         if state.predictor is not None and inputs.shape[1] == self.config.context:  # what lies between was not heard
-            state.predictor = Predictor(self.config, state.streams)
+            state.predictor = LinearPredictor(self.config, state.streams)
         for last in inputs.T if self.conditioner is not None else ():
             assert state.conditioning is not None
             chunk = state.conditioning.told(state.position)
@@ -333,7 +341,9 @@ class QueueEngine(SteppedEngine[QueueState]):
             else:
                 told.append(chunk.rows[:, 0])
             if state.predictor is not None:
-                given.append(state.predictor.next(last / FULL_SCALE, state.predictors(chunk)))  # [B, 3 + pitch taps]
+                samples = last[:, None] / FULL_SCALE
+                prediction = state.predictor.advance(samples, state.predictors(chunk)[:, None])
+                given.append(prediction.inputs[:, 0].astype(np.float32))  # [B, 3 + pitch taps]
             state.position += 1
         layers = None
         if told:
@@ -341,7 +351,8 @@ class QueueEngine(SteppedEngine[QueueState]):
             layers = layers.permute(2, 0, 1, 3).flatten(1, 2)
         if given:
             return torch.from_numpy(np.concatenate(given)).to(self.device) @ self.model.embedding.weight, layers
-        return self.model.embed(torch.from_numpy(inputs).to(self.device)), layers
+        embedded = self.model.embed(torch.from_numpy(inputs).to(self.device))  # [B, N, R]
+        return embedded.transpose(0, 1).flatten(0, 1), layers
 
 
 def _add_product(target: Tensor, source: Tensor, weight: Tensor) -> Callable[[], Tensor]:

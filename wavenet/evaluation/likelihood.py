@@ -17,9 +17,10 @@ from wavenet.data.pcm import FULL_SCALE
 from wavenet.data.quantizers import quantizer_for
 from wavenet.engine import Engine
 from wavenet.engine.conditioning import ConditioningInputs, Speaker, conditioning_inputs
+from wavenet.engine.stepped import conditioning_tensors
+from wavenet.features import mel_spectrogram
 from wavenet.model import WaveNet
 from wavenet.mulaw import CODES, SILENCE
-from wavenet.nn.conditioning import tensors_of
 from wavenet.nn.outputs import mu_law_remainder, nats
 
 PIECE = 16_384  # samples predicted at once: bounds the memory for clips of any length
@@ -80,8 +81,6 @@ def clip_conditioning(
         return None
     features = None
     if config.features is not None:
-        from wavenet.features import mel_spectrogram  # torchaudio, only where there are features
-
         features = mel_spectrogram(clips.clip(clip) / np.float32(FULL_SCALE), config.features)
     return conditioning_inputs(config, 1, speaker or speaker_of_clip(config, clips, clip), features)
 
@@ -113,7 +112,7 @@ def _model_pieces(
 ) -> Iterator[NDArray[np.float64]]:
     """Each piece predicted with all that the network sees before it."""
     device = next(model.parameters()).device
-    speaker, local = tensors_of(told, device)
+    speaker, local = conditioning_tensors(told, device)
     past, silence = model.config.context - 1, quantizer_for(model.config.output).silence
     for start in range(0, len(codes), PIECE):
         stop = min(start + PIECE, len(codes))

@@ -12,8 +12,8 @@ import torch
 from wavenet.config import ModelConfig, TrainingConfig
 from wavenet.engine.base import MOST_MEMORY, memory
 from wavenet.engine.conditioning import placeholder_inputs
+from wavenet.engine.stepped import conditioning_tensors
 from wavenet.model import WaveNet
-from wavenet.nn.conditioning import tensors_of
 from wavenet.nn.outputs import masked_loss
 
 try:
@@ -60,7 +60,7 @@ def training_cost(model: ModelConfig, training: TrainingConfig, device: str = "c
     shape = (training.batch, training.crop)
     codes = torch.randint(0, 256, shape, device=device)  # [B, T]; valid for 16-bit outputs, too
     mask = torch.ones(shape, dtype=torch.bool, device=device)
-    speaker, local = tensors_of(placeholder_inputs(model, *shape), torch.device(device))
+    speaker, local = conditioning_tensors(placeholder_inputs(model, *shape), torch.device(device))
     started = time.perf_counter()
     for step in range(MEASURED_STEPS):
         if step == 1:

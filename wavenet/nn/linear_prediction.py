@@ -1,112 +1,187 @@
-"""Linear prediction computed from the features: what a frame's spectrum already says about the next sample.
+"""Linear prediction computed from the features: what the spectrum of a frame already determines of the next sample.
 
-The envelope of a log-mel frame is brought to a power spectrum, its inverse Fourier transform is the autocorrelation of
-the sound in that frame, and the Levinson-Durbin recursion turns that into the coefficients of the best linear predictor
-and the power of what it leaves over. So both sides know predictor and gain without being told, and the network models
-only the rest (Valin and Skoglund 2019, "LPCNet", section 3.1; Hwang et al. 2020, "LP-WaveNet", section 3). NumPy only.
+A log-mel frame is converted to a power spectrum, its inverse Fourier transform is the autocorrelation of the audio in
+that frame, and the Levinson-Durbin recursion turns that into the coefficients of the best linear predictor and the
+power of its residual. No side information is needed, and the network models only the residual (Valin and Skoglund
+2019, "LPCNet", section 3.1; Hwang et al. 2020, "LP-WaveNet", section 3).
 
-    prediction p_t = sum over k of a_k s_(t-k)      s_t = p_t + gain . e_t       a, gain: of the frame that holds t
+    prediction p_t = sum over k = 1 ... order of a_k s_(t-k)        s_t = p_t + gain . e_t        residual: s_t - p_t
 
-What is left over of a voice comes again after a period of its pitch. Harmonics are ripples in a frame's spectrum, so
-the cepstrum peaks at the period (Noll 1967, "Cepstrum pitch determination"), and as the features are logarithms, it is
-one matrix product away. The network can be given what was left over around one period ago (long-term prediction, as
-speech coders have it), and need not search for it.
+The residual of a voiced sound recurs after a pitch period. Harmonics are ripples in a frame's spectrum, so the cepstrum
+peaks at the period (Noll 1967, "Cepstrum pitch determination"), and as the features are logarithms it is one matrix
+product away. The pitch taps give the network the residual around one period ago (long-term prediction, as in speech
+coders).
 
-Frames do not blend here: a predictor changes from one frame to the next.
+Frames are not interpolated here: coefficients, gain, RMS and period are constant within a frame. NumPy only.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple, cast
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from wavenet.config import MelConfig, ModelConfig
+from wavenet.data.pcm import FULL_SCALE
+from wavenet.features import hann_window, mel_filters, one_thread_product
 
-# These numbers are part of every model that predicts: with others, it would have to be trained again.
-WHITE_NOISE = 1e-5  # added to the power, -50 dB: keeps the recursion well behaved
-LAG_HERTZ = 40.0  # Gaussian lag window: no resonance is sharper than that
-LEAST_GAIN = 2.0**-16  # half a step of 16-bit sound: digital silence has a gain, too
+# These constants are part of every model with a predictor: other values would need a new training.
+WHITE_NOISE = 1e-5  # added to the power, -50 dB: conditions the recursion
+LAG_HERTZ = 40.0  # Gaussian lag window: the narrowest bandwidth of a resonance
+MIN_GAIN = 2.0**-16  # half a step of 16-bit audio, added to gain and RMS: digital silence has a gain, too
 VOICED = 0.3  # mean ripple of a voiced frame's spectrum at its pitch period, in nepers of magnitude
-HARMONICS = 2_500.0  # Hz; above, bands are too wide to tell harmonics apart, and the cepstrum hears nothing
-MOST_INPUT = 16.0  # what the network is given is cut there: a click stays finite
+HARMONICS = 2_500.0  # Hz; above, bands are too wide to resolve harmonics, and the cepstrum leaves them out
+MAX_INPUT = 16.0  # limit of the network's inputs: those of a click stay finite
+CHUNK = 1_024  # frames of which cepstra are held at once
 
 
-def rows_of(features: NDArray[np.float32], mel: MelConfig, order: int) -> NDArray[np.float64]:
-    """Rows [..., order + 3] of frames [..., bands] of log-mel features: coefficients, gain, level, pitch period."""
-    # Features beyond all sound make predictors that are no numbers, which engines refuse.
+class PredictorParameters(NamedTuple):
+    """A predictor's parameters, frame by frame: views of rows [..., order + 3] that hold them in this order."""
+
+    coefficients: NDArray[np.float64]  # [..., order]: a_1, a_2, ...
+    gain: NDArray[np.float64]  # [...]: RMS of the residual
+    rms: NDArray[np.float64]  # [...]: of the audio
+    period: NDArray[np.float64]  # [...]: pitch period in samples, a whole number
+
+
+def predictor_rows(features: NDArray[np.floating], mel: MelConfig, order: int) -> NDArray[np.float64]:
+    """Rows [..., order + 3] of `PredictorParameters` of log-mel frames [..., bands]."""
+    values = features.reshape(-1, mel.bands).astype(np.float64)  # [n, bands]
+    # Features beyond those of any audio make parameters that are not finite, which engines refuse.
     with np.errstate(all="ignore"):
-        return _rows_of(features, mel, order)
+        power = np.exp(2 / mel.power * values) * _band_scale(mel)  # [n, bands]
+        correlation = one_thread_product(power, _correlation_matrix(mel, order))  # [n, order + 1]
+        coefficients, error = levinson(correlation)
+        gain = np.sqrt(np.maximum(error, 0)) + MIN_GAIN
+        rms = np.sqrt(correlation[:, 0]) + MIN_GAIN
+        rows = np.column_stack([coefficients, gain, rms, pitch_periods(values, mel)])
+    return rows.reshape(*features.shape[:-1], order + 3)
 
 
-def _rows_of(features: NDArray[np.float32], mel: MelConfig, order: int) -> NDArray[np.float64]:
-    power = np.exp((2 / mel.power) * features.astype(np.float64)) * _band_scale(mel)  # [..., bands]
-    correlation = power @ _correlation_matrix(mel, order).T  # [..., order + 1]
-    coefficients, error = levinson(correlation)
-    gain = np.sqrt(np.maximum(error, 0)) + LEAST_GAIN
-    level = np.sqrt(correlation[..., 0]) + LEAST_GAIN
-    return np.concatenate([coefficients, gain[..., None], level[..., None], periods(features, mel)[..., None]], axis=-1)
+def parameters_of(rows: NDArray[np.float64]) -> PredictorParameters:
+    """The parameters in rows [..., order + 3] of `predictor_rows`."""
+    return PredictorParameters(rows[..., :-3], rows[..., -3], rows[..., -2], rows[..., -1])
 
 
-def periods(features: NDArray[np.float32], mel: MelConfig) -> NDArray[np.int64]:
-    """The pitch period [...] of frames [..., bands] of log-mel features, in samples; without a pitch, any."""
+def pitch_periods(features: NDArray[np.floating], mel: MelConfig) -> NDArray[np.int64]:
+    """The pitch periods [...] of log-mel frames [..., bands], in samples; arbitrary for frames without a pitch."""
     return mel.pitch_periods[0] + _cepstrum(features, mel).argmax(-1)
 
 
-def voiced(features: NDArray[np.float32], mel: MelConfig) -> NDArray[np.bool_]:
-    """Whether frames [..., bands] of log-mel features have a pitch, [...]."""
-    return _cepstrum(features, mel).max(-1) > VOICED * mel.power
+def voiced(features: NDArray[np.floating], mel: MelConfig) -> NDArray[np.bool_]:
+    """Whether log-mel frames [..., bands] have a pitch, [...]."""
+    frames = features.reshape(-1, mel.bands)
+    chunks = (frames[first : first + CHUNK] for first in range(0, len(frames), CHUNK))
+    peaks = [_cepstrum(chunk, mel).max(-1) for chunk in chunks]
+    return (np.concatenate([np.empty(0), *peaks]) > VOICED * mel.power).reshape(features.shape[:-1])
 
 
-def _cepstrum(features: NDArray[np.float32], mel: MelConfig) -> NDArray[np.float64]:
-    """Of the low end of every frame, [..., periods]. Rounded: what is the same but for the last bits, is the same."""
-    return (features.astype(np.float64) @ _cepstrum_matrix(mel).T).round(9)
+class PredictorState(NamedTuple):
+    """What a predictor remembers of B streams; the arrays are never written to."""
+
+    samples: NDArray[np.float64]  # [B, order - 1]: before the last one, the oldest first
+    residuals: NDArray[np.float64]  # [B, n]: as far back as the pitch taps reach, the oldest first
+    prediction: NDArray[np.float64]  # [B]: of the next sample
+
+    @staticmethod
+    def zeros(config: ModelConfig, streams: int) -> PredictorState:
+        """The state before the first sample."""
+        past, residuals = config.linear_prediction - 1, max(config.pitch_reach - 1, 0)
+        return PredictorState(np.zeros((streams, past)), np.zeros((streams, residuals)), np.zeros(streams))
 
 
-class Predictor:
-    """The predictions of B streams, sample by sample; a value that can be copied."""
+class Prediction(NamedTuple):
+    """The predictions of T samples of B streams, each from all samples before it."""
+
+    prediction: NDArray[np.float64]  # [B, T], in full scale
+    gain: NDArray[np.float64]  # [B, T]: RMS of the residual
+    # [B, T, 3 + pitch taps]: the network's inputs. Last sample and prediction, relative to the RMS; last residual, and
+    # residuals around a pitch period before the predicted sample, the oldest first, relative to the gain.
+    inputs: NDArray[np.float64]
+
+    def transform(
+        self, config: ModelConfig, dtype: type[np.floating]
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Factors and offsets [B, T, A] that turn the residual's output parameters into those of the samples.
+
+        means: prediction + gain * mean; log scales: log scale + ln gain; logits of mixture components: unchanged.
+        """
+        channels, components = config.output_channels, config.components
+        means = slice(channels - 2 * components, channels - components)
+        gain = self.gain[..., None].astype(dtype)
+        factors, offsets = np.ones((*self.gain.shape, channels), dtype), np.zeros((*self.gain.shape, channels), dtype)
+        factors[..., means], offsets[..., means] = gain, self.prediction[..., None]
+        offsets[..., channels - components :] = np.log(gain)
+        return factors, offsets
+
+
+class LinearPredictor:
+    """Predicts the samples of B streams, one by one or many at once; its state is a value."""
 
     def __init__(self, config: ModelConfig, streams: int) -> None:
         self.config = config
-        self.past = np.zeros((streams, config.linear_prediction))  # the last sample first
-        self.lefts = np.zeros((streams, config.pitch_reach))  # what was left over, likewise
-        self.sample = np.zeros(streams)  # the last prediction
-        self.gain = np.ones(streams)
+        self.state = PredictorState.zeros(config, streams)
+        self._streams = np.arange(streams)[:, None, None]
+        self._taps = np.arange(config.pitch_taps)
 
-    def copy(self) -> Predictor:
-        other = Predictor(self.config, len(self.past))
-        other.past, other.lefts, other.sample, other.gain = self.past, self.lefts, self.sample, self.gain
+    def copy(self) -> LinearPredictor:
+        """An independent predictor that continues from the same sample."""
+        other = LinearPredictor(self.config, len(self.state.prediction))
+        other.state = self.state
         return other
 
-    def next(self, last: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Given the last samples [B] in full scale, predict the next ones; the network's inputs [B, 3 + pitch taps].
+    def advance(self, samples: NDArray[np.float64], rows: NDArray[np.float64]) -> Prediction:
+        """Feed samples [B, T] in full scale and predict the sample behind each of them.
 
-        rows [B, order + 3]: those of the frame that holds the next sample.
+        rows [B, T, order + 3]: `predictor_rows` of the frames that hold the predicted samples.
         """
-        order, taps = self.config.linear_prediction, self.config.pitch_taps
-        left = last - self.sample
-        self.past = np.concatenate([last[:, None], self.past[:, :-1]], axis=1)
-        self.sample, self.gain, level = (self.past * rows[:, :order]).sum(1), rows[:, order], rows[:, order + 1]
-        inputs = np.stack([last / level, self.sample / level, left / self.gain], axis=1)
+        state, count, taps = self.state, samples.shape[1], len(self._taps)
+        coefficients, gain, rms, period = parameters_of(rows)
+        history = np.concatenate([state.samples, samples], axis=1)  # [B, order - 1 + T]
+        windows = _windows(history, coefficients.shape[2])  # [B, T, order], the oldest first
+        prediction = np.einsum("btk,btk->bt", windows, coefficients[..., ::-1])  # [B, T]
+        residual = samples.copy()
+        residual[:, 0] -= state.prediction
+        residual[:, 1:] -= prediction[:, :-1]
+        inputs = np.empty((*samples.shape, 3 + taps))
+        np.divide(samples, rms, out=inputs[..., 0])
+        np.divide(prediction, rms, out=inputs[..., 1])
+        np.divide(residual, gain, out=inputs[..., 2])
+        residuals = state.residuals
         if taps:
-            self.lefts = np.concatenate([left[:, None], self.lefts[:, :-1]], axis=1)
-            places = rows[:, order + 2, None].astype(int) + taps // 2 - 1 - np.arange(taps)  # the oldest first
-            earlier = np.take_along_axis(self.lefts, places, axis=1) / self.gain[:, None]
-            inputs = np.concatenate([inputs, earlier], axis=1)
-        return np.clip(inputs, -MOST_INPUT, MOST_INPUT).astype(np.float32)
+            residuals = np.concatenate([residuals, residual], axis=1)  # [B, n + T]
+            # tap 0 is taps // 2 samples further back than a period before the predicted sample, t + 1
+            oldest = residuals.shape[1] - count + np.arange(count) + 1 - period.astype(np.int64) - taps // 2  # [B, T]
+            past = residuals[self._streams, oldest[..., None] + self._taps]  # [B, T, taps]
+            np.divide(past, gain[..., None], out=inputs[..., 3:])
+            residuals = residuals[:, count:]
+        np.minimum(np.maximum(inputs, -MAX_INPUT, out=inputs), MAX_INPUT, out=inputs)
+        self.state = PredictorState(history[:, count:], residuals, prediction[:, -1])  # at once: never half advanced
+        return Prediction(prediction, gain, inputs)
 
-    def shifted(self, numbers: NDArray[np.float32], parts: int) -> NDArray[np.float32]:
-        """The head's numbers [B, A] about what is left over, as numbers about the sound: means and log scales moved."""
-        moved = numbers.copy()
-        gain = self.gain[:, None].astype(np.float32)
-        moved[:, -2 * parts : -parts] = self.sample[:, None].astype(np.float32) + gain * numbers[:, -2 * parts : -parts]
-        moved[:, -parts:] += np.log(gain)
-        return moved
+
+def predict(config: ModelConfig, codes: NDArray[np.integer], features: NDArray[np.floating], first: int) -> Prediction:
+    """The predictions of the samples behind all 16-bit codes [B, T]; arguments as of `WaveNet.forward`.
+
+    Before the first code there are zeros, and the first code has no residual. So in a crop from the middle of a
+    recording, the first order + 1 positions have an invalid prediction history, which recurs through the pitch taps.
+    """
+    mel, samples = cast(MelConfig, config.features), codes / np.float64(FULL_SCALE)
+    begin, end = first // mel.hop, (first + codes.shape[1] - 1) // mel.hop + 1  # frames
+    frames = features[..., begin:end].swapaxes(1, 2)  # [B, F, bands]
+    silent = ((0, 0), (0, end - begin - frames.shape[1]), (0, 0))
+    rows = predictor_rows(np.pad(frames, silent, constant_values=mel.silence), mel, config.linear_prediction)
+    predictor = LinearPredictor(config, len(codes))
+    predictor.state = predictor.state._replace(prediction=samples[:, 0])
+    frame = np.arange(first, first + codes.shape[1]) // mel.hop - begin  # [T]
+    return predictor.advance(samples, rows[:, frame])
 
 
 def levinson(correlation: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Predictors [..., order] of autocorrelations [..., order + 1], and the power that they leave over, [...].
+    """Predictors [..., order] of autocorrelations [..., order + 1], and the power of their residuals, [...].
 
     The Levinson-Durbin recursion (Makhoul 1975, "Linear prediction: a tutorial review", section III).
     """
@@ -114,62 +189,61 @@ def levinson(correlation: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDA
     a = np.zeros((*correlation.shape[:-1], order))
     error = np.maximum(correlation[..., 0], 1e-30)
     for i in range(order):
-        known = (a[..., :i] * correlation[..., i:0:-1]).sum(-1)
-        reflection = (correlation[..., i + 1] - known) / error
+        predicted = (a[..., :i] * correlation[..., i:0:-1]).sum(-1)
+        reflection = (correlation[..., i + 1] - predicted) / error
         a[..., :i] -= reflection[..., None] * a[..., :i][..., ::-1]
         a[..., i] = reflection
         error = error * (1 - reflection**2)
     return a, error
 
 
-def mel_filters(mel: MelConfig) -> NDArray[np.float64]:
-    """The triangles [bands, fft / 2 + 1] of a mel filter bank; the same as `torchaudio.functional.melscale_fbanks`."""
-    edges = _to_hertz(np.linspace(_to_mel(mel.low, mel.scale), _to_mel(mel.high, mel.scale), mel.bands + 2), mel.scale)
-    bins = np.linspace(0, mel.sample_rate // 2, mel.fft // 2 + 1)
-    rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
-    falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
-    triangles = np.maximum(0, np.minimum(rising, falling))  # [bands, bins]
-    return triangles * (2 / (edges[2:] - edges[:-2]))[:, None] if mel.area else triangles
+def _windows(history: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """All windows [B, n - size + 1, size] of history [B, n]; quick where there is one only."""
+    return history[:, None] if history.shape[1] == size else sliding_window_view(history, size, axis=1)
+
+
+def _cepstrum(features: NDArray[np.floating], mel: MelConfig) -> NDArray[np.float64]:
+    """Cepstra [..., periods] of the low end of log-mel frames [..., bands], rounded to hide differences of 1e-16."""
+    values = features.reshape(-1, mel.bands).astype(np.float64)
+    return one_thread_product(values, _cepstrum_matrix(mel)).round(9).reshape(*features.shape[:-1], -1)
 
 
 @lru_cache(maxsize=8)
 def _band_scale(mel: MelConfig) -> NDArray[np.float64]:
-    """What turns a band's squared sum [bands] into the power of the sound per bin of its spectrum."""
+    """Factors [bands] from a band's squared sum to the power of the audio per bin of its spectrum."""
     weight = mel_filters(mel).sum(1)
-    window = np.hanning(mel.window + 1)[:-1]
-    return np.where(weight > 0, weight, np.inf) ** (-2 / mel.power) / np.square(window).sum()
+    return np.where(weight > 0, weight, np.inf) ** (-2 / mel.power) / np.square(hann_window(mel.window)).sum()
 
 
 @lru_cache(maxsize=8)
 def _correlation_matrix(mel: MelConfig, order: int) -> NDArray[np.float64]:
-    """From the power in every band [bands] to the autocorrelation [order + 1] of the sound."""
+    """[bands, order + 1]: from the power in every band to the autocorrelation of the audio."""
     spectrum, bins, lags = _spectrum_matrix(mel), np.arange(mel.fft // 2 + 1), np.arange(order + 1)
     weight = np.where((bins == 0) | (2 * bins == mel.fft), 1, 2) / mel.fft  # both halves of the spectrum
     matrix = np.cos(2 * np.pi * np.outer(lags, bins) / mel.fft) * weight @ spectrum
     matrix *= np.exp(-0.5 * np.square(2 * np.pi * LAG_HERTZ * lags / mel.sample_rate))[:, None]
     matrix[0] *= 1 + WHITE_NOISE
-    return matrix
+    return np.ascontiguousarray(matrix.T)
 
 
 @lru_cache(maxsize=8)
 def _cepstrum_matrix(mel: MelConfig) -> NDArray[np.float64]:
-    """From log-mel features [bands] to the cepstrum of their low end at every pitch period, [periods]."""
+    """[bands, periods]: from log-mel features to the cepstrum of their low end at every pitch period."""
     hertz = np.linspace(0, mel.sample_rate / 2, mel.fft // 2 + 1)
     taper = np.where(hertz < HARMONICS, 0.5 + 0.5 * np.cos(np.pi * hertz / HARMONICS), 0)  # falls to zero
     spectrum = _spectrum_matrix(mel)
     ripples = taper[:, None] * (spectrum - taper @ spectrum / taper.sum())  # without the mean
     shortest, longest = mel.pitch_periods
-    return (
-        np.cos(2 * np.pi / mel.sample_rate * np.outer(np.arange(shortest, longest + 1), hertz)) @ ripples / taper.sum()
-    )
+    angles = 2 * np.pi / mel.sample_rate * np.outer(np.arange(shortest, longest + 1), hertz)  # [periods, bins]
+    return np.ascontiguousarray((np.cos(angles) @ ripples / taper.sum()).T)
 
 
 @lru_cache(maxsize=8)
 def _spectrum_matrix(mel: MelConfig) -> NDArray[np.float64]:
-    """From the bands [bands] to the bins of a spectrum, [fft / 2 + 1].
+    """[fft // 2 + 1, bands]: from bands to the bins of a spectrum.
 
-    Between the centres of the bands it runs in straight lines, beyond the outermost ones it stays level. Bands without
-    a bin of their own (too narrow at the low end) are passed over.
+    Linear interpolation between the centres of the bands, constant beyond the outermost ones. Bands without a bin of
+    their own (too narrow, at the low end) are left out.
     """
     filters = mel_filters(mel)
     used = filters.sum(1) > 0
@@ -179,15 +253,3 @@ def _spectrum_matrix(mel: MelConfig) -> NDArray[np.float64]:
     for column, band in enumerate(np.flatnonzero(used)):
         spectrum[:, band] = np.interp(bins, centres, np.eye(len(centres))[column])
     return spectrum
-
-
-def _to_mel(hertz: float, scale: str) -> float:
-    if scale == "htk":
-        return float(2595 * np.log10(1 + hertz / 700))
-    return float(3 * hertz / 200 if hertz < 1000 else 15 + 27 * np.log(hertz / 1000) / np.log(6.4))
-
-
-def _to_hertz(mels: NDArray[np.float64], scale: str) -> NDArray[np.float64]:
-    if scale == "htk":
-        return 700 * (10 ** (mels / 2595) - 1)
-    return np.where(mels < 15, 200 * mels / 3, 1000 * np.exp((mels - 15) * np.log(6.4) / 27))

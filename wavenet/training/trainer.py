@@ -26,13 +26,13 @@ from torch import Tensor
 from wavenet import checkpoint, engine
 from wavenet.config import ConfigError, TrainingConfig
 from wavenet.data import audio
+from wavenet.data.crop_features import CropFeatures
 from wavenet.data.crops import Crops, random_crops
 from wavenet.data.dataset import Recordings
 from wavenet.data.quantizers import quantizer_for
 from wavenet.engine import sampling
 from wavenet.evaluation import likelihood
 from wavenet.evaluation.likelihood import ReferenceLevels
-from wavenet.features import CropFeatures
 from wavenet.model import WaveNet
 from wavenet.nn.outputs import masked_loss
 from wavenet.training import recipe as recipes
@@ -277,7 +277,8 @@ class Trainer:
         if names and clips.speakers is not None:
             speaker = torch.tensor([names.index(clips.speakers[clip]) for clip in crops.clips], device=self.device)
         if self.features is not None:
-            local, first = self.features(crops.samples, crops.bounds).to(self.device), self.features.first
+            local = torch.from_numpy(self.features(crops.samples, crops.bounds)).to(self.device)
+            first = self.features.first
         return speaker, local, first
 
     def _skip(self) -> None:

@@ -1,0 +1,71 @@
+"""The engines' conditioning in NumPy against the network's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from builders import double_model
+
+from wavenet.config import ModelConfig
+from wavenet.engine.conditioning import CHUNK, Conditioner, conditioning_inputs, interpolation_position
+
+EVEN = {"window": 20, "fft": 24, "hop": 6, "bands": 5}
+ODD = {"window": 20, "fft": 25, "hop": 7, "bands": 5}
+SHAPE = {
+    "cycles": 2,
+    "layers_per_cycle": 2,
+    "residual_channels": 3,
+    "gate_channels": 4,
+    "skip_channels": 6,
+    "frame_channels": 8,
+    "speaker_channels": 3,
+}
+SPEAKERS = ("ann", "bob", "cid")
+CONFIGS = {
+    "plain": ModelConfig(**SHAPE, features=ODD),
+    "parallel": ModelConfig(**SHAPE, features=EVEN, frame_network="parallel"),
+    "both": ModelConfig(**SHAPE, features=EVEN, speakers=SPEAKERS),
+    "both, parallel": ModelConfig(**SHAPE, features=ODD, speakers=SPEAKERS, frame_network="parallel"),
+    "16 bits": ModelConfig(**SHAPE, features=ODD, speakers=SPEAKERS, output="logistic", mixtures=2),
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+@pytest.mark.parametrize("chunk", [0, 1, 2])
+def test_features_give_the_gate_bias_of_the_network(config: ModelConfig, chunk: int) -> None:
+    model = double_model(config).float()
+    torch.manual_seed(0)
+    local = torch.randn(2, 5, 50) * 2.5 - 5  # ends in the middle of chunk 1
+    names = {"ann": 0.25, "cid": 0.75} if config.speakers else None
+    shares = torch.tensor([[0.25, 0, 0.75]] * 2) if config.speakers else None
+    conditioner = Conditioner(config, {name: tensor.numpy() for name, tensor in model.state_dict().items()})
+    hop, samples = config.hop, CHUNK * config.hop
+    assert conditioner.samples == samples
+    rows = conditioner.told(conditioning_inputs(config, 2, names, local.numpy()), chunk).rows
+    assert rows.shape == (2, CHUNK + 2, config.layers, 2 * config.gate)
+    with torch.no_grad():
+        bias = model.conditioning(shares, local, 2, chunk * samples, samples)
+        own = torch.stack([layer.dilated.bias for layer in model.typed_layers])  # [L, 2G]
+        expected = bias.frames + own[:, None, None]  # [L, F, B, 2G]
+        np.testing.assert_allclose(rows.transpose(2, 1, 0, 3), expected.numpy(), atol=1e-5)
+        for layer in range(config.layers):
+            upsampled = bias.upsample(expected[layer]).numpy()  # [T, B, 2G]
+            for offset in (0, 1, hop - 1, hop, 5 * hop + 3, samples - 1):
+                row, along = interpolation_position(offset, hop)
+                interpolated = (1 - along) * rows[:, row, layer] + along * rows[:, min(row + 1, CHUNK + 1), layer]
+                np.testing.assert_allclose(interpolated, upsampled[offset], atol=1e-5)
+    assert rows.std() > 0.1
+
+
+def test_speakers_give_the_gate_bias_of_the_network() -> None:
+    config = ModelConfig(**SHAPE, speakers=SPEAKERS)
+    model = double_model(config).float()
+    conditioner = Conditioner(config, {name: tensor.numpy() for name, tensor in model.state_dict().items()})
+    assert conditioner.samples is None
+    rows = conditioner.told(conditioning_inputs(config, 2, "bob"), 0).rows
+    with torch.no_grad():
+        bias = model.conditioning(torch.tensor([1, 1]), None, 2, 0, 9)
+        own = torch.stack([layer.dilated.bias for layer in model.typed_layers])  # [L, 2G]
+        expected = bias.frames + own[:, None, None]  # [L, 1, B, 2G]
+    np.testing.assert_allclose(rows.transpose(2, 1, 0, 3), expected.numpy(), atol=1e-6)

@@ -1,0 +1,252 @@
+"""The fused stack against the definition, and when each of them is used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from builders import double_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from wavenet.config import OUTPUTS, MelConfig, ModelConfig
+from wavenet.model import ResidualLayer, WaveNet
+
+SMALL = ModelConfig(cycles=1, layers_per_cycle=4, residual_channels=6, skip_channels=6)
+MEL = MelConfig(window=20, fft=25, hop=7, bands=5)
+CONDITIONED = ModelConfig(
+    cycles=1, layers_per_cycle=3, residual_channels=5, skip_channels=6, speakers=("ann", "bob"), features=MEL
+)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> ModelConfig:
+    """Networks of all outputs and kinds of conditioning, with dilations beyond the samples of the tests."""
+    output = draw(st.sampled_from(OUTPUTS))
+    features = draw(st.sampled_from([None, MEL, MelConfig(window=20, fft=24, hop=6, bands=5)]))
+    order = draw(st.sampled_from([0, 4])) if features is not None and output != "mulaw" else 0
+    return ModelConfig(
+        cycles=draw(st.integers(1, 2)),
+        layers_per_cycle=draw(st.integers(1, 6)),
+        kernel_size=draw(st.integers(2, 4)),
+        residual_channels=draw(st.integers(1, 7)),
+        gate_channels=draw(st.integers(1, 7)),
+        skip_channels=draw(st.integers(1, 7)),
+        output=output,
+        mixtures=2,
+        speakers=draw(st.sampled_from([(), ("ann",), ("ann", "bob", "cid")])),
+        speaker_channels=3,
+        features=features,
+        frame_channels=4,
+        linear_prediction=order,
+    )
+
+
+def random_inputs(
+    config: ModelConfig, streams: int, samples: int, first: int
+) -> tuple[Tensor, Tensor | None, Tensor | None, int]:
+    """The arguments of `WaveNet.forward`; speakers as weights, so that they have gradients."""
+    low, high = (0, 256) if config.output == "mulaw" else (-900, 900)
+    codes = torch.randint(low, high, (streams, samples))
+    speaker = local = None
+    if config.speakers:
+        speaker = torch.rand(streams, len(config.speakers), dtype=torch.double, requires_grad=True)
+    if config.features is not None:
+        local = torch.randn(streams, config.features.bands, 6, dtype=torch.double) - 5
+        local.requires_grad_(config.linear_prediction == 0)  # the predictor is not differentiable
+    return codes, speaker, local, first
+
+
+@settings(max_examples=80)
+@given(
+    config=configs(),
+    streams=st.integers(1, 3),
+    samples=st.integers(1, 40),
+    first=st.integers(0, 30),
+    seed=st.integers(0, 9),
+)
+def test_values_and_gradients_are_those_of_the_definition(
+    config: ModelConfig, streams: int, samples: int, first: int, seed: int
+) -> None:
+    model = double_model(config, seed)
+    inputs = random_inputs(config, streams, samples, first)
+    learnt = dict(model.named_parameters())
+    for name, tensor in (("speaker", inputs[1]), ("local", inputs[2])):
+        if tensor is not None and tensor.requires_grad:
+            learnt[name] = tensor
+    direction = torch.randn(streams, samples, config.output_channels, dtype=torch.double)
+    outputs, gradients = [], []
+    for fused in (False, True):
+        model.fused = fused
+        outputs.append(model(*inputs))
+        gradients.append(torch.autograd.grad((outputs[-1] * direction).sum(), list(learnt.values())))
+    assert torch.allclose(*outputs, rtol=1e-10, atol=1e-10)
+    for name, one, other in zip(learnt, *gradients, strict=True):
+        assert torch.allclose(one, other, rtol=1e-10, atol=1e-10), name
+
+
+@pytest.mark.parametrize("config", [SMALL, CONDITIONED], ids=["plain", "conditioned"])
+def test_gradients_are_those_of_finite_differences(config: ModelConfig) -> None:
+    model = double_model(config)
+    inputs = random_inputs(config, 2, 11, 9)
+    model.fused = True
+    learnt = [*model.parameters(), *(tensor for tensor in inputs[1:3] if tensor is not None)]
+    assert torch.autograd.gradcheck(lambda *_: model(*inputs), learnt, fast_mode=True)
+
+
+def test_without_gradients_the_values_are_the_same() -> None:
+    model = double_model(CONDITIONED)
+    inputs = random_inputs(CONDITIONED, 2, 30, 3)
+    expected = model(*inputs)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert torch.equal(model(*inputs), expected)
+
+
+# ---- which of them is used -------------------------------------------------------------------------------------------
+
+
+def x_of(kind: torch.dtype = torch.float32, device: str = "cpu") -> Tensor:
+    return torch.empty(1, 5, 6, dtype=kind, device=device)
+
+
+def test_the_fused_stack_is_used_where_nothing_needs_more() -> None:
+    model = WaveNet(SMALL)
+    assert model.uses_fused_stack(x_of())
+    assert model.uses_fused_stack(x_of(torch.float64))
+    assert not model.uses_fused_stack(x_of(torch.bfloat16))
+    assert not model.uses_fused_stack(x_of(device="meta"))
+    with torch.autocast("cpu"):
+        assert not model.uses_fused_stack(x_of())
+
+
+def test_either_can_be_forced() -> None:
+    model, other = WaveNet(SMALL), WaveNet(SMALL)
+    model.fused = False
+    assert not model.uses_fused_stack(x_of())
+    assert other.uses_fused_stack(x_of())
+    model.fused = True
+    model.layers[0].register_forward_hook(lambda *_: None)
+    assert model.uses_fused_stack(x_of())
+
+
+@pytest.mark.parametrize("name", ["layers.2", "layers.0.dilated", "layers.1.residual", "layers", "skip"])
+@pytest.mark.parametrize(
+    "register",
+    [
+        "register_forward_hook",
+        "register_forward_pre_hook",
+        "register_full_backward_hook",
+        "register_full_backward_pre_hook",
+    ],
+)
+def test_hooks_are_called(name: str, register: str) -> None:
+    model = WaveNet(SMALL)
+    calls: list[Any] = []
+    handle = getattr(model.get_submodule(name), register)(lambda *arguments: calls.append(arguments))
+    assert not model.uses_fused_stack(x_of())
+    model(torch.zeros(2, 9, dtype=torch.long)).sum().backward()
+    assert len(calls) == (1 if name != "layers" else 0)  # a list of modules is never called
+    handle.remove()
+    assert model.uses_fused_stack(x_of())
+
+
+def test_a_hook_can_record_and_replace_what_a_layer_makes() -> None:
+    model = WaveNet(SMALL)
+    codes = torch.randint(0, 256, (2, 9))
+    before = model(codes)
+    gated: list[Tensor] = []
+    handles = [
+        layer.register_forward_hook(lambda module, inputs, made: gated.append(made[1])) for layer in model.layers
+    ]
+    torch.testing.assert_close(model(codes), before)
+    assert [tuple(z.shape) for z in gated] == [(2, 9, 6)] * 4
+    for handle in handles:
+        handle.remove()
+    model.layers[1].register_forward_hook(lambda module, inputs, made: (made[0], torch.zeros_like(made[1])))
+    assert not torch.allclose(model(codes), before)
+
+
+def test_changed_layers_are_called() -> None:
+    class Doubled(ResidualLayer):
+        def forward(self, x: Tensor, gate_bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            x, z = super().forward(x, gate_bias)
+            return x, 2 * z
+
+    model, codes = WaveNet(SMALL), torch.randint(0, 256, (2, 9))
+    before = model(codes)
+    doubled = Doubled(SMALL, 2, last=False)
+    doubled.load_state_dict(model.layers[1].state_dict())
+    model.layers[1] = doubled
+    assert not model.uses_fused_stack(x_of())
+    assert not torch.allclose(model(codes), before)
+    replaced = WaveNet(SMALL)
+    replaced.layers[0].forward = lambda x, gate_bias: (x, x)
+    assert not replaced.uses_fused_stack(x_of())
+
+
+def test_parametrized_weights_are_trained() -> None:
+    model = double_model(SMALL)
+    codes = torch.randint(0, 256, (2, 9))
+    expected = model(codes)
+    nn.utils.parametrizations.weight_norm(model.layers[1].dilated, dim=1)
+    actual = model(codes)
+    torch.testing.assert_close(actual, expected)
+    actual.sum().backward()
+    assert model.layers[1].dilated.parametrizations.weight.original0.grad.abs().sum() > 0
+
+
+def test_mixed_precision_trains() -> None:
+    torch.manual_seed(0)
+    model, codes = WaveNet(CONDITIONED), torch.randint(0, 256, (2, 30))
+    arguments = codes, torch.tensor([0, 1]), torch.randn(2, 5, 6) - 5
+    expected = model(*arguments)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        actual = model(*arguments)
+    assert actual.dtype == torch.bfloat16
+    torch.testing.assert_close(actual.float(), expected, atol=0.02, rtol=0.05)
+    actual.float().square().mean().backward()
+    for name, weight in model.named_parameters():
+        assert weight.grad is not None and weight.grad.dtype == torch.float32, name
+        assert torch.isfinite(weight.grad).all(), name
+
+
+@pytest.mark.parametrize("config", [SMALL, CONDITIONED], ids=["plain", "conditioned"])
+def test_the_network_compiles_without_graph_breaks(config: ModelConfig) -> None:
+    model = double_model(config)
+    inputs = random_inputs(config, 2, 30, 3)
+    expected = model(*inputs)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(*inputs), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_gradients_of_gradients_need_the_plain_stack() -> None:
+    model, codes = double_model(SMALL), torch.randint(0, 256, (1, 9))
+    weight = model.layers[0].dilated.weight
+    with pytest.raises(RuntimeError, match="set WaveNet.fused = False"):
+        torch.autograd.grad(model(codes).square().sum(), weight, create_graph=True)
+    model.fused = False
+    (gradient,) = torch.autograd.grad(model(codes).square().sum(), weight, create_graph=True)
+    (second,) = torch.autograd.grad(gradient.square().sum(), weight)
+    assert second.abs().sum() > 0
+
+
+def test_the_plain_stack_has_gradients_layer_by_layer() -> None:
+    """What an exchange of gradients in distributed training overlaps with."""
+    model, order = WaveNet(SMALL), []
+    model.fused = False
+    for index, layer in enumerate(model.typed_layers):
+        layer.dilated.bias.register_post_accumulate_grad_hook(lambda _, index=index: order.append(index))
+    finished: list[int] = []
+    model.embedding.weight.register_post_accumulate_grad_hook(lambda _: finished.extend(order))
+    model(torch.zeros(1, 9, dtype=torch.long)).sum().backward()
+    assert finished == [3, 2, 1, 0]
+
+
+def test_an_export_traces_the_plain_stack() -> None:
+    model, codes = WaveNet(SMALL), torch.zeros(1, 9, dtype=torch.long)
+    exported = torch.export.export(model, (codes,)).module()
+    np.testing.assert_allclose(exported(codes).detach(), model(codes).detach(), atol=1e-6)

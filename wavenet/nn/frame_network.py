@@ -1,0 +1,81 @@
+"""Networks at frame rate: normalised features of a frame and its neighbours -> conditioning channels of that frame.
+
+All of them map [N, B, bands] to [N - 2 reach, B, C], frames first and without padding, where `reach` is the number of
+context frames to each side (`ModelConfig.frame_reach`) and C = `frame_channels`.
+
+plain     two convolutions of three taps, one after the other
+parallel  branches side by side: the frame alone, convolutions with dilations of 1, 2, 4, 8 and 16 frames, and the
+          average over 129 frames; then one product over all of them. Chen et al. 2017, "Rethinking Atrous Convolution
+          for Semantic Image Segmentation", section 3.3: atrous spatial pyramid pooling, here in one dimension.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wavenet.config import PARALLEL_DILATIONS, PLAIN_TAPS, POOLED_FRAMES, MelConfig, ModelConfig
+
+
+class FrameConv(nn.Module):
+    """A convolution over frames without padding: [N, B, inputs] -> [N - (taps - 1) dilation, B, outputs]."""
+
+    def __init__(self, inputs: int, outputs: int, taps: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        self.dilation = dilation
+        self.weight = nn.Parameter(torch.empty(taps, outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(outputs))
+
+    def reset_parameters(self) -> None:
+        """Initialisation for a ReLU behind it (He et al. 2015)."""
+        taps, _, inputs = self.weight.shape
+        nn.init.normal_(self.weight, std=math.sqrt(2 / (taps * inputs)))
+        nn.init.zeros_(self.bias)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        taps = len(self.weight)
+        count = len(frames) - (taps - 1) * self.dilation
+        context = torch.cat([frames[tap * self.dilation :][:count] for tap in range(taps)], dim=-1)  # [n, B, taps*in]
+        return context @ self.weight.permute(0, 2, 1).reshape(-1, len(self.bias)) + self.bias  # [n, B, out]
+
+
+class PlainFrames(nn.Module):
+    """Two convolutions of three taps: two context frames to each side."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        bands, channels = cast(MelConfig, config.features).bands, config.frame_channels
+        self.first = FrameConv(bands, channels, PLAIN_TAPS)
+        self.second = FrameConv(channels, channels, PLAIN_TAPS)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """[N, B, bands] -> [N - 2 reach, B, C]"""
+        return F.relu(self.second(F.relu(self.first(frames))))
+
+
+class ParallelFrames(nn.Module):
+    """Branches of different dilations side by side, one that averages, and a product over all of them."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        bands, branch = cast(MelConfig, config.features).bands, config.branch_channels
+        self.point = FrameConv(bands, branch)
+        for dilation in PARALLEL_DILATIONS:
+            self.add_module(f"rate_{dilation}", FrameConv(bands, branch, PLAIN_TAPS, dilation))
+        self.pooled = FrameConv(bands, branch)
+        self.joined = FrameConv((2 + len(PARALLEL_DILATIONS)) * branch, config.frame_channels)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """[N, B, bands] -> [N - 2 reach, B, C]"""
+        count = len(frames) - 2 * POOLED_FRAMES
+        branches = [self.point(frames[POOLED_FRAMES:][:count])]  # [n, B, branch]
+        for dilation in PARALLEL_DILATIONS:
+            margin = POOLED_FRAMES - dilation * (PLAIN_TAPS // 2)
+            branches.append(self.get_submodule(f"rate_{dilation}")(frames[margin : len(frames) - margin]))
+        average = F.avg_pool1d(frames.permute(1, 2, 0), 2 * POOLED_FRAMES + 1, stride=1).permute(2, 0, 1)
+        branches.append(self.pooled(average))
+        return F.relu(self.joined(F.relu(torch.cat(branches, dim=-1))))
