@@ -18,7 +18,7 @@ import soundfile
 
 from wavenet import checkpoint, cli
 from wavenet.config import ModelConfig
-from wavenet.data import audio, audio_writer
+from wavenet.data import audio, files
 from wavenet.data.audio_writer import AudioWriter
 from wavenet.generate import Session
 
@@ -163,7 +163,7 @@ def test_a_read_only_disk_is_not_the_users_mistake(
     def read_only(*_: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(audio_writer, "open", read_only, raising=False)
+    monkeypatch.setattr(files, "open", read_only, raising=False)
     assert run("generate", model_file, "-o", tmp_path / "x.wav") == 1
     said = capsys.readouterr().err
     assert said == f"wavenet: {tmp_path / 'x.wav'}: cannot be written (Read-only file system)\n"

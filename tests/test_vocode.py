@@ -187,11 +187,11 @@ def test_copies_stand_between_floor_and_ceiling(vocoder, folder, tmp_path, capsy
     assert "bits per sample" in capsys.readouterr().out
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["maker"] for row in rows] == list(copy_synthesis.COPIES)
+    assert [row["method"] for row in rows] == list(copy_synthesis.METHODS)
     assert {row["file"] for row in rows} == {"ann/tone.wav"}
     assert float(rows[2]["log_mel_db"]) == 0.0
     assert float(rows[0]["log_mel_db"]) > float(rows[1]["log_mel_db"]) > 0
-    for maker in copy_synthesis.COPIES:
+    for maker in copy_synthesis.METHODS:
         assert soundfile.info(save / maker / "ann" / "tone.wav.wav").frames == 2 * RATE
     assert "--copies 0" in error_of(capsys, "evaluate", vocoder, folder, "--copies", 0, "--csv", table)
     missing = error_of(capsys, "evaluate", vocoder, folder, "--csv", tmp_path / "none" / "x.csv")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import click
 
-from wavenet.cli.console import say
+from wavenet.cli.console import say, show
 from wavenet.cli.models import network_of
 
 
 @click.command()
 @click.argument("what", metavar="[MODEL|RECIPE]", required=False)
-@click.option("--streams", type=click.IntRange(1, 1024), default=1, show_default=True, help="Sounds made side by side.")
+@click.option(
+    "--streams", type=click.IntRange(1, 1024), default=1, show_default=True, help="Streams generated side by side."
+)
 def command(what: str | None, streams: int) -> None:
     """Samples/s and x real time of MODEL or RECIPE on this machine, per engine, precision and thread count.
 
-    Without either, the network of the default recipe; a recipe is measured with random weights. MAC are multiply-adds.
-    The last column is the share of this machine's own peak, which is measured in the same run by products of a matrix
-    and a vector that stay in the nearest cache.
+    Without either, the default network; the weights of a recipe are random. MMAC are millions of multiply-adds. The
+    last column is the share of this machine's peak, which is measured in the same run, in the same precision.
 
     \b
     wavenet bench runs/speech
@@ -30,12 +31,12 @@ def command(what: str | None, streams: int) -> None:
     if not native_installed():
         say(f"the native engine is not installed: {how_to_get_native()}")
     titles = ("samples/s", "x real time", "us/sample", "MMAC/s", "of peak")
-    click.echo(f"{'engine':8} {'precision':9} {'threads':>7}" + "".join(f"{title:>12}" for title in titles))
+    show(f"{'engine':8} {'precision':9} {'threads':>7}" + "".join(f"{title:>12}" for title in titles))
     for row in generation_speeds(model, streams=streams):
-        rate = row.samples_per_second
+        speed = row.samples_per_second
         share = "" if row.peak_share is None else f"{row.peak_share:11.0%}"
-        click.echo(
-            f"{row.engine:8} {row.precision:9} {row.threads:7} {rate:11,.0f} {row.times_real_time:11.3f} "
-            f"{1e6 / rate:11,.1f} {row.macs_per_second / 1e6:11,.0f} {share}"
+        show(
+            f"{row.engine:8} {row.precision:9} {row.threads:7} {speed:11,.0f} {row.times_real_time:11.3f} "
+            f"{1e6 / speed:11,.1f} {row.macs_per_second / 1e6:11,.0f} {share}"
         )
-    click.echo(f"{config.macs_per_sample:,} multiply-adds per sample with cached queues; {config.sample_rate:,} Hz")
+    show(f"{config.macs_per_sample:,} multiply-adds per sample with cached queues; {config.sample_rate:,} Hz")

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from wavenet.cli.console import ProgressLine, say
+from wavenet.cli.console import ProgressLine, say, show
 from wavenet.cli.options import TOP_P, VOICED_TEMPERATURE, parse_speaker
+from wavenet.data import files
+from wavenet.data.errors import printable
 from wavenet.engine.sampling import Sampling, checked_voiced_temperature
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from wavenet.evaluation.copy_synthesis import Copy
+    from wavenet.evaluation.copy_synthesis import Copy, Evaluation
     from wavenet.generate import SessionOptions
 
-FIGURES = {  # of `metrics.Comparison`: title, unit
-    "log_mel_db": ("log-mel distance", "dB"),
-    "mcd_db": ("mel-cepstral distortion", "dB"),
-    "pitch_cents": ("pitch error", "cents"),
-    "voicing_error": ("voicing error", ""),
-    "pesq": ("PESQ", ""),
-    "stoi": ("STOI", ""),
+COPIED = 10  # recordings, unless --copies says otherwise
+FIGURES = {  # of `metrics.Comparison`: title, unit, why it can be undefined for a copy
+    "log_mel_db": ("log-mel distance", "dB", "have no audio in the recording"),
+    "mcd_db": ("mel-cepstral distortion", "dB", "have no audio in the recording"),
+    "pitch_cents": ("pitch error", "cents", "have no frame voiced in both"),
+    "voicing_error": ("voicing error", "", "have no audio in the recording"),
+    "pesq": ("PESQ", "", "have too little speech"),
+    "stoi": ("STOI", "", "have too little speech"),
 }
 
 
@@ -33,17 +35,19 @@ FIGURES = {  # of `metrics.Comparison`: title, unit
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--precision", type=click.Choice(["f32", "int8"]), help="Let the native engine predict, in this precision."
+    "--precision", type=click.Choice(["f32", "int8"]), help="Predict with the native engine, in this precision."
 )
-@click.option("--speakers", metavar="folders|FILE.csv", help="Who speaks: by sub-folder, or by lines path,speaker.")
-@click.option("--speaker", help="The speaker that the model is told, whoever speaks.")
-@click.option("--copies", type=click.IntRange(0), help="Recordings to copy.  [default: 10 of a model with features]")
+@click.option("--speakers", metavar="folders|FILE.csv", help="Speaker of each recording: its folder, or path,speaker.")
+@click.option("--speaker", help="One speaker for all recordings instead.")
+@click.option(
+    "--copies", type=click.IntRange(0), help=f"Recordings to copy.  [default: {COPIED} for a model with features]"
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the copies.")
 @click.option("--temperature", type=float, default=1.0, show_default=True, help="Of the copies.")
 @VOICED_TEMPERATURE
 @TOP_P
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Write the figures of every copy to this file.")
-@click.option("--save", type=click.Path(path_type=Path), help="Write the copies into this folder, one for each maker.")
+@click.option("--save", type=click.Path(path_type=Path), help="Write the copies to this folder.")
 def command(
     model: Path,
     folder: Path,
@@ -58,14 +62,14 @@ def command(
     table: Path | None,
     save: Path | None,
 ) -> None:
-    """Bits per sample of MODEL on a FOLDER of recordings that it has not seen.
+    """Bits per sample of MODEL on a FOLDER of recordings that it was not trained on.
 
-    Lower is better; 8 is guessing for mu-law, 16 for 16-bit outputs. Beside it stand two reference levels of the same
-    recordings: the entropy of a histogram of codes, and that of a table of code pairs.
+    Lower is better; 8 is guessing for mu-law, 16 for 16-bit outputs. Two reference levels of the same recordings are
+    printed with it: the entropy of a histogram of codes, and that of a table of code pairs.
 
-    A model that is driven by spectrograms also copies recordings: from their spectrogram back to sound. The copies are
-    compared with the recordings, and so are those of Griffin and Lim's algorithm, which needs no model, and the
-    recordings themselves. This needs: pip install 'wavenet-toolkit[metrics]'
+    With a model that is conditioned on spectrograms, recordings are also copied: from their spectrogram back to audio.
+    The copies are compared with the recordings, and so are those of the Griffin-Lim algorithm and the recordings
+    themselves. PESQ and STOI need: pip install 'wavenet-toolkit[metrics]'
 
     \b
     wavenet evaluate runs/speech recordings/test
@@ -74,92 +78,125 @@ def command(
     wavenet evaluate runs/vocoder recordings/test --csv copies.csv --save copies
     """
     from wavenet.checkpoint import load_model
-    from wavenet.evaluation import metrics
     from wavenet.evaluation.copy_synthesis import copies as copied
     from wavenet.evaluation.copy_synthesis import evaluate
     from wavenet.generate import Generator
 
-    network = load_model(model)
-    copying = network.config.features is not None and copies != 0
-    if not copying and (copies or table or save or voiced_temperature is not None or top_p is not None):
-        why = "--copies 0" if copies == 0 else f"{model} is driven by no spectrogram"
-        raise click.UsageError(f"{why}: nothing is copied, so leave out what is said of copies")
-    Sampling(temperature, top_p=top_p)
+    Sampling(temperature, top_p=top_p)  # refuses a wrong value now, not after the prediction
     if voiced_temperature is not None:
         checked_voiced_temperature(voiced_temperature)
-    told = parse_speaker(speaker, network.config.speakers)
-    if copying:
-        metrics.check_available()  # now, not after minutes of listening
-        _check_places(table, save)
-    bar = ProgressLine("listening", "samples")
-    reading = ProgressLine("reading", "files")
-    result = evaluate(network, folder, reading, bar, precision, speakers or "", told)
-    bar.clear()
-    for line in result.summary.lines():
-        say(line)
-    click.echo(f"model                {result.bits:.4f} bits per sample")
-    click.echo(f"histogram of codes   {result.references.histogram:.4f}")
-    click.echo(f"table of code pairs  {result.references.pairs:.4f}")
-    if copying:
+    network = load_model(model)
+    options: SessionOptions = {
+        "seed": seed,
+        "temperature": temperature,
+        "voiced_temperature": voiced_temperature,
+        "top_p": top_p,
+        "speaker": parse_speaker(speaker, network.config.speakers),
+    }
+    count = COPIED if copies is None else copies
+    if network.config.features is None:
+        count = copies or 0
+    of_copies = {"--csv": table, "--save": save, "--voiced-temperature": voiced_temperature, "--top-p": top_p}
+    given = [name for name, value in of_copies.items() if value is not None]
+    if count and network.config.features is None:
+        raise click.UsageError(f"--copies: {printable(model)} is not conditioned on spectrograms, so it copies nothing")
+    if given and not count:
+        why = "with --copies 0" if copies == 0 else f"{printable(model)} is not conditioned on spectrograms, so"
+        raise click.UsageError(f"{', '.join(given)}: {why} nothing is copied; leave it out")
+    _check_outputs(table, save)
+    reading, predicting = ProgressLine("reading", "files"), ProgressLine("predicting", "samples")
+    try:
+        result = evaluate(network, folder, reading, predicting, precision, speakers or "", options["speaker"])
+    finally:
+        predicting.clear()
+    _print_bits(result)
+    if count:
         generator = Generator.from_model(network, precision=precision or "auto")
-        count, bar = 10 if copies is None else copies, ProgressLine("copying", "recordings")
-        options: SessionOptions = {
-            "seed": seed,
-            "temperature": temperature,
-            "voiced_temperature": voiced_temperature,
-            "top_p": top_p,
-            "speaker": told,
-        }
-        made = copied(generator, result.recordings, count, options, bar)
-        _copies(made, bar, generator.sample_rate, table, save)
+        progress = ProgressLine("copying", "recordings")
+        _report_copies(
+            copied(generator, result.recordings, count, options, progress),
+            progress,
+            generator.sample_rate,
+            table,
+            save,
+        )
 
 
-def _check_places(table: Path | None, save: Path | None) -> None:
-    """Make the folder of the copies, and see that the table can be written beside others."""
-    if table is not None and (table.is_dir() or not os.access(table.resolve().parent, os.W_OK)):
-        raise click.UsageError(f"--csv {table}: cannot be written there; name a file in a folder that exists")
+def _check_outputs(table: Path | None, save: Path | None) -> None:
+    """Make the folder of the copies, and check that the table can be written."""
+    if table is not None:
+        if table.is_dir() or not table.absolute().parent.is_dir():
+            raise click.UsageError(f"--csv {table}: give a file name in a folder that exists")
+        files.check_writable(table)
     if save is not None:
         try:
             save.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise click.UsageError(f"--save {save}: cannot be made ({error.strerror})") from None
+        except FileExistsError:
+            raise click.UsageError(f"--save {save}: not a folder") from None
 
 
-def _copies(copies: Iterable[Copy], bar: ProgressLine, rate: int, table: Path | None, save: Path | None) -> None:
-    """Tell the figures of copies while they are made, and keep what is asked for."""
+def _print_bits(result: Evaluation) -> None:
+    for line in result.summary.lines(training=False):
+        say(line)
+    show(f"model                {result.bits:.4f} bits per sample")
+    show(f"histogram of codes   {result.references.histogram:.4f}")
+    show(f"table of code pairs  {result.references.pairs:.4f}")
+
+
+def _report_copies(
+    copies: Iterable[Copy], progress: ProgressLine, sample_rate: int, table: Path | None, save: Path | None
+) -> None:
+    """Print the mean figures of copies, and write what is asked for."""
     from wavenet.evaluation import copy_synthesis
 
-    made = []
-    for copy in copies:
-        made.append(dataclasses.replace(copy, sound=copy.sound[:0]))  # its figures are all that is needed later
-        if save is not None:
-            _save(save, copy, rate)
-    bar.clear()
-    if made:
-        _print(made)
+    done = []
+    try:
+        for copy in copies:
+            if save is not None:
+                _save(save, copy, sample_rate)
+            done.append(dataclasses.replace(copy, audio=copy.audio[:0]))  # only the figures are needed later
+    finally:
+        progress.clear()
+    if done:
+        _print_figures(done)
     else:
         say(f"no recording of {copy_synthesis.LEAST_SECONDS} s or more to copy")
     if table is not None:
-        copy_synthesis.write_csv(table, made)
-        say(f"figures of every copy: {table}")
+        copy_synthesis.write_csv(table, done)
+        say(f"figures of every copy: {printable(table)}")
 
 
-def _print(made: list[Copy]) -> None:
-    from wavenet.evaluation.copy_synthesis import COPIES
-    from wavenet.evaluation.metrics import mean
+def _print_figures(copies: list[Copy]) -> None:
+    """A table of mean figures, and notes on those that are not over all copies."""
+    from wavenet.evaluation.copy_synthesis import METHODS
+    from wavenet.evaluation.metrics import counts, mean, missing_packages
 
-    means = {maker: mean(copy.comparison for copy in made if copy.maker == maker) for maker in COPIES}
-    seconds = sum(copy.seconds for copy in made if copy.maker == COPIES[0])
-    title = f"copies of {len(made) // len(COPIES)} recordings, {seconds:.1f} s"
-    click.echo(f"\n{title:36}" + "".join(f"{maker:>13}" for maker in COPIES))
-    for name, (figure, unit) in FIGURES.items():
+    comparisons = {method: [copy.comparison for copy in copies if copy.method == method] for method in METHODS}
+    means = {method: mean(rows) for method, rows in comparisons.items()}
+    defined = {method: counts(rows) for method, rows in comparisons.items()}
+    total = len(copies) // len(METHODS)
+    seconds = sum(copy.seconds for copy in copies if copy.method == METHODS[0])
+    title = f"copies of {total} recordings, {seconds:.1f} s"
+    show("")
+    show(f"{title:36}" + "".join(f"{method:>13}" for method in METHODS))
+    missing = missing_packages()
+    notes = list(missing.values())
+    for name, (figure, unit, reason) in FIGURES.items():
+        if name in missing:
+            continue
         label = f"{figure}, {unit}" if unit else figure
-        click.echo(f"{label:36}" + "".join(f"{getattr(means[maker], name):13.3f}" for maker in COPIES))
+        show(f"{label:36}" + "".join(f"{getattr(means[method], name):13.3f}" for method in METHODS))
+        for method in METHODS:
+            if defined[method][name] < total:
+                over = f"over {defined[method][name]} of {total} copies"
+                notes.append(f"{figure}, {method}: {over}; {total - defined[method][name]} {reason}")
+    for note in notes:
+        say(f"note: {note}")
 
 
-def _save(folder: Path, copy: Copy, rate: int) -> None:
+def _save(folder: Path, copy: Copy, sample_rate: int) -> None:
     from wavenet.data import audio
 
-    path = folder / copy.maker / f"{copy.file}.wav"  # a.flac and a.mp3 may lie side by side
+    path = folder / copy.method / f"{copy.file}.wav"  # the folder may hold both a.flac and a.mp3
     path.parent.mkdir(parents=True, exist_ok=True)
-    audio.write(path, copy.sound, rate)
+    audio.write(path, copy.audio, sample_rate)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from wavenet.cli.console import duration
+from wavenet.cli.console import duration, short_name, show
 from wavenet.cli.models import network_of
+from wavenet.data.errors import printable
 
 if TYPE_CHECKING:
     from wavenet.config import ModelConfig
     from wavenet.training.recipe import Recipe
+    from wavenet.training.run_directory import RunSummary
 
 
 @click.command()
 @click.argument("what", metavar="MODEL|RECIPE")
 def command(what: str) -> None:
-    """What MODEL or RECIPE is: layers, dilations, receptive field, parameters, cost per sample, speed here.
+    """Describe MODEL or RECIPE: layers, dilations, receptive field, parameters, cost per sample, speed here.
 
-    For a recipe also what training it needs on this machine, measured over a few steps.
+    For a run directory also how far its training is and the bits per sample it reached; for a recipe, the time and the
+    memory that training takes on this machine, measured over a few steps.
 
     \b
     wavenet info runs/speech
@@ -29,18 +33,39 @@ def command(what: str) -> None:
     from wavenet.evaluation.bench import generation_speed
 
     model, recipe = network_of(what)
-    for name, value in _facts(model.config):
-        _line(name, value)
+    _print(_facts(model.config))
+    if recipe is None:
+        _print(_run_facts(Path(what)))
     for engine, precision in (("native", "f32"), ("native", "int8")) if native_installed() else (("torch", "f32"),):
         speed = generation_speed(create(engine, model.config, model.state_dict(), precision))
-        _line(
-            "speed here",
-            f"{speed.samples_per_second:,.0f} samples/s, {speed.times_real_time:.2f} x real time ({speed.engine} "
-            f"engine, {speed.precision}, {speed.threads} thread{'s' if speed.threads > 1 else ''})",
+        threads = f"{speed.threads} thread{'s' if speed.threads > 1 else ''}"
+        text = (
+            f"{speed.samples_per_second:,.0f} samples/s, {speed.times_real_time:.2f} x real time "
+            f"({speed.engine} engine, {speed.precision}, {threads})"
         )
+        _print([("speed here", text)])
     if recipe is not None:
-        for name, value in _training_facts(recipe):
-            _line(name, value)
+        _print(_training_facts(recipe))
+
+
+def _run_facts(path: Path) -> list[tuple[str, str]]:
+    """Progress and results of a run directory; nothing for a model file."""
+    from wavenet.training.run_directory import RunDirectory
+
+    run = RunDirectory(path)
+    return _summary_facts(run.summary()) if run.exists() else []
+
+
+def _summary_facts(summary: RunSummary) -> list[tuple[str, str]]:
+    budget = f"{summary.steps:,} steps" if summary.steps else f"{summary.minutes:g} minutes"
+    facts = [("trained", f"{summary.step:,} steps in {duration(summary.seconds)}; the budget is {budget}")]
+    if summary.best is not None:
+        last = "" if summary.bits is None else f"; {summary.bits:.3f} at the last validation"
+        step = "" if summary.best_step is None else f" at step {summary.best_step:,}"
+        facts.append(("validation", f"{summary.best:.3f} bits per sample{step}, the best{last}"))
+    if summary.folder is not None:
+        facts.append(("recordings", printable(summary.folder)))
+    return facts
 
 
 def _facts(config: ModelConfig) -> list[tuple[str, str]]:
@@ -70,7 +95,7 @@ def _facts(config: ModelConfig) -> list[tuple[str, str]]:
 def _conditioning_facts(config: ModelConfig) -> list[tuple[str, str]]:
     facts = []
     if config.speakers:
-        facts.append(("speakers", ", ".join(config.speakers)))
+        facts.append(("speakers", ", ".join(short_name(name) for name in config.speakers)))
     mel = config.features
     if mel is not None:
         facts += [
@@ -82,13 +107,13 @@ def _conditioning_facts(config: ModelConfig) -> list[tuple[str, str]]:
             ),
             (
                 "frame network",
-                f"{config.frame_network}, {config.frame_channels} channels, sees {config.frame_reach} frames to each "
-                f"side; {config.macs_per_frame:,} multiply-adds per frame",
+                f"{config.frame_network}, {config.frame_channels} channels, context of {config.frame_reach} frames "
+                f"on each side; {config.macs_per_frame:,} multiply-adds per frame",
             ),
         ]
     if config.linear_prediction:
-        pitch = f", {config.pitch_taps} samples a pitch period ago" if config.pitch_taps else ""
-        facts.append(("prediction", f"linear, of order {config.linear_prediction}{pitch}, computed from the features"))
+        pitch = f" and {config.pitch_taps} pitch taps" if config.pitch_taps else ""
+        facts.append(("prediction", f"linear, order {config.linear_prediction}{pitch}, computed from the features"))
     return facts
 
 
@@ -113,5 +138,6 @@ def _training_facts(recipe: Recipe) -> list[tuple[str, str]]:
     ]
 
 
-def _line(name: str, value: str) -> None:
-    click.echo(f"{name:16} {value}")
+def _print(facts: list[tuple[str, str]]) -> None:
+    for name, value in facts:
+        show(f"{name:16} {value}")

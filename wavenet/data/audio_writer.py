@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import NamedTuple, Self
 import soundfile
 from numpy.typing import ArrayLike
 
+from wavenet.data import files
 from wavenet.data.errors import AnyPath, AudioError
 from wavenet.data.pcm import to_int16
 
@@ -63,7 +63,7 @@ class AudioWriter:
         self._size = 0  # bytes of the temporary file after the last complete write
         self._failed = False
         self._target, audio_format = check_writable(path)
-        self._temporary = _temporary_name(self._target)
+        self._temporary = files.temporary_name(self._target)
         name: str | bytes = os.fspath(self._temporary)
         if os.name != "nt":
             name = os.fsencode(name)  # soundfile cannot encode every str
@@ -170,11 +170,8 @@ def check_writable(path: AnyPath) -> tuple[Path, Format]:
     target = Path(os.path.realpath(name))  # a link stays, its target is replaced
     if not target.parent.is_dir():
         raise AudioError(path, "no such folder: create it first")
-    probe = _temporary_name(target)
     try:
-        with open(probe, "xb"):
-            pass
-        probe.unlink()
+        files.check_writable(target)
     except PermissionError as error:
         raise AudioError(path, "no permission to write in its folder") from error
     except OSError as error:
@@ -204,10 +201,6 @@ def first_line(error: BaseException) -> str:
 
 def _unwritable(path: AnyPath, error: OSError) -> AudioError:
     return AudioError(path, f"cannot be written ({error.strerror or error})")
-
-
-def _temporary_name(target: Path) -> Path:
-    return target.with_name(f".{secrets.token_hex(8)}.partial")
 
 
 def _flush(path: Path) -> None:

@@ -9,14 +9,32 @@ from pathlib import Path
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write to a temporary name in the same folder, flush to the disk, and rename. Raises `OSError`."""
-    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.partial")
+    """Write under a temporary name in the same folder, flush to the disk, rename. Raises `OSError` with `path`."""
+    temporary = temporary_name(path)
     try:
         with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
     finally:
-        with suppress(OSError):  # exists only if something went wrong
+        with suppress(OSError):  # left over only when something went wrong
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raises the `OSError` of writing `path`: in a missing folder, without permission, on a full or read-only disk."""
+    temporary = temporary_name(path)
+    try:
+        with open(temporary, "xb"):
+            pass
+        temporary.unlink()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
+
+
+def temporary_name(path: Path) -> Path:
+    """A new name in the same folder, for a file that is renamed to `path` once it is complete."""
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.partial")

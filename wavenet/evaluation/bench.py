@@ -1,4 +1,4 @@
-"""How fast a network generates on this machine, per engine, precision and thread count."""
+"""Speed of generation on this machine, per engine, precision and thread count."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from wavenet.engine.conditioning import placeholder_conditioning
 from wavenet.generate import Generator, Session
 from wavenet.model import WaveNet
 
-GENERATION_SECONDS = 1.0  # measured per row, after half as much of warming up
-LOOK_SECONDS = 0.05  # between looks at the clock
-FEATURE_SECONDS = 20.0  # of features for a network that is driven by some
+GENERATION_SECONDS = 1.0  # measured per row, after a warm-up of half of it
+BLOCK_SECONDS = 0.05  # of generation between readings of the clock
+FEATURE_SECONDS = 20.0  # of features, for a network that is conditioned on features
 
 
 @dataclass(frozen=True)
 class Speed:
-    """One engine on this machine."""
+    """Speed of one engine on this machine."""
 
     engine: str
     precision: str
@@ -36,49 +36,49 @@ def generation_speeds(
 ) -> Iterator[Speed]:
     """Measure every engine that is installed: each precision, with one thread and with one per core.
 
-    Yields a row as soon as it is known. The native engine's rows say what share they reach of this machine's peak in
-    that precision, measured right before by a product of a matrix and a vector that stay in the nearest cache.
+    Yields each row as soon as it is measured. For the native engine, `peak_share` is relative to this machine's peak in
+    the same precision, measured immediately before.
     """
     weights = model.state_dict()
     for engine in engines:
         for precision in ("f32", "int8") if engine == "native" else ("f32",):
             for threads in sorted({1, cores()}):
                 try:
-                    made = create(engine, model.config, weights, precision, threads)
+                    candidate = create(engine, model.config, weights, precision, threads)
                 except EngineUnavailable:
                     break
-                yield generation_speed(made, streams)
+                yield generation_speed(candidate, streams)
 
 
 def generation_speed(engine: Engine[Any], streams: int = 1) -> Speed:
-    """Measure an engine."""
+    """Measure one engine with `streams` streams side by side."""
     threads = engine.threads or cores()
     peak = engine.peak() if hasattr(engine, "peak") else None
-    session = _any_session(engine, streams)
-    block, rate, most = 1, 0.0, int(FEATURE_SECONDS * engine.config.sample_rate)
+    session = _placeholder_session(engine, streams)
+    block, speed, most = 1, 0.0, int(FEATURE_SECONDS * engine.config.sample_rate)
     for seconds in (GENERATION_SECONDS / 2, GENERATION_SECONDS):  # the first one warms up
         samples, started = 0, time.perf_counter()
         while (elapsed := time.perf_counter() - started) < seconds:
             if session.left is not None and session.left < block:  # the features end
-                session = _any_session(engine, streams)
+                session = _placeholder_session(engine, streams)
             session.next_codes(block)
             samples += block
-            block = max(1, min(int(LOOK_SECONDS * samples / (time.perf_counter() - started)), most))
-        rate = streams * samples / elapsed
-    macs = rate * engine.config.macs_per_sample
+            block = max(1, min(int(BLOCK_SECONDS * samples / (time.perf_counter() - started)), most))
+        speed = streams * samples / elapsed
+    macs = speed * engine.config.macs_per_sample
     return Speed(
         engine=engine.name,
         precision=engine.precision,
         threads=threads,
         streams=streams,
-        samples_per_second=rate,
-        times_real_time=rate / engine.config.sample_rate,
+        samples_per_second=speed,
+        times_real_time=speed / engine.config.sample_rate,
         macs_per_second=macs,
         peak_share=macs / (threads * peak) if peak else None,
     )
 
 
-def _any_session(engine: Engine[Any], streams: int) -> Session:
-    """A session told something, where the network has to be told what to play."""
+def _placeholder_session(engine: Engine[Any], streams: int) -> Session:
+    """A session with arbitrary conditioning, where the network needs some."""
     speaker, features = placeholder_conditioning(engine.config, int((FEATURE_SECONDS + 1) * engine.config.sample_rate))
     return Generator(engine).session(seed=0, count=streams, speaker=speaker, features=features)

@@ -1,4 +1,4 @@
-"""Held-out figures: how well a model predicts recordings that it has not seen, and how close its copies of them are."""
+"""Evaluation on held-out recordings: bits per sample, and copy-synthesis, from features back to audio."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,73 +17,76 @@ from numpy.typing import NDArray
 from wavenet.config import ConfigError, DataConfig, MelConfig
 from wavenet.data import dataset, files
 from wavenet.data.dataset import Progress, Recordings
+from wavenet.data.errors import printable
 from wavenet.data.pcm import FULL_SCALE
 from wavenet.engine import Engine, create
 from wavenet.engine.conditioning import Speaker
 from wavenet.evaluation import likelihood
 from wavenet.evaluation.likelihood import ReferenceLevels
 from wavenet.evaluation.metrics import Comparison, compare
+from wavenet.features import mel_spectrogram
 from wavenet.generate import Generator, SessionOptions
 from wavenet.model import WaveNet
 
-COPIES = ("model", "griffin-lim", "recording")  # what is compared with a recording: its copy, the floor, the ceiling
-LEAST_SECONDS = 1.5  # shorter recordings are not copied: they hold too little for the figures
-GRIFFIN_LIM_ROUNDS = 60
+METHODS = ("model", "griffin-lim", "recording")  # the copies of a recording: the last one is the recording itself
+LEAST_SECONDS = 1.5  # shorter recordings are not copied: most figures need more
+LONGEST_NAME = 60  # characters of a speaker in a message
+MOST_SECONDS = 60.0  # copied of a recording: pitch tracking needs 250 MB per minute
+GRIFFIN_LIM_ITERATIONS = 60
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Bits per sample of a model on a folder, beside what the same data costs without a network."""
+    """Bits per sample of a model on a folder of recordings, and two reference levels of the same recordings."""
 
     bits: float
-    references: ReferenceLevels  # tables counted on the same recordings
+    references: ReferenceLevels  # of tables counted on the same recordings
     recordings: Recordings
 
     @property
     def summary(self) -> dataset.Summary:
-        """What became of the folder's files."""
+        """Which files were used, and which were skipped."""
         return self.recordings.summary
 
 
 @dataclass(frozen=True)
 class Copy:
-    """One recording and one of its copies."""
+    """One copy of one recording."""
 
     file: str  # path below the folder
     seconds: float
-    maker: str  # of `COPIES`
+    method: str  # of `METHODS`
     comparison: Comparison
-    sound: NDArray[np.float32]  # [samples]
+    audio: NDArray[np.float32]  # [samples]
 
 
 def evaluate(
     model: WaveNet,
     folder: str | os.PathLike[str],
     reading: Progress | None = None,
-    listening: Progress | None = None,
+    predicting: Progress | None = None,
     precision: str | None = None,
     speakers: str = "",
     speaker: Speaker | None = None,
 ) -> Evaluation:
-    """Bits per sample over every recording of a folder, each predicted from its own start (teacher forcing).
+    """Bits per sample over every recording of a folder, each from its first sample (teacher forcing).
 
-    reading, listening: called with what is done and what is in all, in files and then in samples.
-    precision: "f32" or "int8" lets the native engine predict, as it does when it makes sound; None: PyTorch.
-    speakers: who speaks, for a model that tells speakers apart: "folders", or a file of lines path,speaker.
-    speaker: instead, the one that the model is told in every recording, whoever speaks.
-    Raises `DatasetError` when nothing can be read, `EngineUnavailable` where the native engine is not installed,
-    `ConfigError` where nobody says who speaks.
+    reading, predicting: called with the number done and the total, of files and of samples.
+    precision: "f32" or "int8": the native engine predicts, in this precision; None: PyTorch.
+    speakers: the speaker of each recording, for a model with speakers: "folders", or a file of lines path,speaker.
+    speaker: one speaker, or a blend, for all recordings instead.
+    Raises `DatasetError` for a folder without usable recordings, `EngineUnavailable` where the native engine is not
+    installed, `ConfigError` for a model with speakers if neither `speakers` nor `speaker` is given.
     """
     if model.config.speakers and not speakers and speaker is None:
-        raise ConfigError(
-            f"this model knows the speakers {', '.join(model.config.speakers)}: say who speaks, by folders or by name"
-        )
+        known = ", ".join(printable(name, LONGEST_NAME) for name in model.config.speakers)
+        raise ConfigError(f"this model has the speakers {known}: give speakers (folders or FILE.csv) or speaker")
     predictor: WaveNet | Engine[Any] = model
     if precision is not None:
         predictor = create("native", model.config, model.state_dict(), precision, threads=1)
-    told = DataConfig(validation=0.0, speakers=speakers)
-    recordings = dataset.open_folder(folder, model.config.sample_rate, told, reading)
-    bits = likelihood.bits_per_sample(predictor, recordings.train, progress=listening, speaker=speaker)
+    data = DataConfig(validation=0.0, speakers=speakers)
+    recordings = dataset.open_folder(folder, model.config.sample_rate, data, reading)
+    bits = likelihood.bits_per_sample(predictor, recordings.train, progress=predicting, speaker=speaker)
     references = likelihood.reference_levels(recordings.train, output=model.config.output)
     return Evaluation(bits, references, recordings)
 
@@ -95,38 +98,44 @@ def copies(
     options: SessionOptions | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Copy]:
-    """Copy-synthesis of the first `count` recordings of at least 1.5 s: from their features back to sound.
+    """Copy-synthesis of the first `count` recordings of at least 1.5 s: their features, and audio from these.
 
-    Beside the model's copy stand that of Griffin and Lim's algorithm from the same features, and the recording itself.
-    options: of the model's copy, see `Generator.session`; a speaker there takes the place of the one who speaks.
-    progress: called with the recordings done, and those in all. Raises `MetricUnavailable` where the packages for the
-    figures are missing, `ConfigError` for a model that is not driven by features.
+    For each of them three copies: by the model, by the Griffin-Lim algorithm from the same features, and the recording
+    itself. Of a recording longer than a minute the first minute is copied.
+    options: of the model's copy, see `Generator.session`; a speaker there replaces that of the recording.
+    progress: called with the number of recordings done and the total.
+    Raises `ConfigError` for a model that is not conditioned on features. Figures whose packages are not installed are
+    NaN, see `metrics.missing_packages`.
     """
     config, clips = generator.config, recordings.train
-    if config.features is None:
-        raise ConfigError("features: this model is driven by none, so it copies nothing")
+    mel = config.features
+    if mel is None:
+        raise ConfigError("features: this model is not conditioned on features, so it cannot copy recordings")
     speaker = None if options is None else options.get("speaker")
-    chosen = np.flatnonzero(clips.lengths >= LEAST_SECONDS * config.sample_rate)[:count]
+    chosen = np.flatnonzero(clips.lengths >= LEAST_SECONDS * config.sample_rate)[:count].tolist()
     for done, clip in enumerate(chosen):
-        original = (clips.clip(int(clip)) / FULL_SCALE).astype(np.float32)
-        told = likelihood.clip_conditioning(config, clips, int(clip), speaker)
-        features = cast(NDArray[np.float32], told.features if told else None)[0]  # [bands, frames]
-        named = speaker or likelihood.speaker_of_clip(config, clips, int(clip))
-        own: SessionOptions = {**(options or {}), "features": features, "speaker": named}
-        made = generator.render(**own)
-        floor = griffin_lim(features, config.features, len(original))
-        sounds: list[NDArray[np.float32]] = [made[: len(original)], floor, original]
-        for maker, sound in zip(COPIES, sounds, strict=True):
-            figures = compare(original, sound, config.sample_rate)
-            yield Copy(clips.names[clip], len(original) / config.sample_rate, maker, figures, sound)
+        samples = clips.clip(clip, 0, round(MOST_SECONDS * config.sample_rate))  # int16 [T]
+        original = (samples / FULL_SCALE).astype(np.float32)
+        features = mel_spectrogram(original, mel)  # [bands, frames]
+        model_options: SessionOptions = {
+            **(options or {}),
+            "features": features,
+            "speaker": speaker or likelihood.speaker_of_clip(config, clips, clip),
+        }
+        copied = generator.render(**model_options)[: len(original)]
+        audios = (copied, griffin_lim(features, mel, len(original)), original)
+        for method, audio in zip(METHODS, audios, strict=True):
+            comparison = compare(original, audio, config.sample_rate)
+            yield Copy(clips.names[clip], len(original) / config.sample_rate, method, comparison, audio)
         if progress:
             progress(done + 1, len(chosen))
 
 
 def griffin_lim(features: NDArray[np.float32], mel: MelConfig, samples: int) -> NDArray[np.float32]:
-    """Sound [samples] from log-mel features [bands, frames] without a model.
+    """Audio, float32 [samples], from log-mel features [bands, frames] without a model.
 
-    Magnitudes by non-negative least squares, phases by Griffin and Lim's algorithm (1984; Perraudin et al. 2013).
+    Magnitudes by non-negative least squares, phases by the algorithm of Griffin and Lim 1984 ("Signal estimation from
+    modified short-time Fourier transform"), accelerated as in Perraudin et al. 2013.
     """
     import librosa
 
@@ -140,24 +149,24 @@ def griffin_lim(features: NDArray[np.float32], mel: MelConfig, samples: int) -> 
         htk=mel.scale == "htk",
         norm="slaney" if mel.area else None,
     )
-    sound = librosa.griffinlim(
+    audio = librosa.griffinlim(
         magnitude,
-        n_iter=GRIFFIN_LIM_ROUNDS,
+        n_iter=GRIFFIN_LIM_ITERATIONS,
         n_fft=mel.fft,
         hop_length=mel.hop,
         win_length=mel.window,
         random_state=0,
     )
-    shifted = np.pad(sound, (mel.hop // 2, mel.hop))  # librosa's frames are centred on multiples of the hop
+    shifted = np.pad(audio, (mel.hop // 2, mel.hop))  # librosa's frames are centred on multiples of the hop
     return np.pad(shifted, (0, max(0, samples - len(shifted))))[:samples].astype(np.float32)
 
 
 def write_csv(path: str | os.PathLike[str], rows: Iterable[Copy]) -> None:
-    """One line for each copy: file, seconds, maker, and every figure. Raises `OSError` where it cannot be written."""
+    """Write a line for each copy: file, seconds, method, and every figure. Raises `OSError`."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["file", "seconds", "maker", *(field.name for field in dataclasses.fields(Comparison))])
+    lines.writerow(["file", "seconds", "method", *(field.name for field in dataclasses.fields(Comparison))])
     for row in rows:
         figures = dataclasses.astuple(row.comparison)
-        lines.writerow([row.file, f"{row.seconds:.3f}", row.maker, *(f"{figure:.4f}" for figure in figures)])
+        lines.writerow([row.file, f"{row.seconds:.3f}", row.method, *(f"{figure:.4f}" for figure in figures)])
     files.replace(Path(path), text.getvalue().encode())

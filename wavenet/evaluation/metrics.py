@@ -1,8 +1,8 @@
-"""How close a copy is to the original recording: distances in the spectrum, in pitch, and as listeners would judge.
+"""Objective distances between a recording and a copy of it: of spectra, of pitch, and perceptual ones.
 
-Sound is float [samples] in [-1, 1] at `rate` Hz. A copy is aligned with its original and as long, as vocoded sound is:
-nothing is warped in time or shifted, and of lengths that differ by less than a window the longer one is cut.
-Every figure is NaN where a clip is too short or too quiet to tell. Rates of 8 kHz and more are meant.
+Audio is float [samples] in [-1, 1] at `sample_rate` Hz, 8,000 or more. A copy is aligned with its original and of the
+same length, as that of a vocoder is: nothing is warped in time or shifted. If the lengths differ by less than a window,
+the longer one is cut. A figure is NaN where the audio is too short or too quiet for it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -18,26 +18,31 @@ import librosa
 import numpy as np
 from numpy.typing import NDArray
 
-Sound = NDArray[np.floating[Any]]  # [samples]
+from wavenet.extras import Unavailable, how_to_install
 
-WINDOW_SECONDS = 0.064  # 1,024 samples at 16 kHz; no sound shorter than this is measured
+Audio = NDArray[np.floating[Any]]  # [samples]
+
+WINDOW_SECONDS = 0.064  # 1,024 samples at 16 kHz; audio shorter than this is not measured
 HOP_SECONDS = 0.010
 BANDS = 80
-FLOOR_DB = 80.0  # power this far below the loudest cell of a spectrogram, or farther, counts as that
+FLOOR_DB = 80.0  # lowest power, below that of the loudest cell of a spectrogram
 SPEECH_DB = 40.0  # a frame this far below the loudest one is silence (the dynamic range of Taal et al. 2011, II)
 COEFFICIENTS = 13
-LOWEST_PITCH, HIGHEST_PITCH = 60.0, 600.0  # Hz: voices
+LOWEST_PITCH, HIGHEST_PITCH = 60.0, 600.0  # Hz, of voices
 PESQ_RATE, NARROW_PESQ_RATE = 16_000, 8_000
 PESQ_SECONDS = 10  # the ITU's program crashes beyond 50 utterances; none is shorter than 0.2 s
 
 
-class MetricUnavailable(RuntimeError):
-    """A figure whose package is not installed."""
+PACKAGES = {"pesq": "pesq", "stoi": "pystoi"}  # optional ones, by the figures of `Comparison` that need them
+
+
+class MetricUnavailable(Unavailable):
+    """A figure needs a package that is not installed."""
 
 
 @dataclass(frozen=True)
 class PitchError:
-    """What a copy did to the pitch. NaN: nothing to compare."""
+    """Differences in pitch. NaN: nothing to compare."""
 
     cents: float  # RMS, over the frames that are voiced in both
     voicing: float  # share of all frames that are voiced in one and unvoiced in the other
@@ -45,7 +50,7 @@ class PitchError:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All figures of one copy, or their means. NaN: could not be told."""
+    """All figures of one copy, or their means. NaN: not defined for this audio, or its package is not installed."""
 
     log_mel_db: float
     mcd_db: float
@@ -55,54 +60,72 @@ class Comparison:
     stoi: float  # 0 to 1
 
 
-def check_available() -> None:
-    """Raises `MetricUnavailable` where a package that `compare` needs is missing."""
-    for figure, package in (("PESQ", "pesq"), ("STOI", "pystoi")):
-        if importlib.util.find_spec(package) is None:
-            raise MetricUnavailable(f"{figure} needs {package}: pip install 'wavenet-toolkit[metrics]'")
+def missing_packages() -> dict[str, str]:
+    """Figures of `Comparison` whose packages are not installed, and for each a line that says how to get it."""
+    return {
+        figure: how_to_install(figure.upper(), package, "metrics")
+        for figure, package in PACKAGES.items()
+        if importlib.util.find_spec(package) is None
+    }
 
 
-def compare(original: Sound, copy: Sound, rate: int) -> Comparison:
-    """Every figure of this module for one copy of one recording, each [samples] at `rate` Hz.
+def compare(original: Audio, copy: Audio, sample_rate: int) -> Comparison:
+    """All figures of this module for a copy of a recording, each [samples] at `sample_rate` Hz.
 
-    Raises `ValueError` for lengths that differ, `MetricUnavailable` where the packages for PESQ or STOI are missing.
+    PESQ and STOI are NaN where their packages are not installed, see `missing_packages`. Raises `ValueError` for
+    lengths that differ by a window or more, and for NaN or infinity.
     """
-    pitches = pitch_error(original, copy, rate)
+    pitches = pitch_error(original, copy, sample_rate)
     return Comparison(
-        log_mel_db=log_mel_distance(original, copy, rate),
-        mcd_db=mel_cepstral_distortion(original, copy, rate),
+        log_mel_db=log_mel_distance(original, copy, sample_rate),
+        mcd_db=mel_cepstral_distortion(original, copy, sample_rate),
         pitch_cents=pitches.cents,
         voicing_error=pitches.voicing,
-        pesq=pesq(original, copy, rate),
-        stoi=stoi(original, copy, rate),
+        pesq=_if_installed(pesq, original, copy, sample_rate),
+        stoi=_if_installed(stoi, original, copy, sample_rate),
     )
 
 
+def _if_installed(
+    figure: Callable[[Audio, Audio, int], float], original: Audio, copy: Audio, sample_rate: int
+) -> float:
+    try:
+        return figure(original, copy, sample_rate)
+    except MetricUnavailable:
+        return math.nan
+
+
 def mean(comparisons: Iterable[Comparison]) -> Comparison:
-    """The mean of every figure over the comparisons that could tell it; NaN where none could."""
+    """The mean of every figure over the comparisons where it is not NaN (see `counts`); NaN where it always is."""
     rows = list(comparisons)
     columns = [[getattr(row, field.name) for row in rows] for field in fields(Comparison)]
     return Comparison(*(_mean([figure for figure in column if not math.isnan(figure)]) for column in columns))
 
 
-def log_mel_distance(original: Sound, copy: Sound, rate: int) -> float:
+def counts(comparisons: Iterable[Comparison]) -> dict[str, int]:
+    """In how many comparisons each figure is not NaN, by the names of its field."""
+    rows = list(comparisons)
+    return {field.name: sum(not math.isnan(getattr(row, field.name)) for row in rows) for field in fields(Comparison)}
+
+
+def log_mel_distance(original: Audio, copy: Audio, sample_rate: int) -> float:
     """Mean absolute distance between log-mel spectrograms, in dB.
 
-    80 bands from 0 Hz to half the rate, windows of 64 ms every 10 ms. It is the L1 distance that vocoders report and
-    train on (Kong et al. 2020, HiFi-GAN, "Mel-Spectrogram Loss"), in dB of power: 1 of theirs, a natural logarithm of
-    amplitude, is 8.69 dB. Power lower than 80 dB below the original's loudest cell counts as that, in both, so that
-    digital silence is no infinite distance from faint noise.
+    80 bands from 0 Hz to half the sample rate, windows of 64 ms every 10 ms. It is the L1 distance that vocoders report
+    and train on (Kong et al. 2020, HiFi-GAN, "Mel-Spectrogram Loss"), in dB of power: 1 of theirs, a natural logarithm
+    of amplitude, is 8.69 dB. In both, power is at least 80 dB below the original's loudest cell, so that the distance
+    between digital silence and faint noise is finite.
     NaN for less than a window and for a silent original. Raises `ValueError` as `compare` does.
     """
-    original, copy = _pair(original, copy, rate)
-    if _nothing(original, rate):
+    original, copy = _pair(original, copy, sample_rate)
+    if _too_short_or_silent(original, sample_rate):
         return math.nan
-    mel = _mel(original, rate)  # [80, frames]
+    mel = _mel(original, sample_rate)  # [80, frames]
     loudest = float(mel.max())
-    return float(np.abs(_decibels(mel, loudest) - _decibels(_mel(copy, rate), loudest)).mean())
+    return float(np.abs(_decibels(mel, loudest) - _decibels(_mel(copy, sample_rate), loudest)).mean())
 
 
-def mel_cepstral_distortion(original: Sound, copy: Sound, rate: int) -> float:
+def mel_cepstral_distortion(original: Audio, copy: Audio, sample_rate: int) -> float:
     """Mel cepstral distortion in dB: 10 / ln 10 * sqrt(2 * sum over i = 1 .. 13 of (c_i - c'_i)^2), mean over frames.
 
     Kubichek 1993, "Mel-cepstral distance measure for objective speech quality assessment". The cepstrum is that of the
@@ -111,71 +134,73 @@ def mel_cepstral_distortion(original: Sound, copy: Sound, rate: int) -> float:
     40 dB of its loudest frame count, and frames are not warped in time.
     NaN for less than a window and for a silent original. Raises `ValueError` as `compare` does.
     """
-    original, copy = _pair(original, copy, rate)
-    if _nothing(original, rate):
+    original, copy = _pair(original, copy, sample_rate)
+    if _too_short_or_silent(original, sample_rate):
         return math.nan
-    mel, mel_of_copy = _mel(original, rate), _mel(copy, rate)  # [80, frames]
+    mel, mel_of_copy = _mel(original, sample_rate), _mel(copy, sample_rate)  # [80, frames]
     speech = _within(mel.sum(axis=0), SPEECH_DB)  # [frames]
-    # Each floor hangs below its own loudest cell, so that a gain changes nothing but c_0.
+    # Each floor is relative to the loudest cell of its own spectrogram, so that a gain changes nothing but c_0.
     change = _cepstrum(_decibels(mel, float(mel.max()))) - _cepstrum(_decibels(mel_of_copy, float(mel_of_copy.max())))
     return float(np.sqrt(2 * np.square(change[:, speech]).sum(axis=0)).mean())
 
 
-def pitch(audio: Sound, rate: int) -> NDArray[np.float64]:
+def pitch(audio: Audio, sample_rate: int) -> NDArray[np.float64]:
     """Fundamental frequency in Hz, float64 [1 + samples // hop]: one every 10 ms, NaN where unvoiced; 60 to 600 Hz.
 
-    Probabilistic YIN (Mauch and Dixon 2014) as librosa has it, in steps of 10 cents. Frames more than 40 dB below the
-    loudest are unvoiced, whatever hums there. All NaN for less than a window.
+    Probabilistic YIN (Mauch and Dixon 2014), librosa's implementation, in steps of 10 cents. Frames more than 40 dB
+    below the loudest one count as unvoiced. All NaN for less than a window.
     """
-    window, hop = _window(rate), _hop(rate)
+    window, hop = _window(sample_rate), _hop(sample_rate)
     audio = _checked(audio, "audio")
-    if _nothing(audio, rate):
+    if _too_short_or_silent(audio, sample_rate):
         return np.full(1 + len(audio) // hop, np.nan)
     found, _, _ = librosa.pyin(
-        audio, sr=rate, fmin=LOWEST_PITCH, fmax=HIGHEST_PITCH, frame_length=window, hop_length=hop
+        audio, sr=sample_rate, fmin=LOWEST_PITCH, fmax=HIGHEST_PITCH, frame_length=window, hop_length=hop
     )
     power = np.square(librosa.feature.rms(y=audio, frame_length=window, hop_length=hop)[0])
     return np.where(_within(power, SPEECH_DB), found, np.nan)
 
 
-def pitch_error(original: Sound, copy: Sound, rate: int) -> PitchError:
+def pitch_error(original: Audio, copy: Audio, sample_rate: int) -> PitchError:
     """RMS error of the fundamental in cents, and the share of frames with a wrong voicing decision.
 
     The voicing decision error is that of Nakatani et al. 2008, "A method for fundamental frequency estimation and
-    voicing decision" (VDE in Chu and Alwan 2009): voiced frames taken for unvoiced and unvoiced for voiced, over all
-    frames. `pitch` finds steps of 10 cents, so differences of less mean nothing.
+    voicing decision" (VDE in Chu and Alwan 2009): frames that are voiced in one and unvoiced in the other, over all
+    frames. `pitch` has steps of 10 cents, so smaller differences mean nothing.
     NaN for less than a window and for a silent original; cents also where no frame is voiced in both. Raises
     `ValueError` as `compare` does.
     """
-    original, copy = _pair(original, copy, rate)
-    if _nothing(original, rate):
+    original, copy = _pair(original, copy, sample_rate)
+    if _too_short_or_silent(original, sample_rate):
         return PitchError(math.nan, math.nan)
-    before, after = pitch(original, rate), pitch(copy, rate)
+    before, after = pitch(original, sample_rate), pitch(copy, sample_rate)
     cents = 1_200 * np.log2(after / before)  # NaN where one is unvoiced
     errors = cents[~np.isnan(cents)]
     voicing = float((np.isnan(before) != np.isnan(after)).mean())
     return PitchError(float(np.sqrt(np.square(errors).mean())) if len(errors) else math.nan, voicing)
 
 
-def pesq(original: Sound, copy: Sound, rate: int) -> float:
+def pesq(original: Audio, copy: Audio, sample_rate: int) -> float:
     """Perceptual evaluation of speech quality, as a mean opinion score of 1 to 4.64 (1 bad, 4.64 no difference).
 
-    Wide-band (ITU-T P.862.2) at 16 kHz, to which other rates are resampled; below 16 kHz narrow-band (P.862 with the
-    mapping of P.862.1, at most 4.55) at 8 kHz. Long sound is scored in equal pieces of up to 10 s, and they are
-    averaged. NaN for a quarter of a second or less, where the original holds no speech, and for a silent copy.
+    Wide-band (ITU-T P.862.2) at 16 kHz, to which other sample rates are resampled; below 16 kHz narrow-band (P.862 with
+    the mapping of P.862.1, at most 4.55) at 8 kHz. Long audio is divided into equal pieces of up to 10 s, whose scores
+    are averaged. NaN for a quarter of a second or less, for an original without speech, and for a silent copy.
     Raises `ValueError` as `compare` does, `MetricUnavailable` without the package `pesq`.
     """
-    original, copy = _pair(original, copy, rate)
+    original, copy = _pair(original, copy, sample_rate)
     try:
         from pesq import PesqError
         from pesq import pesq as score
     except ImportError as error:
-        raise MetricUnavailable("PESQ needs pesq: pip install 'wavenet-toolkit[metrics]'") from error
-    if _nothing(original, rate) or not copy.any():
+        raise MetricUnavailable(how_to_install("PESQ", "pesq", "metrics")) from error
+    if _too_short_or_silent(original, sample_rate) or not copy.any():
         return math.nan
-    target, mode = (PESQ_RATE, "wb") if rate >= PESQ_RATE else (NARROW_PESQ_RATE, "nb")
-    pieces = math.ceil(len(original) / (PESQ_SECONDS * rate))
-    pairs = zip(*(np.array_split(_resampled(sound, rate, target), pieces) for sound in (original, copy)), strict=True)
+    target, mode = (PESQ_RATE, "wb") if sample_rate >= PESQ_RATE else (NARROW_PESQ_RATE, "nb")
+    pieces = math.ceil(len(original) / (PESQ_SECONDS * sample_rate))
+    pairs = zip(
+        *(np.array_split(_resampled(audio, sample_rate, target), pieces) for audio in (original, copy)), strict=True
+    )
     scores = []
     for piece, piece_of_copy in pairs:
         if len(piece) <= target / 4 or not piece.any() or not piece_of_copy.any():
@@ -187,70 +212,71 @@ def pesq(original: Sound, copy: Sound, rate: int) -> float:
     return _mean(scores)
 
 
-def stoi(original: Sound, copy: Sound, rate: int) -> float:
+def stoi(original: Audio, copy: Audio, sample_rate: int) -> float:
     """Short-time objective intelligibility, 0 to 1 (all words understood).
 
-    Taal et al. 2011, "An algorithm for intelligibility prediction of time-frequency weighted noisy speech". It hears up
-    to 4.3 kHz and leaves out frames more than 40 dB below the original's loudest. NaN where fewer than 30 of them, 0.4
-    s, remain. Raises `ValueError` as `compare` does, `MetricUnavailable` without the package `pystoi`.
+    Taal et al. 2011, "An algorithm for intelligibility prediction of time-frequency weighted noisy speech". It uses
+    frequencies up to 4.3 kHz and frames within 40 dB of the original's loudest one. NaN for fewer than 30 of these
+    frames, 0.4 s. Raises `ValueError` as `compare` does, `MetricUnavailable` without the package `pystoi`.
     """
-    original, copy = _pair(original, copy, rate)
+    original, copy = _pair(original, copy, sample_rate)
     try:
         from pystoi import stoi as score
     except ImportError as error:
-        raise MetricUnavailable("STOI needs pystoi: pip install 'wavenet-toolkit[metrics]'") from error
-    if _nothing(original, rate):
+        raise MetricUnavailable(how_to_install("STOI", "pystoi", "metrics")) from error
+    if _too_short_or_silent(original, sample_rate):
         return math.nan
     with warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)  # else too few frames are a warning and a score of 0.00001
+        warnings.simplefilter(
+            "error", RuntimeWarning
+        )  # by default too few frames give a warning and a score of 0.00001
         try:
-            return float(score(original, copy, rate))
+            return float(score(original, copy, sample_rate))
         except RuntimeWarning:
             return math.nan
 
 
-def _pair(original: Sound, copy: Sound, rate: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _pair(original: Audio, copy: Audio, sample_rate: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Both as float64 of one length. Raises `ValueError` for lengths a window or more apart."""
     first, second = _checked(original, "original"), _checked(copy, "copy")
-    if abs(len(first) - len(second)) >= _window(rate):
+    if abs(len(first) - len(second)) >= _window(sample_rate):
         raise ValueError(
             f"the original has {len(first):,} samples and the copy {len(second):,}: they must be aligned, and "
-            f"differ by less than {_window(rate):,}"
+            f"differ by less than {_window(sample_rate):,}"
         )
     samples = min(len(first), len(second))
     return first[:samples], second[:samples]
 
 
-def _checked(sound: Sound, name: str) -> NDArray[np.float64]:
-    if sound.ndim != 1:
-        raise ValueError(f"{name}: expected [samples], got the shape {list(sound.shape)}")
-    if not np.isfinite(sound).all():
+def _checked(audio: Audio, name: str) -> NDArray[np.float64]:
+    if audio.ndim != 1:
+        raise ValueError(f"{name}: expected [samples], got the shape {list(audio.shape)}")
+    if not np.isfinite(audio).all():
         raise ValueError(f"{name}: holds NaN or infinity")
-    return sound.astype(np.float64)
+    return audio.astype(np.float64)
 
 
-def _nothing(sound: NDArray[np.float64], rate: int) -> bool:
-    """Too short or silent: nothing to measure against."""
-    return len(sound) < _window(rate) or not sound.any()
+def _too_short_or_silent(audio: NDArray[np.float64], sample_rate: int) -> bool:
+    return len(audio) < _window(sample_rate) or not audio.any()
 
 
-def _window(rate: int) -> int:
-    return round(WINDOW_SECONDS * rate)
+def _window(sample_rate: int) -> int:
+    return round(WINDOW_SECONDS * sample_rate)
 
 
-def _hop(rate: int) -> int:
-    return round(HOP_SECONDS * rate)
+def _hop(sample_rate: int) -> int:
+    return round(HOP_SECONDS * sample_rate)
 
 
-def _mel(sound: NDArray[np.float64], rate: int) -> NDArray[np.float64]:
+def _mel(audio: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]:
     """Mel power spectrogram [80, frames]."""
     return librosa.feature.melspectrogram(
-        y=sound, sr=rate, n_fft=_window(rate), hop_length=_hop(rate), n_mels=BANDS, power=2.0
+        y=audio, sr=sample_rate, n_fft=_window(sample_rate), hop_length=_hop(sample_rate), n_mels=BANDS, power=2.0
     )
 
 
 def _decibels(power: NDArray[np.float64], loudest: float) -> NDArray[np.float64]:
-    """dB of power, no lower than 80 dB below `loudest`; the least positive number stands in where that is 0."""
+    """dB of power, at least 80 dB below `loudest`; where that is 0, the smallest positive number is used."""
     return 10 * np.log10(np.maximum(power, max(loudest * 10 ** (-FLOOR_DB / 10), np.finfo(np.float64).tiny)))
 
 
@@ -262,12 +288,12 @@ def _cepstrum(decibels: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _within(power: NDArray[np.float64], db: float) -> NDArray[np.bool_]:
-    """Which frames' power lies within `db` of the loudest one's."""
+    """Frames with a power within `db` of that of the loudest one, bool [frames]."""
     return power > power.max() * 10 ** (-db / 10)
 
 
-def _resampled(sound: NDArray[np.float64], rate: int, target: int) -> NDArray[np.float64]:
-    return librosa.resample(sound, orig_sr=rate, target_sr=target, res_type="soxr_hq")
+def _resampled(audio: NDArray[np.float64], sample_rate: int, target: int) -> NDArray[np.float64]:
+    return librosa.resample(audio, orig_sr=sample_rate, target_sr=target, res_type="soxr_hq")
 
 
 def _mean(figures: list[float]) -> float:
