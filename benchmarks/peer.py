@@ -1,16 +1,18 @@
-"""Side by side with wavenet-vocoder 0.1.1 (r9y9's release on the package registry), in one run.
+"""Training and generation speed beside wavenet-vocoder 0.1.1 (by r9y9), in one run.
 
     pip install '.[benchmarks]'
     python benchmarks/peer.py                # training and generation
     python benchmarks/peer.py training       # one of them
 
 Training: samples/s and peak memory of an optimizer step at (30 layers, 64 residual, 256 skip channels), batch 2 x 8,000
-samples, 2 threads. Every measurement is a process of its own, and the two programs take turns, so that a machine whose
-speed drifts treats them alike; medians and their ratio are printed. The peer runs as it comes (dropout 0.05, weight
-normalisation) and once more without its dropout.
+samples, 2 threads. wavenet-vocoder runs with its defaults (dropout 0.05, weight normalisation) and once more without
+dropout.
 
-Generation: samples/s of one stream at (20, 32, 128) and (30, 64, 256), the same way: every engine and precision against
-the peer's incremental generation on one thread, which is no slower than on two.
+Generation: samples/s of one stream at (20, 32, 128) and (30, 64, 256): each engine and precision against the
+incremental generation of wavenet-vocoder on one thread, which is no slower than on two.
+
+Each measurement is a process of its own, and the programs take turns, so that changes in the machine's speed affect all
+of them. Medians of the rounds, and medians and ranges of the ratios within a round, are printed.
 """
 
 from __future__ import annotations
@@ -21,19 +23,28 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wavenet import WaveNet
+
+Shape = tuple[int, int, int]  # layers, residual channels, skip channels
 
 LAYERS_PER_CYCLE = 10
-TRAINING_SHAPE = (30, 64, 256)
-GENERATION_SHAPES = ((20, 32, 128), (30, 64, 256))
+TRAINING_SHAPE: Shape = (30, 64, 256)
+GENERATION_SHAPES: tuple[Shape, ...] = ((20, 32, 128), (30, 64, 256))
 BATCH, SAMPLES = 2, 8_000
 ROUNDS, STEPS, WARM_UP_STEPS = 3, 5, 2
 OURS = {"f32, 1 thread": ("native", "f32", 1), "int8, 1 thread": ("native", "int8", 1)}
 OURS |= {"f32, 2 threads": ("native", "f32", 2), "int8, 2 threads": ("native", "int8", 2)}
-OURS |= {"in PyTorch, 1 thread": ("torch", "f32", 1)}
+OURS |= {"torch engine, 1 thread": ("torch", "f32", 1)}
 GENERATION_SECONDS = 3.0
 
 
-def our_model(shape: tuple[int, int, int]):
+def our_model(shape: Shape) -> WaveNet:
     from wavenet import ModelConfig, WaveNet
 
     layers, residual, skip = shape
@@ -41,7 +52,7 @@ def our_model(shape: tuple[int, int, int]):
     return WaveNet(ModelConfig(cycles, LAYERS_PER_CYCLE, residual_channels=residual, skip_channels=skip))
 
 
-def peer_model(shape: tuple[int, int, int], **options):
+def peer_model(shape: Shape, **options: Any) -> Any:
     warnings.simplefilter("ignore")
     from wavenet_vocoder import WaveNet
 
@@ -51,7 +62,7 @@ def peer_model(shape: tuple[int, int, int], **options):
         layers=layers,
         stacks=layers // LAYERS_PER_CYCLE,
         residual_channels=residual,
-        gate_channels=2 * residual,  # it counts both halves of the gate
+        gate_channels=2 * residual,  # both halves of the gate
         skip_out_channels=skip,
         kernel_size=2,
         cin_channels=-1,
@@ -61,7 +72,7 @@ def peer_model(shape: tuple[int, int, int], **options):
 
 
 def train(program: str) -> dict[str, float]:
-    """Samples/s of a step, median over the steps, and the process's peak memory in MB."""
+    """Samples/s, the median over the steps, and the peak memory of the process in MB."""
     import torch
     from torch.nn import functional as F
 
@@ -76,13 +87,13 @@ def train(program: str) -> dict[str, float]:
         mask = torch.ones(targets.shape, dtype=torch.bool)
         optimizer = torch.optim.Adam(model.parameters(), fused=True)
 
-        def loss():
+        def loss() -> Tensor:
             return masked_loss(model(inputs), targets, mask)
     else:
         model = peer_model(TRAINING_SHAPE, **({"dropout": 0.0} if program == "peer without dropout" else {}))
         optimizer = torch.optim.Adam(model.parameters())
 
-        def loss():
+        def loss() -> Tensor:
             one_hot = F.one_hot(inputs, 256).float().transpose(1, 2)
             return F.cross_entropy(model(one_hot), targets)
 
@@ -96,8 +107,8 @@ def train(program: str) -> dict[str, float]:
     return {"speed": BATCH * SAMPLES / statistics.median(times[WARM_UP_STEPS:]), "megabytes": peak_megabytes()}
 
 
-def generate(program: str, shape: tuple[int, int, int]) -> dict[str, float]:
-    """Samples/s of one stream with random weights, and x real time at 16 kHz."""
+def generate(program: str, shape: Shape) -> dict[str, float]:
+    """Samples/s of one stream of a model with random weights."""
     import torch
 
     torch.set_num_threads(1)
@@ -106,7 +117,8 @@ def generate(program: str, shape: tuple[int, int, int]) -> dict[str, float]:
 
         engine, precision, threads = OURS[program]
         session = Generator.from_model(our_model(shape), engine, precision, threads).session()
-        make, block = session.next, 500
+        block = 500
+        advance: Callable[[int], Any] = session.next
     else:
         model = peer_model(shape).eval()
         model.make_generation_fast_()
@@ -114,27 +126,27 @@ def generate(program: str, shape: tuple[int, int, int]) -> dict[str, float]:
         first[:, 128] = 1
         block = 50
 
-        def make(count: int) -> None:
+        def advance(count: int) -> Any:
             with torch.no_grad():
                 model.incremental_forward(first, T=count, softmax=True, quantize=True, tqdm=lambda steps: steps)
 
     for _ in range(4):
-        make(block)
+        advance(block)
     samples, started = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - started) < GENERATION_SECONDS:
-        make(block)
+        advance(block)
         samples += block
     return {"speed": samples / elapsed}
 
 
 def measured(*arguments: object) -> dict[str, float]:
-    """One measurement in a process of its own."""
+    """The result of one measurement, made in a process of its own."""
     command = [sys.executable, "-W", "ignore", __file__, "--measure", json.dumps(arguments)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
 
 
 def compare(title: str, ours: list[str], peers: list[str], *arguments: object) -> None:
-    """Measure the programs in turn and print medians, and ratios of each of ours to each peer."""
+    """Measure the programs in turn; print medians and the ratios of each of ours to each peer."""
     kind = title.split()[0]
     rounds = [{program: measured(kind, program, *arguments) for program in ours + peers} for _ in range(ROUNDS)]
     print(title)

@@ -1,33 +1,38 @@
-"""Words that a recogniser no longer finds in copies: PocketSphinx with its US English model, on both sides.
+"""Count the words of recordings that a speech recogniser does not find in copies of them.
 
     pip install '.[benchmarks]'
     python benchmarks/words.py ORIGINALS COPIES
 
-Two folders with files of equal names (extensions may differ), any format and rate; sound is heard at 16 kHz. What is
-compared is what the recogniser finds in the original and in the copy, not what was said: it mishears originals too. A
-word of the original is lost where the fewest edits that make its words into the copy's delete or substitute it.
+The recogniser is PocketSphinx with its US English model. ORIGINALS and COPIES are folders with files of equal names
+(extensions may differ) of any format and sample rate, which are resampled to 16 kHz. The words found in the original
+are compared with those found in its copy, not with what was said: errors in the original are the same for every copy.
+A word is lost if the shortest edit from the original's words to the copy's deletes or substitutes it.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wavenet.data import audio
 
-RATE = 16_000  # of the recogniser's model
+if TYPE_CHECKING:
+    from pocketsphinx import Decoder
+
+SAMPLE_RATE = 16_000  # Hz, of the recogniser's model
 
 
 def recordings(folder: Path) -> dict[str, Path]:
-    """The sound files of a folder by their names without extension."""
+    """The audio files of a folder by their names without extension."""
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in audio.AUDIO_EXTENSIONS)
     return {path.stem: path for path in found}
 
 
-def words_in(decoder, path: Path) -> list[str]:
-    """Words found in one recording; what was heard before plays no part."""
-    samples = audio.to_int16(audio.read(path, RATE))
-    decoder.reinit_feat()  # else the front end's estimates go on from the clip before
+def words_in(decoder: Decoder, path: Path) -> list[str]:
+    """Words found in one recording, independent of those decoded before."""
+    samples = audio.to_int16(audio.read(path, SAMPLE_RATE))
+    decoder.reinit_feat()  # resets the front end's estimates
     decoder.start_utt()
     decoder.process_raw(samples.tobytes(), full_utt=True)
     decoder.end_utt()
@@ -36,8 +41,10 @@ def words_in(decoder, path: Path) -> list[str]:
 
 
 def lost(original: list[str], copy: list[str]) -> int:
-    """Words of the original deleted or substituted by the fewest edits that lead to the copy (Levenshtein 1966)."""
-    row = [(edits, 0) for edits in range(len(copy) + 1)]  # (edits, words lost) from no word to the first words of copy
+    """Words of the original that the shortest edit to the copy deletes or substitutes (Levenshtein 1966)."""
+    row = [
+        (edits, 0) for edits in range(len(copy) + 1)
+    ]  # (edits, words lost) from no words to the first ones of the copy
     for word in original:
         above, row = row, [(row[0][0] + 1, row[0][1] + 1)]
         for index, other in enumerate(copy):
@@ -53,7 +60,7 @@ def lost(original: list[str], copy: list[str]) -> int:
 
 
 def main(originals: Path, copies: Path) -> str | int:
-    """Print words by pair and in all. Returns an error in one line, or 0."""
+    """Print the words of each pair and the total. Returns 0, or an error in one line."""
     try:
         from pocketsphinx import Decoder
     except ImportError:
@@ -63,19 +70,19 @@ def main(originals: Path, copies: Path) -> str | int:
             return f"{folder}: no such folder"
     before, after = recordings(originals), recordings(copies)
     if not before:
-        return f"{originals}: holds no recordings"
+        return f"{originals}: no recordings in this folder"
     if missing := before.keys() - after.keys():
         return f"{copies}: no copy of {min(missing)}, and {len(missing) - 1} more"
-    # "batch": cepstral means are those of the whole clip, where "live" would start from those of the clips before.
-    decoder = Decoder(samprate=RATE, cmn="batch", loglevel="FATAL")
-    words_lost, words = 0, 0
+    # "batch": cepstral means of the whole recording; "live" would start from those of the recording before.
+    decoder = Decoder(samprate=SAMPLE_RATE, cmn="batch", loglevel="FATAL")
+    total_lost, total = 0, 0
     for name, path in before.items():
         found, found_in_copy = words_in(decoder, path), words_in(decoder, after[name])
-        here = lost(found, found_in_copy)
-        words_lost, words = words_lost + here, words + len(found)
-        print(f"{name}: {here} of {len(found)} lost")
+        words_lost = lost(found, found_in_copy)
+        total_lost, total = total_lost + words_lost, total + len(found)
+        print(f"{name}: {words_lost} of {len(found)} lost")
         print(f"  original: {' '.join(found)}\n  copy:     {' '.join(found_in_copy)}", flush=True)
-    print(f"words lost: {words_lost} of {words}")
+    print(f"words lost: {total_lost} of {total}")
     return 0
 
 
