@@ -154,11 +154,11 @@ def test_train_evaluate_info_and_generate_together(tmp_path, capsys):
     assert "broken.wav" in said
     assert "reference levels" in said
     assert run("train", folder.parent, "--steps", 5, "--out", out) == 0
-    assert "going on at step 3" in capsys.readouterr().err
+    assert "continuing at step 3" in capsys.readouterr().err
     assert run("train", folder.parent, "--steps", 5, "--out", out) == 0
     assert "its budget is spent" in capsys.readouterr().err
     assert run("train", folder.parent, "--steps", 2, "--recipe", "tiny", "--fresh", *steps) == 0
-    assert "going on" not in capsys.readouterr().err
+    assert "continuing" not in capsys.readouterr().err
     assert run("evaluate", out, folder) == 0
     figures = capsys.readouterr().out
     assert "bits per sample" in figures

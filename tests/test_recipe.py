@@ -1,28 +1,30 @@
 """Recipes: every one that comes with the package is valid, and errors name the key."""
 
+from pathlib import Path
+
 import pytest
 
-from wavenet.config import ConfigError, MelConfig
+from wavenet.config import ConfigError, DataConfig, MelConfig, ModelConfig
 from wavenet.training import recipe
 
 
 @pytest.mark.parametrize("name", ["tiny", "speech", "music", "large"])
-def test_the_recipes_that_come_along(name):
+def test_the_recipes_that_come_along(name: str) -> None:
     assert name in recipe.names()
     assert recipe.load(name).model.layers >= 10
 
 
-def test_large_is_paper_sized():
+def test_large_is_paper_sized() -> None:
     model = recipe.load("large").model
     assert (model.layers, model.residual_channels, model.skip_channels) == (30, 64, 256)
 
 
-def test_no_recipe_is_the_defaults():
+def test_no_recipe_is_the_defaults() -> None:
     assert recipe.load(None) == recipe.Recipe()
 
 
 @pytest.mark.parametrize("name", [None, *recipe.names()])
-def test_a_resolved_recipe_reads_back_equal(name, tmp_path):
+def test_a_resolved_recipe_reads_back_equal(name: str, tmp_path: Path) -> None:
     file = tmp_path / "recipe.toml"
     original = recipe.load(name, ["training.learning_rate=1e-3", "data.join=true"])
     file.write_text(original.to_toml())
@@ -44,7 +46,7 @@ area = false
 """
 
 
-def test_the_table_of_features_survives(tmp_path):
+def test_the_table_of_features_survives(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(FRAMES)
     original = recipe.load(file, ["model.linear_prediction=20", "model.speakers=['änn', 'bob']"])
@@ -58,13 +60,13 @@ def test_the_table_of_features_survives(tmp_path):
     assert "features" not in recipe.Recipe().to_toml()
 
 
-def test_features_as_an_override():
+def test_features_as_an_override() -> None:
     model = recipe.load("tiny", ["model.features={bands = 20, hop = 200}"]).model
     assert (model.features.bands, model.features.hop, model.features.fft) == (20, 200, 1_024)
     assert recipe.load("tiny", ["model.features={}", "model.output=logistic"]).model.features == MelConfig()
 
 
-def test_overrides_are_typed():
+def test_overrides_are_typed() -> None:
     changed = recipe.load("tiny", ["training.batch=7", "data.join=true", "training.minutes=2", "model.output=mulaw"])
     assert changed.training.batch == 7
     assert changed.data.join is True
@@ -88,7 +90,7 @@ def test_overrides_are_typed():
         ("model.speakers=ann", "model.speakers = 'ann': expected a list of names"),
     ],
 )
-def test_wrong_overrides_name_the_key(override, message):
+def test_wrong_overrides_name_the_key(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         recipe.load("tiny", [override])
 
@@ -103,7 +105,7 @@ def test_wrong_overrides_name_the_key(override, message):
         ("[model]\nfeatures = 3\n", "features"),
     ],
 )
-def test_a_wrong_file_is_named_with_its_key(text, message, tmp_path):
+def test_a_wrong_file_is_named_with_its_key(text: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=message) as error:
@@ -111,15 +113,51 @@ def test_a_wrong_file_is_named_with_its_key(text, message, tmp_path):
     assert str(file) in str(error.value)
 
 
-def test_unknown_names_list_the_known_ones():
+def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="did you mean 'speech'.*tiny"):
         recipe.load("speach")
     with pytest.raises(ConfigError, match="no such recipe file"):
         recipe.load("none/here.toml")
 
 
-def test_keys_of_tables_within_tables():
+def test_keys_of_tables_within_tables() -> None:
     loaded = recipe.load("vocoder", ["model.features.hop=80", "model.features.bands = 40"])
     assert (loaded.model.features.hop, loaded.model.features.bands) == (80, 40)
-    with pytest.raises(ConfigError, match="cycles is no table"):
+    with pytest.raises(ConfigError, match="cycles is not a table"):
         recipe.load(None, ["model.cycles=2", "model.cycles.more=1"])
+
+
+CONTROL = [chr(code) for code in (*range(32), *range(127, 160))]
+AWKWARD = ["\u2028", "\ufeff", "\uffff", "\U0001f3b5", '"', "'", "\\", "\\u0041", "#", "=", "[model]", "\t x ", "änn"]
+
+
+@pytest.mark.parametrize("text", [*CONTROL, *AWKWARD, "".join(CONTROL + AWKWARD)], ids=ascii)
+def test_every_character_survives_in_names(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "resolved.toml"
+    names = (f"a{text}b", "plain", f"{text}{text}c")
+    original = recipe.Recipe(ModelConfig(speakers=names), DataConfig(speakers=f"{text}.csv"))
+    file.write_bytes(original.to_toml().encode())
+    assert recipe.load(file) == original
+    assert "\x7f" not in file.read_text()
+
+
+def test_names_that_no_toml_file_can_hold_are_refused() -> None:
+    """Surrogates, which stand for the bytes of a file name that is not UTF-8."""
+    with pytest.raises(ConfigError, match="speakers.*not valid Unicode"):
+        DataConfig(speakers="caf\udce9.csv")
+    with pytest.raises(ConfigError, match="speakers.*not valid Unicode"):
+        ModelConfig(speakers=("caf\udce9",))
+
+
+@pytest.mark.parametrize("override", ["x" * 100_000, "model.cycles=" + "9" * 100_000, "x" * 100_000 + ".y=1"])
+def test_long_overrides_are_not_echoed_in_full(override: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        recipe.load(None, [override])
+    assert len(str(caught.value)) < 500
+
+
+def test_an_unreadable_file_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "deep.toml"
+    file.write_text("[model]\ncycles = " + "[" * 100_000)
+    with pytest.raises(ConfigError, match="deep.toml"):
+        recipe.load(file)

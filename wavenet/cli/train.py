@@ -5,30 +5,49 @@ from __future__ import annotations
 import json
 import math
 import shlex
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from wavenet.cli.console import ProgressLine, duration, say
+from wavenet.config import TrainingConfig
+from wavenet.training import recipe as recipes
 from wavenet.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from wavenet.config import ModelConfig
-    from wavenet.training.trainer import Progress, Trainer, Validation
+    from wavenet.data.dataset import Recordings
+    from wavenet.training.recipe import Recipe
+    from wavenet.training.trainer import Event, Trainer, Validation, ValidationProgress
+
+LONGEST_NAME = 60  # characters of a speaker's name in the command that is suggested
 
 
-@click.command()
+def _recipes() -> str:
+    """The recipes that come with the package, for --help."""
+    minutes = {name: recipes.load(name).training.minutes for name in recipes.names()}
+    return "Recipes, with their minutes: " + ", ".join(f"{name} ({value:,g})" for name, value in minutes.items()) + "."
+
+
+@click.command(epilog=_recipes())
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--recipe", "name", metavar="NAME|FILE.toml", help="What to train and how; without it, the defaults.")
+@click.option("--recipe", "name", metavar="NAME|FILE.toml", help="What to train and how; see below.  [default: none]")
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/FOLDER]")
-@click.option("--minutes", type=float, help="Budget in minutes of training.")
-@click.option("--steps", type=int, help="Budget in steps instead.")
-@click.option("--speakers", metavar="folders|FILE.csv", help="Tell speakers apart: by sub-folder, or by path,speaker.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help=f"Budget in minutes of training.  [default: the recipe's; {TrainingConfig().minutes:g} without a recipe]",
+)
+@click.option("--steps", type=click.IntRange(1), help="Budget in steps instead.")
+@click.option(
+    "--speakers", metavar="folders|FILE.csv", help="Distinguish speakers: by sub-folder, or by lines path,speaker."
+)
 @click.option("--set", "overrides", multiple=True, metavar="a.b=value", help="Override a key of the recipe.")
-@click.option("--seed", type=int, help="Of the first weights and of the crops.")
+@click.option("--seed", type=int, help="Seed of the initial weights and of the crops.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--fresh", is_flag=True, help="Start an existing run again from nothing.")
+@click.option("--fresh", is_flag=True, help="Start an existing run again from the beginning.")
 def command(
     folder: Path,
     name: str | None,
@@ -41,62 +60,98 @@ def command(
     device: str,
     fresh: bool,
 ) -> None:
-    """Train on a FOLDER of recordings: wav, flac, ogg, opus, mp3, aiff, nested as you like.
+    """Train on a FOLDER of recordings: wav, flac, ogg, opus, mp3, aiff, in sub-folders as you like.
 
-    The run directory holds the best model, a clip made at every validation, and all that is needed to go on: the same
-    command continues a run that exists, and Ctrl-C saves it.
+    The run directory holds the best model, a clip generated at every validation, and the state of the run: the same
+    command continues a run that exists. Ctrl-C saves the state and stops.
 
     \b
     wavenet train recordings
     wavenet train recordings --recipe speech --out runs/speech --minutes 60
-    wavenet train recordings --out runs/speech --minutes 120     (goes on)
+    wavenet train recordings --out runs/speech --minutes 120     (continues the run)
     wavenet train voices --recipe speakers                       (voices/ann/*.wav, voices/bob/*.wav, ...)
     """
-    from wavenet.data import dataset
-    from wavenet.training import trainer as training
+    from wavenet.training import run_policy
+    from wavenet.training.trainer import check_memory
 
-    if minutes is not None and steps is not None:
-        raise click.UsageError("--minutes and --steps are both given: one of them is the budget")
+    settings = _settings(minutes, steps, seed, speakers, overrides)
     run = RunDirectory(out or Path("runs") / (folder.resolve().name or "all"))
-    values = {"minutes": minutes, "steps": steps, "seed": seed}
-    if steps is None and minutes is not None:
-        values["steps"] = 0
-    settings = [f"training.{key}={value}" for key, value in values.items() if value is not None]
-    if speakers is not None:
-        settings.append(f"data.speakers={json.dumps(speakers)}")
-    training.pick_device(device)
+    device = run_policy.pick_device(device)
     run.check()
-    recipe = training.recipe_for(run, name, [*overrides, *settings], fresh)
-
-    bar = ProgressLine("reading", "files")
-    recordings = dataset.open_folder(folder, recipe.model.sample_rate, recipe.data, bar)
-    bar.clear()
-    for line in recordings.summary.lines():
-        say(line)
-    recipe = training.with_speakers(recipe, recordings)
-    trainer = training.Trainer(run, recipe, recordings, device, fresh)
-    if trainer.begun_with != trainer.folder:
-        if out is None:
-            raise click.UsageError(f"{run.path} was begun with {trainer.begun_with}: name another run with --out")
-        say(f"note: this run was begun with {trainer.begun_with}")
+    recipe = run_policy.recipe_for(run, name, [*overrides, *settings], fresh)
+    check_memory(recipe, device)  # now, not after all files are read
+    recordings = _open(folder, recipe, run)
+    trainer = _trainer(run, run_policy.with_speakers(recipe, recordings), recordings, device, fresh, out is not None)
     _announce(trainer)
-    if trainer.fraction >= 1:
-        say("its budget is spent: a larger --minutes or --steps goes on, --fresh starts again")
+    if trainer.finished:
+        say("its budget is spent: continue with a larger --minutes or --steps, or start again with --fresh")
         return
     try:
         trainer.train(_Reporter())
     except KeyboardInterrupt:
         again = "the same command without --fresh" if fresh else "the same command"
-        say(f"\nstopped at step {trainer.step:,}, saved up to step {trainer.saved_step:,}; {again} goes on from there")
+        say(f"\nstopped at step {trainer.state.step:,}, saved at step {trainer.saved_step:,}; {again} continues there")
         raise
-    say(f"the best model: {run.model}; hear it: {_to_hear(recipe.model, run.path)}")
+    say(f"best model: {run.model}; try it: {_suggestion(trainer.recipe.model, run.path)}")
 
 
-def _to_hear(model: ModelConfig, run: Path) -> str:
-    speaker = f" --speaker {shlex.quote(model.speakers[0])}" if model.speakers else ""
+def _settings(
+    minutes: float | None, steps: int | None, seed: int | None, speakers: str | None, overrides: tuple[str, ...]
+) -> list[str]:
+    """Overrides of the recipe that the options stand for. Raises `UsageError` where two of them contradict."""
+    if minutes is not None and steps is not None:
+        raise click.UsageError("--minutes and --steps are both given: one of them is the budget")
+    options: dict[str, dict[str, object]] = {
+        "--minutes": {} if minutes is None else {"training.minutes": minutes, "training.steps": 0},
+        "--steps": {} if steps is None else {"training.steps": steps},
+        "--seed": {} if seed is None else {"training.seed": seed},
+        "--speakers": {} if speakers is None else {"data.speakers": json.dumps(speakers)},
+    }
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        for option, values in options.items():
+            if key in values:
+                raise click.UsageError(f"{option} and --set {override} contradict each other: leave one of them out")
+    return [f"{key}={value}" for values in options.values() for key, value in values.items()]
+
+
+def _open(folder: Path, recipe: Recipe, run: RunDirectory) -> Recordings:
+    """Read the folder, and print what was found."""
+    from wavenet.data import dataset
+
+    progress = ProgressLine("reading", "files")
+    recordings = dataset.open_folder(folder, recipe.model.sample_rate, recipe.data, progress)
+    progress.clear()
+    for line in recordings.summary.lines(run.skipped):
+        say(line)
+    return recordings
+
+
+def _trainer(
+    run: RunDirectory, recipe: Recipe, recordings: Recordings, device: str, fresh: bool, named: bool
+) -> Trainer:
+    """The trainer. Raises `UsageError` where the run is one of another folder and was not named with --out."""
+    from wavenet.training.trainer import Trainer
+
+    progress = ProgressLine("counting codes", "samples")
+    trainer = Trainer(run, recipe, recordings, device, fresh, progress)
+    progress.clear()
+    state = trainer.state
+    if state.first_folder != state.folder:
+        if not named:
+            raise click.UsageError(f"{run.path} was started with {state.first_folder}: name another run with --out")
+        say(f"note: this run was started with {state.first_folder}")
+    return trainer
+
+
+def _suggestion(model: ModelConfig, run: Path) -> str:
+    """A command that uses the model."""
+    name = next((name for name in model.speakers if name.isprintable() and len(name) <= LONGEST_NAME), "NAME")
+    speaker = f" --speaker {shlex.quote(name)}" if model.speakers else ""
+    path = shlex.quote(str(run))
     if model.features is not None:
-        return f"wavenet vocode {run} IN.wav -o new.wav{speaker}"
-    return f"wavenet generate {run} -o new.wav{speaker}"
+        return f"wavenet vocode {path} IN.wav -o new.wav{speaker}"
+    return f"wavenet generate {path} -o new.wav{speaker}"
 
 
 def _announce(trainer: Trainer) -> None:
@@ -106,9 +161,9 @@ def _announce(trainer: Trainer) -> None:
         f"samples ({model.receptive_field_ms:.0f} ms)"
     )
     budget = f"{training.steps:,} steps" if training.steps else f"{training.minutes:g} minutes"
-    begun = f"going on at step {trainer.step:,} of" if trainer.step else "budget:"
+    start = f"continuing at step {trainer.state.step:,} of" if trainer.state.step else "budget:"
     crops = f"{training.batch} x {training.crop:,} samples a step, on the {trainer.device.type.upper()}"
-    say(f"run {trainer.run.path}: {begun} {budget}, {crops}")
+    say(f"run {trainer.run.path}: {start} {budget}, {crops}")
     if not math.isnan(levels.pairs):
         say(
             f"held-out reference levels, bits per sample: a histogram of codes {levels.histogram:.2f}, "
@@ -117,22 +172,39 @@ def _announce(trainer: Trainer) -> None:
 
 
 class _Reporter:
-    """Prints what the trainer tells: a line that moves, and a line that stays for every validation."""
+    """Shows the progress of training and of validations, and prints a line for every validation."""
 
     def __init__(self) -> None:
         self.progress = ProgressLine("training")
+        self.phase, self.phase_started = "", 0.0  # of a validation
 
-    def __call__(self, event: Progress | Validation) -> None:
-        from wavenet.training.trainer import Progress
+    def __call__(self, event: Event) -> None:
+        from wavenet.training.trainer import Progress, Validation
 
         if isinstance(event, Progress):
-            details = [f"step {event.step:,}", f"{event.bits:.3f} bits", f"{event.samples_per_second:,.0f} samples/s"]
-            if event.skipped:
-                details.append(f"{event.skipped} steps skipped")
+            details = [
+                f"{event.bits:.3f} bits",
+                f"step {event.step:,}",
+                f"{event.samples_per_second:,.0f} samples/s",
+                *([f"{event.skipped} steps skipped"] if event.skipped else []),
+            ]
             self.progress.draw(event.fraction, event.seconds_left, details)
+        elif isinstance(event, Validation):
+            self._validated(event)
         else:
-            self.progress.clear()
-            skipped = f", {event.skipped} steps skipped" if event.skipped else ""
-            held_out = "nothing held out" if math.isnan(event.bits) else f"{event.bits:.3f} bits per sample held out"
-            best = " (best)" if event.is_best else f" (best {event.best:.3f})"
-            say(f"step {event.step:,}, {duration(event.seconds)}: {held_out}{best}{skipped}")
+            self._validating(event)
+
+    def _validating(self, event: ValidationProgress) -> None:
+        if event.phase != self.phase:
+            self.phase, self.phase_started = event.phase, time.monotonic()
+        elapsed = time.monotonic() - self.phase_started
+        left = elapsed * (1 - event.fraction) / event.fraction if event.fraction else None
+        self.progress.draw(event.fraction, left, [f"step {event.step:,}"], label=event.phase)
+
+    def _validated(self, event: Validation) -> None:
+        self.phase = ""
+        self.progress.clear()
+        skipped = f", {event.skipped} steps skipped" if event.skipped else ""
+        held_out = "nothing held out" if math.isnan(event.bits) else f"{event.bits:.3f} bits per sample held out"
+        best = " (best)" if event.is_best else f" (best {event.best:.3f})"
+        say(f"step {event.step:,}, {duration(event.seconds)}: {held_out}{best}{skipped}")

@@ -1,10 +1,11 @@
-"""How well a network predicts sound: bits per sample, and two reference levels of the same data beside it."""
+"""How well a network predicts recordings: bits per sample, beside two reference levels of the same recordings."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,145 +22,174 @@ from wavenet.engine.stepped import conditioning_tensors
 from wavenet.features import mel_spectrogram
 from wavenet.model import WaveNet
 from wavenet.mulaw import CODES, SILENCE
-from wavenet.nn.outputs import mu_law_remainder, nats
+from wavenet.nn.outputs import mu_law_remainders, nats
 
 PIECE = 16_384  # samples predicted at once: bounds the memory for clips of any length
+COUNTED = 2**20  # samples counted at once for the reference levels
+
+CodeReader = Callable[[int, int], NDArray[np.integer[Any]]]  # the codes of a clip from one position to another
+Progress = Callable[[int, int], None]  # called with the number of samples done, and of all samples
 
 
 @dataclass(frozen=True)
 class ReferenceLevels:
-    """What predicts without a network, in bits per sample."""
+    """Bits per sample of two predictors that are no networks."""
 
-    histogram: float  # every sample alone: the entropy of a histogram of codes
-    pairs: float  # every sample from the one before it: the entropy of a table of code pairs
+    histogram: float  # each sample without context: the entropy of a histogram of codes
+    pairs: float  # each sample from the one before it: the conditional entropy of a table of code pairs
 
 
 def bits_of(
-    model: WaveNet | Engine[Any], codes: NDArray[np.integer[Any]], told: ConditioningInputs | None = None
+    model: WaveNet | Engine[Any], codes: NDArray[np.integer[Any]], conditioning: ConditioningInputs | None = None
 ) -> NDArray[np.float64]:
-    """Bits that each sample of one clip costs, float64 [T], given all that came before it (teacher forcing).
+    """Bits of each sample of a clip, float64 [T], given all samples before it (teacher forcing).
 
-    model: the network in PyTorch, which hears whole pieces at once, or an engine, sample by sample in its precision.
-    told: what a conditioned model is told.
-    The clip begins as every clip does: empty queues, and silence as the first input.
+    model: a `WaveNet`, which predicts whole pieces at once, or an engine, sample by sample in its precision.
+    codes: integers [T]. conditioning: of a conditioned model.
+    As in generation, the queues are empty at the start of the clip, and its first input is silence.
     """
-    return np.concatenate([np.empty(0), *_pieces(model, codes, told)])
+    return np.concatenate(
+        [np.empty(0), *_pieces(model, lambda start, stop: codes[start:stop], len(codes), conditioning)]
+    )
 
 
 def bits_per_sample(
     model: WaveNet | Engine[Any],
     clips: Clips,
     seconds: float = math.inf,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     speaker: Speaker | None = None,
 ) -> float:
-    """Mean bits per sample over whole clips, the first `seconds` of them; NaN when there are none. As `bits_of`.
+    """Mean bits per sample of the first `seconds` of all clips; NaN when there are none. See `bits_of`.
 
-    A conditioned model is told each clip's own features and speaker, or `speaker` instead.
+    A conditioned model gets the features of each clip, and its speaker or the given one.
     """
     total = min(int(clips.lengths.sum()), int(min(seconds * clips.sample_rate, 2**62)))
+    quantizer = quantizer_for(model.config.output)
     bits, samples = 0.0, 0
     for clip in range(len(clips)):
-        if samples >= total:
-            break
-        codes = clips.codes(clip, quantizer_for(model.config.output))[: total - samples]
-        for costs in _pieces(model, codes, clip_conditioning(model.config, clips, clip, speaker)):
-            bits, samples = bits + float(costs.sum()), samples + len(costs)
+        length = min(int(clips.lengths[clip]), total - samples)
+        if length <= 0:
+            continue
+        read = partial(clips.codes, clip, quantizer)
+        conditioning = clip_conditioning(model.config, clips, clip, speaker, length)
+        for piece in _pieces(model, read, length, conditioning):
+            bits, samples = bits + float(piece.sum()), samples + len(piece)
             if progress:
                 progress(samples, total)
     return bits / samples if samples else math.nan
 
 
 def clip_conditioning(
-    config: ModelConfig, clips: Clips, clip: int, speaker: Speaker | None = None
+    config: ModelConfig, clips: Clips, clip: int, speaker: Speaker | None = None, samples: int | None = None
 ) -> ConditioningInputs | None:
-    """What a conditioned model is told about a clip: its speaker, or the one named instead, and its features.
+    """Conditioning inputs for a clip: its speaker, or the given one, and its features. None if there is none.
 
-    Raises `ValueError` for a speaker that the model does not know, or where nobody says who it is.
+    samples: how many samples of the clip are needed from its start; then no more features than needed are computed.
+    Raises `ValueError` for a speaker that the model does not have, or where the clip's speaker is not known.
     """
     if not config.conditioned:
         return None
     features = None
     if config.features is not None:
-        features = mel_spectrogram(clips.clip(clip) / np.float32(FULL_SCALE), config.features)
+        stop = None if samples is None else samples + (config.frame_reach + 2) * config.hop + config.features.fft
+        features = mel_spectrogram(clips.clip(clip, 0, stop) / np.float32(FULL_SCALE), config.features)
     return conditioning_inputs(config, 1, speaker or speaker_of_clip(config, clips, clip), features)
 
 
 def speaker_of_clip(config: ModelConfig, clips: Clips, clip: int) -> str | None:
-    """Who speaks in a clip, for a model that tells speakers apart; None where that is not known."""
+    """The speaker of a clip, for a model with speakers; None where it is not known."""
     return clips.speakers[clip] if clips.speakers is not None and config.speakers else None
 
 
 def _pieces(
-    model: WaveNet | Engine[Any], codes: NDArray[np.integer[Any]], told: ConditioningInputs | None
+    model: WaveNet | Engine[Any], read: CodeReader, length: int, conditioning: ConditioningInputs | None
 ) -> Iterator[NDArray[np.float64]]:
-    """`bits_of` piece by piece: the same numbers, bounded memory."""
-    return _engine_pieces(model, codes, told) if isinstance(model, Engine) else _model_pieces(model, codes, told)
+    """`bits_of` the first `length` samples, piece by piece: the same values in bounded memory."""
+    if isinstance(model, Engine):
+        return _engine_pieces(model, read, length, conditioning)
+    return _model_pieces(model, read, length, conditioning)
 
 
 def _engine_pieces(
-    engine: Engine[Any], codes: NDArray[np.integer[Any]], told: ConditioningInputs | None
+    engine: Engine[Any], read: CodeReader, length: int, conditioning: ConditioningInputs | None
 ) -> Iterator[NDArray[np.float64]]:
-    state = engine.new_state(1, told)
-    for start in range(0, len(codes), PIECE):
-        piece = codes[None, start : start + PIECE].astype(np.int64)  # [1, T]
-        numbers = torch.from_numpy(engine.logits(state, piece)[0])  # [T, A]
-        yield _bits(engine.config.output, numbers, torch.from_numpy(piece[0]))
+    state = engine.new_state(1, conditioning)
+    for start in range(0, length, PIECE):
+        codes = read(start, min(start + PIECE, length))[None].astype(np.int64)  # [1, T]
+        outputs = torch.from_numpy(engine.logits(state, codes)[0])  # [T, A]
+        yield _bits(engine.config.output, outputs, torch.from_numpy(codes[0]))
 
 
 def _model_pieces(
-    model: WaveNet, codes: NDArray[np.integer[Any]], told: ConditioningInputs | None
+    model: WaveNet, read: CodeReader, length: int, conditioning: ConditioningInputs | None
 ) -> Iterator[NDArray[np.float64]]:
-    """Each piece predicted with all that the network sees before it."""
+    """Each piece is predicted with the whole context of its first sample."""
     device = next(model.parameters()).device
-    speaker, local = conditioning_tensors(told, device)
-    past, silence = model.config.context - 1, quantizer_for(model.config.output).silence
-    for start in range(0, len(codes), PIECE):
-        stop = min(start + PIECE, len(codes))
-        first = max(0, start - past)  # of the inputs, which lie one sample behind
-        before = [silence] if first == 0 else [codes[first - 1]]
-        inputs = np.concatenate((before, codes[first : stop - 1])).astype(np.int64)
+    speaker, features = conditioning_tensors(conditioning, device)
+    silence = np.array([quantizer_for(model.config.output).silence])
+    for start in range(0, length, PIECE):
+        stop = min(start + PIECE, length)
+        first = max(0, start - model.config.context + 1)  # sample that the first input predicts
+        codes = read(max(first - 1, 0), stop).astype(np.int64)
+        inputs = codes[:-1] if first else np.concatenate((silence, codes[:-1]))  # [stop - first]: each the one before
+        targets = torch.from_numpy(codes[start - stop :]).to(device)  # [T]
         with torch.inference_mode():
-            numbers = model(torch.from_numpy(inputs).to(device)[None], speaker, local, first)[0, start - stop :]
-            yield _bits(model.config.output, numbers, torch.from_numpy(codes[start:stop].astype(np.int64)).to(device))
+            outputs = model(torch.from_numpy(inputs).to(device)[None], speaker, features, first)[0]  # [stop - first, A]
+            yield _bits(model.config.output, outputs[start - stop :], targets)
 
 
-def _bits(output: str, numbers: torch.Tensor, codes: torch.Tensor) -> NDArray[np.float64]:
-    """What codes [T] cost under numbers [T, A]."""
-    return nats(output, numbers, codes).double().cpu().numpy() / math.log(2)
+def _bits(output: str, outputs: torch.Tensor, codes: torch.Tensor) -> NDArray[np.float64]:
+    """Bits of codes [T] under output parameters [T, A]."""
+    return nats(output, outputs, codes).double().cpu().numpy() / math.log(2)
 
 
-def reference_levels(clips: Clips, counted_on: Clips | None = None, output: str = "mulaw") -> ReferenceLevels:
-    """The reference levels of clips, in tables counted on the clips themselves or on others (then slightly smoothed).
+def reference_levels(
+    clips: Clips, counted_on: Clips | None = None, output: str = "mulaw", progress: Progress | None = None
+) -> ReferenceLevels:
+    """The reference levels of clips, with tables counted on the clips themselves or, slightly smoothed, on others.
 
-    The tables are of mu-law codes. For a 16-bit output they cost so much more as telling the 16-bit codes apart that
-    share one does; see `wavenet.nn.outputs`.
+    The tables are of mu-law codes. For a 16-bit output both levels grow by the bits that distinguish the 16-bit codes
+    that share a mu-law code; see `wavenet.nn.outputs`.
 
-    Tables counted on the same data are what an ideal coder of it would know: a lower bound for such tables. Counted on
-    training clips they are what a network of that memory could have learnt.
+    Tables counted on the clips themselves give the levels of an ideal coder that is given the tables: a lower bound.
+    Counted on training clips they are what a model of that context could have learned.
+    progress: called with the samples counted, and all of them.
     """
-    seen = _pair_counts(clips)
-    if not seen.sum():
+    total = int(clips.lengths.sum()) + (0 if counted_on is None else int(counted_on.lengths.sum()))
+    counts = _pair_counts(clips, 0, total, progress)
+    samples = counts.sum()
+    if not samples:
         return ReferenceLevels(math.nan, math.nan)
-    known = seen if counted_on is None else _pair_counts(counted_on) + 0.1
-    rest = 0.0 if output == "mulaw" else mu_law_remainder(np.concatenate(list(clips)))
-    return ReferenceLevels(_cross_entropy(seen.sum(0), known.sum(0)) + rest, _cross_entropy(seen, known) + rest)
+    table = counts if counted_on is None else _pair_counts(counted_on, int(samples), total, progress) + 0.1
+    rest = 0.0 if output == "mulaw" else float(counts.sum(0) @ mu_law_remainders() / samples)
+    return ReferenceLevels(
+        _cross_entropy(counts.sum(0), table.sum(0)) + rest,
+        _cross_entropy(counts, table) + rest,
+    )
 
 
-def _pair_counts(clips: Clips) -> NDArray[np.float64]:
+def _pair_counts(clips: Clips, done: int, total: int, progress: Progress | None) -> NDArray[np.float64]:
+    """How often each pair of codes occurs, [code before, code]; before the first sample of a clip is silence."""
     counts = np.zeros(CODES * CODES, dtype=np.int64)
-    for clip in range(len(clips)):
-        codes = clips.codes(clip)
-        for start in range(0, len(codes), PIECE):
-            piece = codes[max(0, start - 1) : start + PIECE].astype(np.int64)
-            if start == 0:
-                piece = np.concatenate(([SILENCE], piece))
-            counts += np.bincount(piece[:-1] * CODES + piece[1:], minlength=CODES * CODES)
-    return counts.reshape(CODES, CODES).astype(np.float64)  # [code before, code]
+    for clip, length in enumerate(clips.lengths.tolist()):
+        before = SILENCE
+        for start in range(0, length, COUNTED):
+            codes = clips.codes(clip, start=start, stop=min(start + COUNTED, length)).astype(np.int64)
+            pairs = np.concatenate(([before], codes[:-1])) * CODES + codes
+            if len(pairs) < len(counts) // 8:  # a short piece: not as many additions as there are pairs of codes
+                found, times = np.unique(pairs, return_counts=True)
+                counts[found] += times
+            else:
+                counts += np.bincount(pairs, minlength=len(counts))
+            before, done = int(codes[-1]), done + len(codes)
+            if progress:
+                progress(done, total)
+    return counts.reshape(CODES, CODES).astype(np.float64)
 
 
-def _cross_entropy(seen: NDArray[np.float64], known: NDArray[np.float64]) -> float:
-    """Bits per event of `seen` counts under the probabilities of `known` ones, normalised over the last axis."""
-    probability = known / np.maximum(known.sum(-1, keepdims=True), 1e-300)
-    events = seen > 0
-    return float(-(seen[events] * np.log2(probability[events])).sum() / seen.sum())
+def _cross_entropy(counts: NDArray[np.float64], table: NDArray[np.float64]) -> float:
+    """Bits per event of `counts` under the probabilities of `table`, both normalised over the last axis."""
+    probability = table / np.maximum(table.sum(-1, keepdims=True), 1e-300)
+    events = counts > 0
+    return float(-(counts[events] * np.log2(probability[events])).sum() / counts.sum())

@@ -20,7 +20,7 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -99,8 +99,17 @@ def _log_normal_share(x: Tensor) -> Tensor:
     return torch.where(x < -1, far, torch.special.log_ndtr(x.clamp_min(-1.0)))
 
 
+def mu_law_remainders() -> NDArray[np.float64]:
+    """Bits that each mu-law code leaves open about the 16-bit code, float64 [256]: log2 of how many share it."""
+    return np.log2(np.bincount(_all_mu_law_codes(), minlength=mulaw.CODES))
+
+
 def mu_law_remainder(codes: ArrayLike) -> float:
-    """Mean bits per sample that a mu-law code leaves open about 16-bit codes (int [N]): log2 of how many share it."""
-    all_codes = mulaw.encode(np.arange(-FULL_SCALE, FULL_SCALE) / np.float64(FULL_SCALE))
-    shared = np.log2(np.bincount(all_codes, minlength=mulaw.CODES))  # by mu-law code
-    return float(shared[all_codes[np.asarray(codes, np.int64).ravel() + FULL_SCALE]].mean())
+    """Mean bits per sample that mu-law codes leave open about 16-bit codes (integers [N])."""
+    levels = np.asarray(codes, np.int64).ravel() + FULL_SCALE
+    return float(mu_law_remainders()[_all_mu_law_codes()[levels]].mean())
+
+
+def _all_mu_law_codes() -> NDArray[np.int64]:
+    """The mu-law code of every 16-bit code, int64 [65,536]."""
+    return mulaw.encode(np.arange(-FULL_SCALE, FULL_SCALE) / np.float64(FULL_SCALE))

@@ -1,6 +1,6 @@
-"""Recipes: what to train and how, as TOML files of three tables: [model], [data] and [training].
+"""Recipes: what to train and how, as TOML files with the tables [model], [data] and [training].
 
-Every key has a default, so a recipe states only what it changes, and no recipe at all is one too. Errors name the key.
+Every key has a default, so a recipe contains only what differs. Errors name the key.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from wavenet.config import ConfigError, DataConfig, ModelConfig, TrainingConfig, from_dict, suggest
+from wavenet.data.errors import printable
 
 SECTIONS = {"model": ModelConfig, "data": DataConfig, "training": TrainingConfig}
+LONGEST_TEXT = 100  # characters of a name or value in a message
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole training run on paper."""
+    """The configurations of a training run."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -54,29 +56,40 @@ def load(name: str | os.PathLike[str] | None, overrides: Iterable[str] = ()) -> 
         for key in keys[:-1]:
             inside = table.setdefault(key, {})
             if not isinstance(inside, dict):
-                raise ConfigError(f"--set {override}: {key} is no table")
+                raise ConfigError(f"--set {printable(override, LONGEST_TEXT)}: {key} is not a table")
             table = inside
         table[keys[-1]] = value
     return _build(tables)
 
 
 def _table(name: str, values: Mapping[str, Any]) -> list[str]:
-    """A table of TOML, and the tables inside it; what is None is left out."""
+    """A table of TOML, and the tables inside it; keys whose value is None are left out."""
     inside = {key: value for key, value in values.items() if isinstance(value, Mapping)}
     flat = {key: value for key, value in values.items() if value is not None and key not in inside}
-    # JSON and TOML write numbers, strings, booleans and flat lists alike, but for characters beyond 16 bits
-    lines = [f"[{name}]", *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in flat.items()), ""]
+    lines = [f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in flat.items()), ""]
     for key, value in inside.items():
         lines += _table(f"{name}.{key}", value)
     return lines
 
 
+def _toml(value: Any) -> str:
+    """A number, string, boolean or flat list as TOML.
+
+    JSON writes these alike, if it escapes nothing but control characters: its escapes of characters beyond 16 bits are
+    not those of TOML. DEL is the one that JSON does not escape and TOML requires to be. Text that no TOML file can hold
+    (surrogates, for file names that are not UTF-8) is refused by the configurations.
+    """
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _build(tables: Mapping[str, Mapping[str, Any]]) -> Recipe:
     for section, table in tables.items():
         if section not in SECTIONS:
-            raise ConfigError(f"[{section}]: unknown table{suggest(section, SECTIONS)}; known: {', '.join(SECTIONS)}")
+            known = f"{suggest(section, SECTIONS)}; known: {', '.join(SECTIONS)}"
+            raise ConfigError(f"[{printable(section, LONGEST_TEXT)}]: unknown table{known}")
         if not isinstance(table, Mapping):
-            raise ConfigError(f"{section} = {table!r}: a key outside of the tables [{'], ['.join(SECTIONS)}]")
+            text = printable(f"{section} = {table!r}", LONGEST_TEXT)
+            raise ConfigError(f"{text}: a key outside of the tables [{'], ['.join(SECTIONS)}]")
     return Recipe(**{section: from_dict(SECTIONS[section], table, section) for section, table in tables.items()})
 
 
@@ -84,12 +97,11 @@ def _find(name: str) -> Path:
     path = Path(name)
     if path.suffix == ".toml" or os.sep in name:
         if not path.is_file():
-            raise ConfigError(f"{name}: no such recipe file")
+            raise ConfigError(f"{printable(name)}: no such recipe file")
         return path
     if name not in names():
-        raise ConfigError(
-            f"{name!r}: no such recipe{suggest(name, names())}; known: {', '.join(names())}, or FILE.toml"
-        )
+        known = f"{suggest(name, names())}; known: {', '.join(names())}, or FILE.toml"
+        raise ConfigError(f"'{printable(name, LONGEST_TEXT)}': no such recipe{known}")
     return _folder() / f"{name}.toml"
 
 
@@ -106,18 +118,21 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
             tables = tomllib.load(file)
         _build(tables)  # here, so that the message names the file
         return tables
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{printable(path)}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{printable(path)}: {error}") from None
 
 
 def _parse_override(text: str) -> tuple[list[str], Any]:
-    """The keys on the way to a value, at least a table and a key in it, and the value."""
+    """The path of keys to a value, at least a table and a key in it, and the value."""
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
     if not equals or len(keys) < 2 or not all(keys):
-        raise ConfigError(f"--set {text}: expected section.key=value, such as training.batch=4")
+        shown = printable(text, LONGEST_TEXT)
+        raise ConfigError(f"--set {shown}: expected section.key=value, such as training.batch=4")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         parsed = value.strip()  # a bare word is a string
     return keys, parsed

@@ -1,0 +1,69 @@
+"""What tests of training share: recordings of tones, a small recipe, and a trainer on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from wavenet.data import dataset
+from wavenet.training import recipe, run_policy
+from wavenet.training.run_directory import RunDirectory
+from wavenet.training.trainer import Event, Progress, Trainer
+
+SMALL = [
+    "model.cycles=1",
+    "model.layers_per_cycle=4",
+    "model.residual_channels=8",
+    "model.skip_channels=16",
+    "model.sample_rate=8000",
+    "training.crop=200",
+    "training.clip_seconds=0.02",
+    "training.warmup=5",
+]
+FEATURES = "model.features={fft = 128, window = 128, hop = 40, bands = 12}"
+CONDITIONED = {  # recipes of conditioned models
+    "speakers": ["data.speakers=folders", "data.join=true"],
+    "features": [FEATURES],
+    "16 bits": [FEATURES, "model.output=gaussian", "model.linear_prediction=8"],
+    "all": [FEATURES, "data.speakers=folders", "model.output=logistic", "model.mixtures=3"],
+}
+
+
+def write_tones(folder: Path) -> Path:
+    """Sixteen recordings of half a second."""
+    folder.mkdir()
+    for index in range(16):
+        tone = 0.5 * np.sin(2 * np.pi * (200 + 40 * index) * np.arange(4_000) / 8_000)
+        soundfile.write(folder / f"{index}.wav", tone, 8_000)
+    return folder
+
+
+def write_voices(folder: Path) -> Path:
+    """Noisy tones in sub-folders for a low and a high voice; their length is not a multiple of the hop."""
+    rng = np.random.default_rng(0)
+    for index in range(12):
+        name, hertz = ("high", 1_500) if index % 2 else ("low", 400)
+        tone = 0.3 * np.sin(2 * np.pi * (hertz + 20 * index) * np.arange(3_011) / 8_000)
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / name / f"{index}.wav", tone + 0.003 * rng.standard_normal(3_011), 8_000)
+    return folder
+
+
+def trainer_for(folder: Path, out: Path, *overrides: str, fresh: bool = False) -> Trainer:
+    """A trainer of a small network on the recordings; it continues the run in `out` if there is one."""
+    chosen = recipe.load(None, [*SMALL, *overrides])
+    recordings = dataset.open_folder(folder, chosen.model.sample_rate, chosen.data)
+    return Trainer(RunDirectory(out), run_policy.with_speakers(chosen, recordings), recordings, "cpu", fresh)
+
+
+def at_step(step: int, action: Callable[[], object]) -> Callable[[Event], None]:
+    """A report that calls `action` after a step."""
+
+    def report(event: Event) -> None:
+        if isinstance(event, Progress) and event.step == step:
+            action()
+
+    return report

@@ -1,0 +1,143 @@
+"""`wavenet train`: options, help, messages, and Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from runs import SMALL, trainer_for, write_tones
+
+from wavenet import cli
+from wavenet.cli.train import _Reporter
+from wavenet.evaluation.likelihood import ReferenceLevels
+from wavenet.training.run_directory import RunDirectory
+from wavenet.training.trainer import Progress, Validation, ValidationProgress
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_tones(tmp_path / "clips")
+
+
+def train(*arguments: object) -> int:
+    overrides = [word for override in SMALL for word in ("--set", override)]
+    return cli.main(["train", *map(str, arguments), *overrides])
+
+
+def test_ctrl_c_saves_and_says_how_to_continue(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "wavenet", "train", str(folder), "--out", str(run), "--steps", "1000000"]
+    for override in [*SMALL, "training.validate_steps=3"]:
+        command += ["--set", override]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:  # until the first validation is reported
+        lines.append(line)
+        if line.startswith("step 3,"):
+            process.send_signal(signal.SIGINT)
+            break
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130, lines
+    assert "the same command continues there" in rest
+    assert "Traceback" not in rest
+    assert trainer_for(folder, run, "training.steps=1000000").state.step >= 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--steps", "2", "--set", "training.steps=-1"], "--steps and --set training.steps=-1 contradict each other"),
+        (["--minutes", "2", "--set", "training.steps=9"], "--minutes and --set training.steps=9 contradict each other"),
+        (["--seed", "2", "--set", " training.seed =9"], "--seed and --set"),
+        (["--speakers", "folders", "--set", "data.speakers=x.csv"], "--speakers and --set"),
+        (["--steps", "2", "--minutes", "1"], "one of them is the budget"),
+        (["--steps", "-1"], "x>=1"),
+        (["--minutes", "0"], "x>0"),
+        (["--minutes", "nan"], "training.minutes"),
+        (["--set", "training.batch=65536", "--set", "training.crop=16777216"], "lower training.batch (now 65,536)"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_in_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert cli.main(["train", str(folder), "--out", str(tmp_path / "run"), *options]) in (1, 2)
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert len(printed.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_lists_the_recipes_and_the_default_budget_without_torch() -> None:
+    code = "import sys, wavenet.cli as cli; cli.main(['train', '--help']); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    text = " ".join(done.stdout.split())
+    assert text.endswith("False")
+    assert "30 without a recipe" in text
+    for recipe in ("tiny (3)", "speech (60)", "large (1,440)"):
+        assert recipe in text
+
+
+def test_names_from_folders_do_not_reach_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A speaker whose name holds an escape sequence and DEL: everything works, and nothing of it is printed."""
+    for name in ("plain", "\x1b[31mred\x7f"):
+        write_tones(tmp_path / "clips").rename(tmp_path / "moved")
+        (tmp_path / "voices").mkdir(exist_ok=True)
+        (tmp_path / "moved").rename(tmp_path / "voices" / name)
+    options = ["--out", tmp_path / "run", "--speakers", "folders"]
+    assert train(tmp_path / "voices", *options, "--steps", 1) == 0
+    assert train(tmp_path / "voices", *options, "--steps", 2) == 0  # its recipe.toml is read
+    printed = capsys.readouterr().err
+    assert "\x1b" not in printed
+    assert "\x7f" not in printed
+    assert "--speaker plain" in printed
+
+
+def test_a_finished_run_says_how_to_continue(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(folder, "--out", tmp_path / "run", "--steps", 2) == 0
+    assert RunDirectory(tmp_path / "run").skipped.read_text() == "path,reason\n"
+    assert train(folder, "--out", tmp_path / "run", "--steps", 2) == 0
+    assert "its budget is spent" in capsys.readouterr().err
+
+
+class Terminal:
+    """Standard error that is a terminal of 80 columns."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.text = ""
+        monkeypatch.setattr("sys.stderr", self)
+        monkeypatch.setattr("wavenet.cli.console.REDRAW_SECONDS", 0.0)
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return len(text)
+
+    def flush(self) -> None: ...
+
+    def fileno(self) -> int:
+        raise OSError
+
+
+def test_progress_of_training_and_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal(monkeypatch)
+    reporter = _Reporter()
+    reporter(Progress(1, 0.01, 7.5, 1e-3, 9_000.0, 2.0, 198.0, 0))
+    assert "1%" in terminal.text
+    assert "3:18 left" in terminal.text
+    assert "7.500 bits" in terminal.text
+    reporter(Progress(99, 0.9999, 3.5, 1e-3, 9_000.0, 198.0, 0.02, 4))
+    assert "100%" not in terminal.text
+    reporter(ValidationProgress(99, "validating", 0.25))
+    assert "validating" in terminal.text.splitlines()[-1]
+    assert "25%" in terminal.text
+    reporter(ValidationProgress(99, "generating a clip", 0.5))
+    assert "generating a clip" in terminal.text
+    reporter(Validation(99, 3.25, 3.25, True, 200.0, 4, ReferenceLevels(5.0, 4.0)))
+    assert "step 99, 3:20: 3.250 bits per sample held out (best), 4 steps skipped\n" in terminal.text

@@ -1,0 +1,109 @@
+"""Decisions of a training run: its budget, learning rate and validations, its device, and the recipe it continues."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+
+from wavenet.config import ConfigError, TrainingConfig
+from wavenet.data.dataset import Recordings
+from wavenet.data.errors import printable
+from wavenet.training import recipe as recipes
+from wavenet.training.recipe import Recipe
+from wavenet.training.run_directory import RunDirectory
+
+LONGEST_VALUE = 60  # characters of a name or value in a message
+
+
+def budget_spent(config: TrainingConfig, step: int, seconds: float) -> float:
+    """Share of the budget spent, from 0 to 1 and beyond."""
+    return step / config.steps if config.steps else seconds / (60 * config.minutes)
+
+
+def seconds_left(config: TrainingConfig, step: int, seconds: float) -> float:
+    """Estimated time to the end of the budget; NaN before the first step of a budget in steps."""
+    if not config.steps:
+        return max(0.0, 60 * config.minutes - seconds)
+    return max(0, config.steps - step) * seconds / step if step else math.nan
+
+
+def learning_rate(config: TrainingConfig, step: int, fraction: float) -> float:
+    """Linear warm-up, then a cosine from the peak to its `final_rate` share at the end of the budget.
+
+    step: counted from 0. fraction: of the budget that is spent.
+    """
+    warm = min(1.0, (step + 1) / (config.warmup + 1))
+    cosine = (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
+    return config.learning_rate * warm * (config.final_rate + (1 - config.final_rate) * cosine)
+
+
+def validation_is_due(
+    config: TrainingConfig, step: int, seconds: float, validated_step: int, validated_seconds: float
+) -> bool:
+    """Whether to validate after a step: every `validate_steps` or `validate_minutes`, and at the end of the budget."""
+    if step == validated_step:
+        return False
+    if budget_spent(config, step, seconds) >= 1:
+        return True
+    if config.validate_steps:
+        return step - validated_step >= config.validate_steps
+    return seconds - validated_seconds >= 60 * config.validate_minutes
+
+
+def recipe_for(run: RunDirectory, name: str | None, overrides: list[str], fresh: bool = False) -> Recipe:
+    """The recipe to train with: the named one or, when a run is continued without naming one, the run's own.
+
+    Raises `ConfigError` where the run was started with another network or other data.
+    """
+    if fresh or not run.exists():
+        return recipes.load(name, overrides)
+    own = recipes.load(run.recipe)
+    recipe = recipes.load(name or run.recipe, overrides)
+    for section in ("model", "data"):
+        before, now = getattr(own, section), getattr(recipe, section)
+        for field in dataclasses.fields(before):
+            old, new = getattr(before, field.name), getattr(now, field.name)
+            if section == "model" and field.name == "speakers" and not new:
+                continue  # their names come from the recordings; they are kept below
+            if old != new:
+                raise ConfigError(
+                    f"{printable(run.path)} was started with {section}.{field.name} = {_short(old)}, not "
+                    f"{_short(new)}: name another --out, or start again with --fresh"
+                )
+    return dataclasses.replace(recipe, model=own.model)
+
+
+def with_speakers(recipe: Recipe, recordings: Recordings) -> Recipe:
+    """The recipe with the speakers of the recordings as those of the model, unless it names its own.
+
+    Raises `ConfigError` where the recordings have a speaker that the model does not, or none are distinguished.
+    """
+    found, known = tuple(recordings.summary.speakers), recipe.model.speakers
+    if known and not found:
+        raise ConfigError(
+            "model.speakers: set data.speakers to 'folders' or FILE.csv, so that every file has a speaker"
+        )
+    if not known and found:
+        return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, speakers=found))
+    for name in found:
+        if name not in known:
+            raise ConfigError(
+                f"speaker {_short(name)}: the model has {printable(', '.join(known), 3 * LONGEST_VALUE)}; "
+                "name another --out, or use --fresh"
+            )
+    return recipe
+
+
+def pick_device(name: str) -> str:
+    """'cuda' or 'cpu' for 'auto', 'cuda' or 'cpu'. Raises `ConfigError` for a device that is not available."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device = {name!r}: must be auto, cpu or cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device = 'cuda': PyTorch finds no CUDA device here; use --device cpu")
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _short(value: object) -> str:
+    return printable(repr(value), LONGEST_VALUE)

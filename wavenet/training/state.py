@@ -1,0 +1,146 @@
+"""The state of a training run: what changes with every step, and is saved and restored exactly.
+
+In the state file the tensors are named model.NAME, average.NAME and optimizer.NAME.{step, exp_avg, exp_avg_sq}; the
+counters are JSON in its metadata, under "wavenet.state".
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wavenet import checkpoint
+from wavenet.checkpoint import CheckpointError
+from wavenet.data.errors import printable
+from wavenet.data.tensor_file import Tensors
+from wavenet.model import WaveNet
+from wavenet.training.recipe import Recipe
+
+START_AGAIN = "--fresh starts the run again"
+METADATA = "wavenet.state"
+COUNTERS = {
+    "step": int,
+    "seconds": float,
+    "skipped": int,
+    "best": float,
+    "bits": float,
+    "validated": list,
+    "begun_with": str,
+}
+SMOOTHING = 0.98  # of the training loss that is reported
+
+
+class TrainingState:
+    """Weights, their average, the optimizer, and counters.
+
+    model: the network that is trained. average: the exponential moving average of its weights, which is validated,
+        generates the clips, and is what the model file holds.
+    step: steps so far, skipped ones included. seconds: trained so far, validations included.
+    skipped: steps left out because a value was not finite. bits: smoothed training loss in bits per sample.
+    best: bits per sample of the best validation; infinite before the first.
+    validated_step, validated_seconds: `step` and `seconds` at the end of the last validation. A saved state of a later
+        step may still lack its validation.
+    first_folder: the folder of recordings that the run was started with.
+    """
+
+    def __init__(self, recipe: Recipe, device: torch.device, folder: str) -> None:
+        """The state before the first step; `folder` is that of the recordings."""
+        torch.manual_seed(recipe.training.seed)
+        self.shapes = recipe.model.shapes
+        self.model = WaveNet(recipe.model).to(device)
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=recipe.training.learning_rate, fused=True)
+        self.step = 0
+        self.seconds = 0.0
+        self.skipped = 0
+        self.best = math.inf
+        self.bits = math.nan
+        self.validated_step, self.validated_seconds = 0, 0.0
+        self.folder = self.first_folder = folder
+
+    def record_loss(self, bits: float | None) -> None:
+        """Count a step with its loss; None for a skipped one."""
+        self.step += 1
+        if bits is None:
+            self.skipped += 1
+        else:
+            self.bits = bits if math.isnan(self.bits) else SMOOTHING * self.bits + (1 - SMOOTHING) * bits
+
+    def update_average(self, decay: float) -> None:
+        """Move the averaged weights towards the model's. The decay grows to `decay`: early weights are forgotten."""
+        decay = min(decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+
+    def save(self, path: Path) -> None:
+        """Write the state file. Raises `CheckpointError` where it cannot be written."""
+        tensors: dict[str, Tensor] = {}
+        for prefix, model in (("model", self.model), ("average", self.average)):
+            tensors |= {f"{prefix}.{name}": tensor for name, tensor in model.state_dict().items()}
+        for name, weight in self.model.named_parameters():
+            tensors |= {f"optimizer.{name}.{key}": value for key, value in self.optimizer.state[weight].items()}
+        counters = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "skipped": self.skipped,
+            "best": self.best,
+            "bits": self.bits,
+            "validated": [self.validated_step, self.validated_seconds],
+            "begun_with": self.first_folder,
+        }
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+        checkpoint.write_tensors(path, arrays, {METADATA: json.dumps(counters)})
+
+    def load(self, path: Path) -> None:
+        """Continue from a state file. Raises `CheckpointError`, and changes nothing, unless it is of this network."""
+        arrays, metadata = checkpoint.read_tensors(path)
+        counters = _counters(path, metadata)
+        self._check(path, arrays)
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        for prefix, model in (("model", self.model), ("average", self.average)):
+            model.load_state_dict({name: tensors[f"{prefix}.{name}"] for name in self.shapes})
+        for name, weight in self.model.named_parameters():
+            start = f"optimizer.{name}."
+            moments = {key.removeprefix(start): tensor for key, tensor in tensors.items() if key.startswith(start)}
+            if moments:  # none when all steps so far were skipped
+                self.optimizer.state[weight] = {key: tensor.to(weight.device) for key, tensor in moments.items()}
+        self.step, self.seconds, self.skipped = counters["step"], counters["seconds"], counters["skipped"]
+        self.best, self.bits = counters["best"], counters["bits"]
+        self.validated_step, self.validated_seconds = counters["validated"]
+        self.first_folder = counters["begun_with"]
+        if self.first_folder != self.folder:  # other recordings are held out: their figures cannot be compared
+            self.best = math.inf
+
+    def _check(self, path: Path, arrays: Tensors) -> None:
+        """Raises `CheckpointError` unless the tensors are those of this network, all finite float32."""
+        expected = {f"{part}.{name}": shape for part in ("model", "average") for name, shape in self.shapes.items()}
+        moments: dict[str, tuple[int, ...]] = {f"optimizer.{name}.step": () for name in self.shapes}
+        for part in ("exp_avg", "exp_avg_sq"):
+            moments |= {f"optimizer.{name}.{part}": shape for name, shape in self.shapes.items()}
+        if {name: array.shape for name, array in arrays.items()} not in (expected, expected | moments):
+            raise CheckpointError(f"{printable(path)}: its tensors are not those of the recipe; {START_AGAIN}")
+        for name, array in arrays.items():
+            if array.dtype != np.float32 or not np.isfinite(array).all():
+                raise CheckpointError(f"{printable(path)}: {name} holds values that are not finite; {START_AGAIN}")
+
+
+def _counters(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    """The counters of a state file. Raises `CheckpointError` unless they are complete and possible."""
+    try:
+        counters: dict[str, Any] = json.loads(metadata[METADATA])
+        for name, kind in COUNTERS.items():
+            if not isinstance(counters[name], kind):
+                raise ValueError(f"{name} is no {kind.__name__}")
+        times = [counters["step"], counters["seconds"], *counters["validated"]]
+        if len(times) != 4 or not all(math.isfinite(time) and time >= 0 for time in times):
+            raise ValueError("step or seconds are impossible")
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise CheckpointError(f"{printable(path)}: cannot be used ({error}); {START_AGAIN}") from None
+    return counters
