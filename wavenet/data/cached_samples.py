@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from wavenet.data import audio
 
+HAS_PREAD = hasattr(os, "pread")  # reads from a position that the call names; not on Windows
+SAMPLE = np.dtype("<i2")
+
 
 class DatasetError(ValueError):
     """A folder of recordings or a cache that cannot be used: one line that says what to do."""
@@ -50,12 +53,13 @@ class CachedSamples:
         except OSError as error:
             path, reason = audio.printable(self.path), error.strerror or error
             raise DatasetError(f"the cached audio {path} cannot be read ({reason}): run the command again") from error
-        return np.frombuffer(content, "<i2").astype(np.int16, copy=False)
+        samples = np.frombuffer(content, SAMPLE)
+        return samples if SAMPLE.isnative else samples.astype(np.int16)
 
     def _read(self, size: int, position: int) -> bytes:
         """Up to `size` bytes from a position in bytes."""
-        if hasattr(os, "pread"):
+        if HAS_PREAD:
             return os.pread(self._descriptor, size, position)
-        with self._lock:  # Windows
+        with self._lock:
             self._file.seek(position)
             return self._file.read(size)

@@ -46,8 +46,7 @@ def random_crops(
     """
     if not len(clips):
         raise ValueError("there are no clips to draw crops from")
-    size = margin + crop + margin
-    samples = np.zeros((batch, size), np.int16)
+    samples = np.zeros((batch, margin + crop + margin), np.int16)
     bounds = np.zeros((batch, 2), np.int64)
     filled = np.zeros(batch, np.int64)  # samples of each crop that are not padding
     indices = np.zeros(batch, np.int64)  # of the clips
@@ -62,21 +61,32 @@ def random_crops(
             start, stop = 0, length
         start = max(start, 0)
         filled[row] = crop if join else stop - start
-        # A window that begins before the clip ends inside it: the samples that follow are padding for the loss, yet
-        # belong to the margin.
-        audio = clips.clip(i, max(start - margin, 0), start + crop + margin)
-        begin = margin - min(start, margin)
-        end = begin + len(audio)
-        samples[row, begin:end] = audio
-        while join and end < margin + crop:
-            audio = clips.clip(_next_clip(clips, i, rng), 0, size - end)
-            samples[row, end : end + len(audio)] = audio
-            end += len(audio)
-        bounds[row] = begin, end
+        bounds[row] = _read(samples[row], clips, i, start, margin, rng if join else None)
     mask = np.arange(crop) < filled[:, None]  # [B, T]
     codes = quantizer.encode_int16(samples[:, margin - 1 : margin + crop]).astype(np.int64)  # [B, 1 + T]
     inputs, targets = (np.where(mask, part, quantizer.silence) for part in (codes[:, :-1], codes[:, 1:]))
     return Crops(inputs, targets, mask, samples, bounds, indices)
+
+
+def _read(
+    row: NDArray[np.int16], clips: Clips, i: int, start: int, margin: int, rng: np.random.Generator | None
+) -> tuple[int, int]:
+    """Read a crop that begins at sample `start` of clip i, with its margins, into a row of zeros [margin + T + margin].
+
+    rng: draws the clips that follow where the crop extends beyond its clip; None: it is padded instead. A crop that is
+    shorter than T, since its window begins before the clip, has the samples that follow it in its margin.
+    Returns where in the row the audio begins and ends.
+    """
+    crop_end = len(row) - margin
+    audio = clips.clip(i, max(start - margin, 0), start + len(row) - margin)
+    begin = margin - min(start, margin)
+    end = begin + len(audio)
+    row[begin:end] = audio
+    while rng is not None and end < crop_end:
+        audio = clips.clip(_next_clip(clips, i, rng), 0, len(row) - end)
+        row[end : end + len(audio)] = audio
+        end += len(audio)
+    return begin, end
 
 
 def _next_clip(clips: Clips, i: int, rng: np.random.Generator) -> int:

@@ -116,10 +116,11 @@ def _split(
     data: DataConfig,
     summary: Summary,
 ) -> Recordings:
-    """Training and validation clips, and the rest of the summary."""
+    """Training and validation clips, and the summary of both."""
     sample_rate = summary.sample_rate
     spans = np.array([recording.clip[:5] for recording in recordings], np.int64)  # [n, 5], in samples
-    offsets, lengths, lead, trail, trimmed = spans.T
+    starts, lengths, lead, trail, trimmed = spans.T
+    stops = starts + lengths
 
     def clips(which: NDArray[np.bool_], starts: NDArray[np.int64], stops: NDArray[np.int64]) -> Clips:
         chosen = [recordings[i] for i in np.flatnonzero(which)]
@@ -127,18 +128,11 @@ def _split(
         names = [recording.name for recording in chosen]
         return Clips(samples, starts[which], (stops - starts)[which], sample_rate, speakers, names)
 
-    summary.kept, summary.seconds = len(recordings), int(lengths.sum()) / sample_rate
-    summary.duplicates = len(recordings) - len({recording.key for recording in recordings})
-    summary.trimmed_seconds = int(trimmed.sum()) / sample_rate
-    if data.speakers:
-        summary.speakers = _seconds_by_speaker(recordings, sample_rate)
-    starts, stops = offsets, offsets + lengths
     tail = 0  # samples
-    summary.validation_is_tail = len(np.unique(offsets)) == 1 and data.validation > 0 and lengths[0] >= TAIL_SHARE
+    summary.validation_is_tail = len(np.unique(starts)) == 1 and data.validation > 0 and lengths[0] >= TAIL_SHARE
     if summary.validation_is_tail:  # only its end can be held out, once for all copies
         tail = min(int(lengths[0]) // TAIL_SHARE, TAIL_SECONDS * sample_rate)
-        first = np.arange(len(recordings)) == 0
-        validation = clips(first, stops - tail, stops)
+        validation = clips(np.arange(len(recordings)) == 0, stops - tail, stops)
         held_out = np.zeros_like(held_out)
     else:
         validation = clips(held_out, starts, stops)
@@ -150,9 +144,15 @@ def _split(
         summary.edge_seconds = int((cut_lead + cut_trail)[cut].sum()) / sample_rate
         starts, stops = starts + cut_lead * cut, stops - cut_trail * cut
     train = clips(~held_out, starts, stops)
-    summary.held_out_speakers = sorted(set(summary.speakers) - set(train.speakers or ()))
+
+    summary.kept, summary.seconds = len(recordings), int(lengths.sum()) / sample_rate
+    summary.duplicates = len(recordings) - len({recording.key for recording in recordings})
+    summary.trimmed_seconds = int(trimmed.sum()) / sample_rate
     summary.train_files, summary.train_seconds = len(train), train.seconds
     summary.validation_files, summary.validation_seconds = len(validation), validation.seconds
+    if data.speakers:
+        summary.speakers = _seconds_by_speaker(recordings, sample_rate)
+        summary.held_out_speakers = sorted(set(summary.speakers) - set(train.speakers or ()))
     return Recordings(train, validation, summary)
 
 
