@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from recordings import cache_folder_in
 from runs import CONDITIONED, at_step, trainer_for, write_tones, write_voices
 
 from wavenet import checkpoint
 from wavenet.checkpoint import CheckpointError, load_model
+from wavenet.data.dataset import DatasetError
 from wavenet.data.tensor_file import Tensors
 from wavenet.training.run_directory import RunDirectory
 from wavenet.training.trainer import Event, Progress, Trainer, Validation, ValidationProgress
@@ -49,6 +51,19 @@ def test_an_interrupted_run_ends_exactly_like_an_uninterrupted_one(folder: Path,
     assert_same_weights(whole, resumed)
     best = [load_model(tmp_path / name).state_dict() for name in ("whole", "cut")]
     assert all(torch.equal(best[0][name], best[1][name]) for name in best[0])
+
+
+def test_a_cache_that_is_truncated_costs_no_step(folder: Path, tmp_path: Path) -> None:
+    budget = ["training.steps=20", "training.validate_steps=7", "training.batch=16"]
+    whole = trainer_for(folder, tmp_path / "whole", *budget)
+    whole.train()
+    cached = cache_folder_in(tmp_path) / "audio.i16"
+    with pytest.raises(DatasetError, match="truncated while it was in use"):
+        trainer_for(folder, tmp_path / "cut", *budget).train(at_step(11, lambda: os.truncate(cached, 1_000)))
+    resumed = trainer_for(folder, tmp_path / "cut", *budget)
+    assert resumed.state.step == 11
+    resumed.train()
+    assert_same_weights(whole, resumed)
 
 
 @pytest.mark.parametrize("name", CONDITIONED)

@@ -143,7 +143,7 @@ class Trainer:
         """Run to the end of the budget; returns the last validation, None if it was finished already.
 
         Raises `TrainingError`; `CheckpointError` or `AudioError` where a file cannot be written; `KeyboardInterrupt`
-        on Ctrl-C, when everything is saved.
+        on Ctrl-C, when everything is saved; `DatasetError` when the cached audio was truncated, likewise.
         """
         self.run.create()
         with self.run.lock(), _interruption() as interrupted:
@@ -152,6 +152,9 @@ class Trainer:
                 return self._loop(report, interrupted)
             except _Interrupted:
                 raise KeyboardInterrupt from None
+            except dataset.DatasetError:
+                self._save_interrupted()
+                raise
             except (MemoryError, RuntimeError) as error:
                 if _is_out_of_memory(error):
                     raise TrainingError(_out_of_memory(self.recipe.training)) from error
@@ -312,7 +315,7 @@ class Trainer:
         self.saved_step = self.state.step
 
     def _save_interrupted(self) -> None:
-        """Save after Ctrl-C, and leave a model to generate with, even though it is not validated yet."""
+        """Save before the end of the budget, and leave a model to generate with, although it is not validated."""
         if not self.state.step:
             return
         self._save()
