@@ -114,7 +114,7 @@ class NativeEngine(Engine[NativeState]):
         return self.native.kernels
 
     def peak(self) -> float:
-        """Multiply-adds per second of one thread in products whose weights stay in the nearest cache, measured."""
+        """Multiply-adds per second that one core can do at most in these instructions: measured on registers."""
         return self.native.peak()
 
     def new_state(self, streams: int = 1, conditions: ConditioningInputs | None = None) -> NativeState:

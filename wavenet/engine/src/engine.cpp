@@ -261,19 +261,12 @@ public:
     }
 
     double peak() const override {
-        constexpr int ROWS = 2 * TILE, BYTES = 16 * 1024;
-        const int inputs = int(BYTES / ROWS / sizeof(typename P::Weight));
-        Line<typename P::Weight> weights(std::size_t(ROWS) * inputs);
-        Line<typename P::Input> x(inputs);
-        Line<typename P::Sum> y(ROWS);
+        constexpr int TRIALS = 40, ROUNDS = 2000;  // a millisecond each: some run undisturbed
         double best = 0;
-        for (int trial = 0; trial < 10; ++trial) {
-            constexpr int REPEATS = 500;
+        for (int trial = 0; trial < TRIALS; ++trial) {
             const auto start = Clock::now();
-            for (int i = 0; i < REPEATS; ++i)
-                P::arithmetic(kernels_).product({weights.data(), std::size_t(TILE) * inputs, 0, inputs, ROWS, x.data(),
-                                                 0, y.data(), 0, 1, true});
-            best = std::max(best, double(REPEATS) * ROWS * inputs / seconds_since(start));
+            const double count = P::arithmetic(kernels_).multiply_adds(ROUNDS);
+            best = std::max(best, count / seconds_since(start));
         }
         return best;
     }

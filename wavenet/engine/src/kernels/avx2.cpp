@@ -13,7 +13,8 @@ struct F32 {
     struct Panel {
         __m256 low, high;
     };
-    static constexpr int STEP = 1;
+    static constexpr int STEP = 1, PEAK_WEIGHTS = 2, PEAK_INPUTS = 2;
+    static constexpr int panels(int streams) { return streams == 1 ? 4 : streams < 4 ? 2 : 1; }
     static Panel zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
     static Panel load(const float* y) { return {_mm256_loadu_ps(y), _mm256_loadu_ps(y + 8)}; }
     static void store(const Panel& p, float* y) {
@@ -35,7 +36,8 @@ struct I8 {
     struct Panel {
         __m256i low, high;
     };
-    static constexpr int STEP = 2;
+    static constexpr int STEP = 2, PEAK_WEIGHTS = 2, PEAK_INPUTS = 2;
+    static constexpr int panels(int streams) { return streams == 1 ? 2 : 1; }
     static __m256i vector(const std::int32_t* y) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(y)); }
     static Panel zero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
     static Panel load(const std::int32_t* y) { return {vector(y), vector(y + 8)}; }

@@ -12,7 +12,8 @@ struct F32 {
     using Input = float;
     using Sum = float;
     using Panel = __m512;
-    static constexpr int STEP = 1;
+    static constexpr int STEP = 1, PEAK_WEIGHTS = 4, PEAK_INPUTS = 4;
+    static constexpr int panels(int streams) { return streams == 1 ? 4 : 2; }
     static Panel zero() { return _mm512_setzero_ps(); }
     static Panel load(const float* y) { return _mm512_loadu_ps(y); }
     static void store(const Panel& p, float* y) { _mm512_storeu_ps(y, p); }
@@ -26,7 +27,8 @@ struct I8 {
     using Input = std::int16_t;
     using Sum = std::int32_t;
     using Panel = __m512i;
-    static constexpr int STEP = 2;
+    static constexpr int STEP = 2, PEAK_WEIGHTS = 4, PEAK_INPUTS = 4;
+    static constexpr int panels(int streams) { return streams == 1 ? 4 : 2; }
     static Panel zero() { return _mm512_setzero_si512(); }
     static Panel load(const std::int32_t* y) { return _mm512_loadu_si512(y); }
     static void store(const Panel& p, std::int32_t* y) { _mm512_storeu_si512(y, p); }

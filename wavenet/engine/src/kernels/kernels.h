@@ -43,6 +43,8 @@ struct Product {
 template <class Weight, class Input, class Sum>
 struct Arithmetic {
     void (*product)(const Product<Weight, Input, Sum>&);
+    // does independent multiply-adds in registers and returns how many: timed, the most that this set can do
+    double (*multiply_adds)(int rounds);
     // x [n] = row [n], and once more as the next product's input
     void (*embed)(const float* row, int n, float level, float* x, Input* out);
     // z [n] = tanh(a) sigmoid(b) of the sums [a | b], y [2n], with scale [2n] and a bias [2n] that lies between two:

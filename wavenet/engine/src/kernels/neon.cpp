@@ -11,7 +11,8 @@ struct F32 {
     using Input = float;
     using Sum = float;
     using Panel = float32x4x4_t;
-    static constexpr int STEP = 1;
+    static constexpr int STEP = 1, PEAK_WEIGHTS = 2, PEAK_INPUTS = 2;
+    static constexpr int panels(int streams) { return streams == 1 ? 4 : streams == 2 ? 2 : 1; }
     static Panel zero() { return {{vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)}}; }
     static Panel load(const float* y) { return {{vld1q_f32(y), vld1q_f32(y + 4), vld1q_f32(y + 8), vld1q_f32(y + 12)}}; }
     static void store(const Panel& p, float* y) {
@@ -29,7 +30,8 @@ struct I8 {
     using Input = std::int16_t;
     using Sum = std::int32_t;
     using Panel = int32x4x4_t;
-    static constexpr int STEP = 2;
+    static constexpr int STEP = 2, PEAK_WEIGHTS = 2, PEAK_INPUTS = 2;
+    static constexpr int panels(int streams) { return streams == 1 ? 2 : 1; }
     struct Weights {  // 16 rows of the pair's first input, and of its second
         int16x8_t first[2], second[2];
     };
