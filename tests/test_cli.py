@@ -1,8 +1,13 @@
-"""The command line as a user meets it: exit codes, one-line errors, sound in files and on standard output."""
+"""The command line from the user's side: results, exit codes, one-line errors, and what it imports."""
 
+from __future__ import annotations
+
+import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,34 +15,44 @@ import soundfile
 import torch
 
 import wavenet
-from wavenet import checkpoint, cli
+from wavenet import checkpoint, cli, engine
+from wavenet.cli import failures
 from wavenet.config import ModelConfig
 from wavenet.data import audio
+from wavenet.engine import EngineUnavailable
+from wavenet.evaluation.metrics import MetricUnavailable
+from wavenet.play import PlaybackUnavailable
+
+Capture = pytest.CaptureFixture[str]
 
 
-@pytest.fixture
-def model_file(tmp_path):
+def save_small_model(path: Path, **options: Any) -> Path:
     torch.manual_seed(0)
-    model = wavenet.WaveNet(
-        ModelConfig(cycles=1, layers_per_cycle=4, residual_channels=6, skip_channels=8, sample_rate=8_000)
+    config = ModelConfig(
+        cycles=1, layers_per_cycle=4, residual_channels=6, skip_channels=8, sample_rate=8_000, **options
     )
+    model = wavenet.WaveNet(config)
     model.head.output.weight.data.normal_()
-    path = tmp_path / "a model.safetensors"
     checkpoint.save_model(path, model)
     return path
 
 
-def run(*arguments):
+@pytest.fixture
+def model_file(tmp_path: Path) -> Path:
+    return save_small_model(tmp_path / "a model.safetensors")
+
+
+def run(*arguments: object) -> int:
     return cli.main([str(argument) for argument in arguments])
 
 
-def test_a_sound_is_what_the_generator_renders(model_file, tmp_path, capsys):
-    out = tmp_path / "new sound.wav"
+def test_a_file_holds_what_the_generator_renders(model_file: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "new audio.wav"
     assert run("generate", model_file, "-o", out, "--seconds", 0.1, "--seed", 3, "--temperature", 0.8) == 0
-    sound, rate = soundfile.read(out, dtype="float32")
+    written, sample_rate = soundfile.read(out, dtype="float32")
     expected = wavenet.Generator.load(model_file).render(0.1, seed=3, temperature=0.8)
-    assert rate == 8_000
-    assert np.array_equal(audio.to_int16(sound), audio.to_int16(expected))
+    assert sample_rate == 8_000
+    assert np.array_equal(audio.to_int16(written), audio.to_int16(expected))
     said = capsys.readouterr().err
     assert "samples/s" in said
     assert "x real time" in said
@@ -46,21 +61,34 @@ def test_a_sound_is_what_the_generator_renders(model_file, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("extension", ["flac", "ogg"])
-def test_other_formats_by_extension(model_file, tmp_path, extension):
+def test_other_formats_by_extension(model_file: Path, tmp_path: Path, extension: str) -> None:
     out = tmp_path / f"new.{extension}"
     assert run("generate", model_file, "-o", out, "--seconds", 0.1) == 0
     assert soundfile.info(out).format == extension.upper()
     assert soundfile.info(out).frames == 800
 
 
-def test_counted_sounds_are_those_of_the_seeds(model_file, tmp_path):
+def test_stream_i_is_that_of_seed_plus_i(model_file: Path, tmp_path: Path) -> None:
     assert run("generate", model_file, "-o", tmp_path / "x.wav", "--seconds", 0.05, "--count", 2, "--seed", 5) == 0
     assert run("generate", model_file, "-o", tmp_path / "one.wav", "--seconds", 0.05, "--seed", 6) == 0
     assert (tmp_path / "x-1.wav").read_bytes() == (tmp_path / "one.wav").read_bytes()
     assert (tmp_path / "x-0.wav").read_bytes() != (tmp_path / "one.wav").read_bytes()
 
 
-def test_standard_output_is_raw_16_bit(model_file, tmp_path):
+def test_more_streams_than_files_may_be_open(model_file: Path, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="Windows has no such limit")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[1] != resource.RLIM_INFINITY and limits[1] < 400:
+        pytest.skip("the hard limit of open files is too low")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        assert run("generate", model_file, "-o", tmp_path / "x.wav", "--seconds", 0.01, "--count", 300) == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(list(tmp_path.glob("x-*.wav"))) == 300
+
+
+def test_standard_output_is_raw_16_bit(model_file: Path, tmp_path: Path) -> None:
     run("generate", model_file, "-o", tmp_path / "x.wav", "--seconds", 0.05)
     piped = subprocess.run(
         [sys.executable, "-m", "wavenet", "generate", str(model_file), "-o", "-", "--seconds", "0.05"],
@@ -71,23 +99,12 @@ def test_standard_output_is_raw_16_bit(model_file, tmp_path):
     assert np.array_equal(np.frombuffer(piped.stdout, "<i2"), samples)
 
 
-def test_priming_changes_what_follows(model_file, tmp_path):
-    soundfile.write(tmp_path / "clip.flac", 0.5 * np.sin(np.arange(4_000) / 5), 16_000)
+def test_priming_changes_what_follows(model_file: Path, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.flac"
+    soundfile.write(clip, 0.5 * np.sin(np.arange(4_000) / 5), 16_000)
     assert run("generate", model_file, "-o", tmp_path / "a.wav", "--seconds", 0.05) == 0
-    assert (
-        run("generate", model_file, "-o", tmp_path / "b.wav", "--seconds", 0.05, "--prime", tmp_path / "clip.flac") == 0
-    )
+    assert run("generate", model_file, "-o", tmp_path / "b.wav", "--seconds", 0.05, "--prime", clip) == 0
     assert (tmp_path / "a.wav").read_bytes() != (tmp_path / "b.wav").read_bytes()
-
-
-def test_mostly_silence_is_said(tmp_path, capsys):
-    model = wavenet.WaveNet(ModelConfig(cycles=1, layers_per_cycle=1, residual_channels=2, skip_channels=2))
-    model.head.output.bias.data[128] = 50.0
-    checkpoint.save_model(tmp_path / "m.safetensors", model)
-    assert run("generate", tmp_path / "m.safetensors", "-o", tmp_path / "x.wav", "--seconds", 0.1) == 0
-    said = capsys.readouterr().err
-    assert "100% of this is silence" in said
-    assert "--prime" in said
 
 
 @pytest.mark.parametrize(
@@ -99,6 +116,10 @@ def test_mostly_silence_is_said(tmp_path, capsys):
         (["generate", "MODEL", "--seconds", "0"], "seconds"),
         (["generate", "MODEL", "--engine", "warp"], "known: auto, native, torch, naive"),
         (["generate", "MODEL", "-o", "x.mid"], "unknown extension"),
+        (["generate", "MODEL", "-o", ".wav"], ".wav: only an extension: give a file name, such as new.wav"),
+        (["generate", "MODEL", "-o", "x.wav/"], "x.wav/: a directory: give a file name, such as new.wav"),
+        (["generate", "MODEL", "-o", ""], "no file name: give one"),
+        (["generate", "MODEL", "-o", "."], ".: a directory"),
         (["generate", "MODEL", "-o", "no/such/folder/x.wav"], "no such folder"),
         (["generate", "MODEL", "-o", "-", "--count", "2"], "standard output takes one stream"),
         (["generate", "MODEL", "--prime", "none.wav"], "none.wav"),
@@ -115,10 +136,18 @@ def test_mostly_silence_is_said(tmp_path, capsys):
         (["train", ".", "--recipe", "spech"], "did you mean 'speech'"),
         (["train", ".", "--set", "training.rte=3"], "training.rte"),
         (["evaluate", "MODEL", "none"], "does not exist"),
+        (["evaluate", "MODEL", ".", "--voiced-temperature", "-1"], "voiced_temperature = -1.0: must be"),
         (["info", "spech"], "spech"),
     ],
 )
-def test_what_the_user_gave_is_refused_in_one_line(arguments, message, model_file, tmp_path, capsys, monkeypatch):
+def test_what_the_user_gave_is_refused_in_one_line(
+    arguments: list[str],
+    message: str,
+    model_file: Path,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(*[model_file if word == "MODEL" else word for word in arguments]) == 2
     said = capsys.readouterr().err
@@ -127,18 +156,18 @@ def test_what_the_user_gave_is_refused_in_one_line(arguments, message, model_fil
     assert sorted(path.name for path in tmp_path.iterdir()) == [model_file.name]
 
 
-def test_debug_shows_where(tmp_path, capsys):
+def test_debug_prints_the_traceback(tmp_path: Path, capsys: Capture) -> None:
     assert run("generate", tmp_path / "none.safetensors", "--debug") == 2
     assert "Traceback" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["", "train", "generate", "evaluate", "info", "bench"])
-def test_help_has_an_example(command, capsys):
+@pytest.mark.parametrize("command", ["", "train", "generate", "vocode", "evaluate", "info", "bench"])
+def test_help_has_an_example(command: str, capsys: Capture) -> None:
     assert run(*command.split(), "--help") == 0
     assert "wavenet " + (command or "train") in capsys.readouterr().out.split("Usage:")[1].split("\n", 1)[1]
 
 
-def test_train_evaluate_info_and_generate_together(tmp_path, capsys):
+def test_train_evaluate_info_and_generate_together(tmp_path: Path, capsys: Capture) -> None:
     folder = tmp_path / "my recordings" / "deep"
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -146,7 +175,7 @@ def test_train_evaluate_info_and_generate_together(tmp_path, capsys):
         tone = 0.4 * np.sin(np.arange(6_000) / (3 + index)) + 0.01 * rng.standard_normal(6_000)
         soundfile.write(folder / f"clip {index}.wav", tone, 22_050)
     (folder / "broken.wav").write_bytes(b"nothing")
-    out = folder.parent / "a run"  # its clips are not learnt from
+    out = folder.parent / "a run"  # clips of a run are not trained on
     steps = ["--out", out, "--set", "training.crop=256", "--set", "training.clip_seconds=0.05"]
     assert run("train", folder.parent, "--recipe", "tiny", "--steps", 3, *steps) == 0
     said = capsys.readouterr().err
@@ -160,18 +189,26 @@ def test_train_evaluate_info_and_generate_together(tmp_path, capsys):
     assert run("train", folder.parent, "--steps", 2, "--recipe", "tiny", "--fresh", *steps) == 0
     assert "continuing" not in capsys.readouterr().err
     assert run("evaluate", out, folder) == 0
-    figures = capsys.readouterr().out
-    assert "bits per sample" in figures
-    assert "table of code pairs" in figures
+    printed = capsys.readouterr()
+    assert "bits per sample" in printed.out
+    assert "table of code pairs" in printed.out
+    assert "kept 8 of 9 recordings" in printed.err
+    assert "training:" not in printed.err  # nothing is trained
     assert run("info", out) == 0
-    told = capsys.readouterr().out
-    assert "receptive field  511 samples, 31.9 ms at 16,000 Hz" in told
-    assert "1, 2, 4, 8, 16, 32, 64, 128" in told
-    assert "x real time" in told
+    facts = capsys.readouterr().out
+    assert "receptive field  511 samples, 31.9 ms at 16,000 Hz" in facts
+    assert "1, 2, 4, 8, 16, 32, 64, 128" in facts
+    assert "x real time" in facts
+    best = min(json.loads(line).get("bits", 99) for line in (out / "log.jsonl").read_text().splitlines())
+    assert "trained          2 steps in " in facts and "; the budget is 2 steps" in facts
+    assert f"validation       {best:.3f} bits per sample at step 2, the best" in facts
+    assert f"recordings       {folder.parent}" in facts
     assert run("generate", out, "-o", tmp_path / "x.wav", "--seconds", 0.05) == 0
 
 
-def test_runs_of_folders_of_one_name_are_not_mixed(tmp_path, capsys, monkeypatch):
+def test_runs_of_folders_of_one_name_are_not_mixed(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for folder in ("a/clips", "b/clips"):
         (tmp_path / folder).mkdir(parents=True)
@@ -182,21 +219,77 @@ def test_runs_of_folders_of_one_name_are_not_mixed(tmp_path, capsys, monkeypatch
     assert "name another run with --out" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_not_the_users_mistake(model_file, tmp_path, monkeypatch):
-    def full(descriptor):
+def test_a_full_disk_is_not_the_users_mistake(
+    model_file: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    assert run("generate", model_file, "-o", tmp_path / "x.wav", "--seconds", 0.01) == 1
-    assert not (tmp_path / "x.wav").exists()
+    out = tmp_path / "x.wav"
+    assert run("generate", model_file, "-o", out, "--seconds", 0.01) == 1
+    assert not out.exists()
+    assert capsys.readouterr().err == f"wavenet: {out}: cannot be written (No space left on device)\n"
 
 
-def test_no_arguments_are_helped(capsys):
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (OSError(28, "No space left on device", "a\nb"), 1, "a\\nb: cannot be written (No space left on device)"),
+        (OSError(30, "Read-only file system", "x.csv"), 1, "x.csv: cannot be written (Read-only file system)"),
+        (OSError(5, "Input/output error", "x.wav"), 1, "x.wav: input/output error"),
+        (FileNotFoundError(2, "No such file or directory", "x"), 2, "x: no such file or directory"),
+        (PermissionError(13, "Permission denied", "x"), 2, "x: permission denied"),
+        (ValueError("seconds = 0: must be above 0"), 2, "seconds = 0: must be above 0"),
+        (RuntimeError("the sound device stopped"), 1, "the sound device stopped"),
+        (KeyError("x"), 1, "KeyError: 'x' (--debug shows where)"),
+        (MemoryError(), 1, "out of memory"),
+        (EngineUnavailable("not installed"), 2, "not installed"),
+        (PlaybackUnavailable("not installed"), 2, "not installed"),
+        (MetricUnavailable("not installed"), 2, "not installed"),
+    ],
+)
+def test_exit_codes_and_messages(error: Exception, code: int, message: str) -> None:
+    assert failures.exit_code(error) == code
+    assert failures.one_line(error) == message
+
+
+def test_a_full_disk_is_recognised_behind_other_errors() -> None:
+    full = OSError(28, "No space left on device")
+    error = ValueError("x.npy: cannot be written (No space left on device)")
+    error.__context__ = full  # raise ... from None
+    assert failures.exit_code(error) == 1
+    full.__cause__ = error  # a circle ends
+    assert failures.exit_code(error) == 1
+
+
+def test_names_of_speakers_cannot_write_to_the_terminal(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voices = save_small_model(tmp_path / "voices.safetensors", speakers=("ann", "bob"))
+    content = voices.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    config = json.loads(header["__metadata__"]["wavenet.config"])
+    config["speakers"] = ["\x1b[31mred\x1b]0;title\x07", "n" * 100_000]
+    header["__metadata__"]["wavenet.config"] = json.dumps(config)
+    encoded = json.dumps(header).encode()
+    voices.write_bytes(len(encoded).to_bytes(8, "little") + encoded + content[8 + size :])
+    monkeypatch.setattr("wavenet.evaluation.bench.GENERATION_SECONDS", 0.02)
+    for arguments in (["info"], ["generate"], ["generate", "--speaker", "x"], ["evaluate", str(tmp_path)]):
+        run(arguments[0], voices, *arguments[1:])
+        printed = capsys.readouterr()
+        text = printed.out + printed.err
+        assert "\x1b" not in text and "\x07" not in text
+        assert len(text) < 5_000
+
+
+def test_no_arguments_print_the_help(capsys: Capture) -> None:
     assert run() == 0
     assert "Usage: wavenet" in capsys.readouterr().out
 
 
-def test_a_recipe_that_does_not_fit_says_what_to_lower(capsys):
+def test_a_recipe_that_does_not_fit_says_what_to_lower() -> None:
     from wavenet.evaluation.training_cost import training_cost
     from wavenet.training import recipe
 
@@ -205,24 +298,30 @@ def test_a_recipe_that_does_not_fit_says_what_to_lower(capsys):
         training_cost(too_large.model, too_large.training)
 
 
-def test_info_of_a_recipe_estimates_its_training(capsys):
+def test_info_of_a_recipe_estimates_its_training(capsys: Capture) -> None:
     assert run("info", "tiny") == 0
-    told = capsys.readouterr().out
-    assert "MB of memory" in told
-    assert "steps here" in told
+    facts = capsys.readouterr().out
+    assert "MB of memory" in facts
+    assert "steps here" in facts
 
 
-def test_bench_has_a_row_per_engine(model_file, capsys, monkeypatch):
+def test_bench_has_a_row_per_engine_and_precision(
+    model_file: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from wavenet.evaluation import bench
 
     monkeypatch.setattr(bench, "GENERATION_SECONDS", 0.05)
     assert run("bench", model_file) == 0
-    told = capsys.readouterr().out
-    assert "torch" in told
-    assert "naive" in told
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:-1]]
+    threads = sorted({"1", str(engine.cores())})
+    native = [("native", "f32"), ("native", "int8")] if engine.native_installed() else []
+    expected = [*native, ("torch", "f32"), ("naive", "f32")]
+    assert [tuple(row[:3]) for row in rows] == [(*kind, number) for kind in expected for number in threads]
+    assert all(float(row[3].replace(",", "")) > 0 for row in rows)  # samples/s
+    assert all(row[-1].endswith("%") for row in rows if row[0] == "native")  # share of the peak
 
 
-def test_a_reader_that_goes_away_is_no_error(model_file):
+def test_a_reader_that_closes_standard_output_is_no_error(model_file: Path) -> None:
     head = shutil.which("head")
     command = f"{sys.executable} -m wavenet generate '{model_file}' -o - --seconds 3 | {head} -c 100 > /dev/null"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=100)
@@ -230,7 +329,27 @@ def test_a_reader_that_goes_away_is_no_error(model_file):
     assert "Exception ignored" not in done.stderr
 
 
-def test_importing_is_light():
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_standard_output_is_named(model_file: Path) -> None:
+    command = [sys.executable, "-m", "wavenet", "generate", str(model_file), "-o", "-"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "wavenet: standard output: cannot be written (No space left on device)\n"
+
+
+def test_importing_is_light() -> None:
     code = "import sys, wavenet, wavenet.cli; print('torch' in sys.modules, wavenet.ModelConfig().layers)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "20"]
+
+
+@pytest.mark.parametrize("arguments", [["info", "MODEL"], ["info", "tiny"], ["bench", "MODEL"]])
+def test_no_command_imports_torchaudio(arguments: list[str], model_file: Path) -> None:
+    words = [str(model_file) if word == "MODEL" else word for word in arguments]
+    code = (
+        "import sys; from wavenet import cli; from wavenet.evaluation import bench; bench.GENERATION_SECONDS = 0.01\n"
+        "assert cli.main(sys.argv[1:]) == 0; print('torch' in sys.modules, 'torchaudio' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "True False"

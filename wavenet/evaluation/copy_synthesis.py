@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wavenet.checks import listed
 from wavenet.config import ConfigError, DataConfig, MelConfig
 from wavenet.data import dataset, files
 from wavenet.data.dataset import Progress, Recordings
-from wavenet.data.errors import printable
 from wavenet.data.pcm import FULL_SCALE
 from wavenet.engine import Engine, create
 from wavenet.engine.conditioning import Speaker
@@ -30,7 +30,6 @@ from wavenet.model import WaveNet
 
 METHODS = ("model", "griffin-lim", "recording")  # the copies of a recording: the last one is the recording itself
 LEAST_SECONDS = 1.5  # shorter recordings are not copied: most figures need more
-LONGEST_NAME = 60  # characters of a speaker in a message
 MOST_SECONDS = 60.0  # copied of a recording: pitch tracking needs 250 MB per minute
 GRIFFIN_LIM_ITERATIONS = 60
 
@@ -79,7 +78,7 @@ def evaluate(
     installed, `ConfigError` for a model with speakers if neither `speakers` nor `speaker` is given.
     """
     if model.config.speakers and not speakers and speaker is None:
-        known = ", ".join(printable(name, LONGEST_NAME) for name in model.config.speakers)
+        known = listed(model.config.speakers)
         raise ConfigError(f"this model has the speakers {known}: give speakers (folders or FILE.csv) or speaker")
     predictor: WaveNet | Engine[Any] = model
     if precision is not None:
