@@ -261,6 +261,9 @@ def test_a_full_disk_is_recognised_behind_other_errors() -> None:
     assert failures.exit_code(error) == 1
     full.__cause__ = error  # a circle ends
     assert failures.exit_code(error) == 1
+    error = ValueError("m.safetensors: not enough free memory")
+    error.__cause__ = MemoryError()
+    assert failures.exit_code(error) == 1
 
 
 def test_names_of_speakers_cannot_write_to_the_terminal(

@@ -152,7 +152,7 @@ def _unreadable(path: Path, error: Exception) -> CheckpointError:
         megabytes = path.stat().st_size / 1e6
         return _error(path, f"not enough free memory to read its {megabytes:,.0f} MB; close other programs")
     if isinstance(error, OSError):
-        return _error(path, error.strerror or str(error))
+        return _error(path, f"cannot be read ({error.strerror or error})")
     return _error(path, _what_is_wrong(path, error))
 
 

@@ -23,8 +23,9 @@ def exit_code(error: BaseException) -> int:
     from wavenet.engine.base import EngineUnavailable
     from wavenet.extras import Unavailable
 
-    if any(isinstance(cause, OSError) and cause.errno in MACHINE for cause in _causes(error)):
-        return 1
+    for cause in _causes(error):
+        if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in MACHINE):
+            return 1
     if isinstance(error, OSError):
         return 2 if error.errno in PATH else 1
     return 2 if isinstance(error, (click.ClickException, ValueError, Unavailable, EngineUnavailable)) else 1

@@ -86,12 +86,16 @@ def command(
     if trainer.finished:
         say("its budget is spent: continue with a larger --minutes or --steps, or start again with --fresh")
         return
+    reporter = _Reporter()
     try:
-        trainer.train(_Reporter())
+        trainer.train(reporter)
     except KeyboardInterrupt:
+        reporter.progress.clear()
         again = "the same command without --fresh" if fresh else "the same command"
-        say(f"\nstopped at step {trainer.state.step:,}, saved at step {trainer.saved_step:,}; {again} continues there")
+        say(f"stopped at step {trainer.state.step:,}, saved at step {trainer.saved_step:,}; {again} continues there")
         raise
+    finally:
+        reporter.progress.clear()
     say(f"best model: {run.model}; try it: {_suggestion(trainer.recipe.model, run.path)}")
 
 
