@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from wavenet import mulaw
 from wavenet.config import ModelConfig
 from wavenet.model import CausalConv, Head, ResidualLayer, WaveNet, delayed
-from wavenet.training.trainer import masked_loss
+from wavenet.nn.outputs import masked_loss
 
 SMALL = ModelConfig(cycles=1, layers_per_cycle=4, residual_channels=6, skip_channels=6)
 shapes = st.builds(
@@ -95,6 +95,7 @@ def test_a_residual_layer_by_hand() -> None:
     assert layer.residual is not None
     with torch.no_grad():
         layer.dilated.weight.copy_(torch.tensor([[0.5, 0.0], [0.25, 1.0]])[..., None])  # [taps, a and b, 1]
+        layer.dilated.bias.zero_()
         layer.residual.weight.fill_(2.0)
         layer.residual.bias.fill_(0.125)
     x, z = layer(torch.tensor([1.0, -2.0])[None, :, None], gate_bias=torch.tensor([0.0, 0.75]).view(1, 1, 2))

@@ -25,6 +25,7 @@ from wavenet.mel_config import MAX_PITCH_TAPS as MAX_PITCH_TAPS
 from wavenet.mel_config import MelConfig as MelConfig
 
 MU_LAW_CODES = 256  # output classes and rows of the embedding table: 8-bit mu-law
+MIN_LOG_SCALE, MAX_LOG_SCALE = -14.0, 8.0  # of 16-bit distributions, in full scale: from 1/18 of half a step
 PCM_LEVELS = 65_536  # codes of the 16-bit outputs: -32,768 to 32,767
 OUTPUTS = ("mulaw", "logistic", "gaussian")
 FRAME_NETWORKS = ("plain", "parallel")

@@ -21,13 +21,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from wavenet.config import MAX_LOG_SCALE, MIN_LOG_SCALE
 from wavenet.data.pcm import FULL_SCALE
 
 GREEDY_BELOW = 1e-9  # colder is argmax: a logit would have to be within 1e-7 of the best one to be drawn at all
 MASS_ROUNDING = 1e-9  # top-p: a set this close to the wanted mass has reached it; rounding adds no further code
 
 
-LEAST_LOG_SCALE, MOST_LOG_SCALE = -14.0, 8.0  # of a 16-bit distribution, in full scale: 1/18 of half a step
 LEAST_TAIL = 2.0**-53  # a uniform is no nearer to 0 or 1: the quantiles there are finite
 
 MAX_STREAMS = 65_536  # side by side; more is a typing error
@@ -170,7 +170,7 @@ def _quantile(output: str, numbers: NDArray[np.float64], uniform: float, samplin
         uniform = 0.5 + (uniform - 0.5) * sampling.top_p
     uniform = min(max(uniform, LEAST_TAIL), 1 - LEAST_TAIL)
     quantile = NormalDist().inv_cdf(uniform) if output == "gaussian" else math.log(uniform / (1 - uniform))
-    scale = math.exp(min(max(log_scale, LEAST_LOG_SCALE), MOST_LOG_SCALE))
+    scale = math.exp(min(max(log_scale, MIN_LOG_SCALE), MAX_LOG_SCALE))
     return float(mean + sampling.temperature * scale * quantile)
 
 

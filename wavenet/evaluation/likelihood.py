@@ -22,7 +22,7 @@ from wavenet.engine.stepped import conditioning_tensors
 from wavenet.features import mel_spectrogram
 from wavenet.model import WaveNet
 from wavenet.mulaw import CODES, SILENCE
-from wavenet.nn.outputs import mu_law_remainders, nats
+from wavenet.nn.outputs import mu_law_remainders, negative_log_likelihood
 
 PIECE = 16_384  # samples predicted at once: bounds the memory for clips of any length
 COUNTED = 2**20  # samples counted at once for the reference levels
@@ -141,7 +141,7 @@ def _model_pieces(
 
 def _bits(output: str, outputs: torch.Tensor, codes: torch.Tensor) -> NDArray[np.float64]:
     """Bits of codes [T] under output parameters [T, A]."""
-    return nats(output, outputs, codes).double().cpu().numpy() / math.log(2)
+    return negative_log_likelihood(output, outputs, codes).double().cpu().numpy() / math.log(2)
 
 
 def reference_levels(
