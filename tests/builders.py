@@ -6,12 +6,9 @@ random but far from that, and small.
 
 from __future__ import annotations
 
-from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from numpy.typing import NDArray
 
@@ -21,14 +18,6 @@ from wavenet.engine import Engine, create
 from wavenet.engine.conditioning import ConditioningInputs
 from wavenet.engine.sampling import Sampling, draw_uniforms, uniform_generator
 from wavenet.model import WaveNet
-
-
-def torchaudio() -> ModuleType:
-    """torchaudio, or skips the test: beside a torch that it was not built for, it cannot be imported."""
-    try:
-        return import_module("torchaudio")
-    except (ImportError, OSError, RuntimeError) as error:
-        pytest.skip(f"torchaudio cannot be imported: {str(error).splitlines()[0]}")
 
 
 def random_model(config: ModelConfig, seed: int = 0) -> WaveNet:
