@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wavenet.data import audio
 from wavenet.data.audio import AudioError
+from wavenet.data.audio_writer import BLOCK
 
 SAMPLE_RATE = 16_000
 
@@ -105,7 +106,9 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
 
 def test_float_beyond_full_scale_is_clipped(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.array([0.0, 3.0, -7.0, 0.25]), SAMPLE_RATE, subtype="FLOAT")
-    np.testing.assert_array_equal(audio.read(tmp_path / "a.wav", SAMPLE_RATE), np.float32([0, 1, -1, 0.25]))
+    np.testing.assert_array_equal(audio.read(tmp_path / "a.wav", SAMPLE_RATE), np.array([0, 1, -1, 0.25], np.float32))
+    unclipped = audio.read(tmp_path / "a.wav", SAMPLE_RATE, clip=False)
+    np.testing.assert_array_equal(unclipped, np.array([0, 3, -7, 0.25], np.float32))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +135,7 @@ def test_blocks_are_the_whole(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.flac", sine(seconds=10, sample_rate=44_100), 44_100)
     pieces = list(audio.blocks(tmp_path / "a.flac", SAMPLE_RATE))
     assert len(pieces) > 5
-    assert max(map(len, pieces)) <= audio.BLOCK
+    assert max(map(len, pieces)) <= BLOCK
     np.testing.assert_array_equal(np.concatenate(pieces), audio.read(tmp_path / "a.flac", SAMPLE_RATE))
 
 
@@ -274,9 +277,11 @@ def test_chunks_of_zeros_end(tmp_path: Path) -> None:
 
 
 def test_trim_by_hand() -> None:
-    samples = np.float32([0, 0.004, 0.02, -1.0, 0.001, -0.011, 0.009, 0])
+    samples = np.array([0, 0.004, 0.02, -1.0, 0.001, -0.011, 0.009, 0], np.float32)
     np.testing.assert_array_equal(audio.trim(samples, 40), samples[2:6])  # 40 dB below 1.0 is 0.01
-    np.testing.assert_array_equal(audio.trim(samples / 8, 40), samples[2:6] / 8)  # relative to the clip's peak
+    np.testing.assert_array_equal(
+        audio.trim(samples / np.float32(8), 40), samples[2:6] / 8
+    )  # relative to the clip's peak
     np.testing.assert_array_equal(audio.trim(samples, 20), samples[3:4])
     np.testing.assert_array_equal(audio.trim(samples, 0), samples)
 
@@ -298,13 +303,13 @@ def test_read_trims(tmp_path: Path) -> None:
 def test_silent_edges_by_hand() -> None:
     # Frames of 160 samples at 16 kHz. 0.5 at 0 dB; 0.01 lies 34 dB below, 0.002 48 dB below.
     levels = [0, 0.002, 0.01, 0.5, 0.002, 0.5, 0.002]
-    samples = np.repeat(np.float32(levels), 160)
+    samples = np.repeat(np.array(levels, np.float32), 160)
     assert audio.silent_edges(samples, SAMPLE_RATE) == (2 * 160, 160)
-    assert audio.silent_edges(np.append(samples, np.float32([0.002] * 50)), SAMPLE_RATE) == (2 * 160, 210)
-    assert audio.silent_edges(np.append(samples, np.float32([0.5] * 50)), SAMPLE_RATE) == (2 * 160, 0)
+    assert audio.silent_edges(np.append(samples, np.array([0.002] * 50, np.float32)), SAMPLE_RATE) == (2 * 160, 210)
+    assert audio.silent_edges(np.append(samples, np.array([0.5] * 50, np.float32)), SAMPLE_RATE) == (2 * 160, 0)
     assert audio.silent_edges(np.zeros(1_000, np.float32), SAMPLE_RATE) == (0, 0)
     assert audio.silent_edges(np.zeros(0, np.float32), SAMPLE_RATE) == (0, 0)
-    assert audio.silent_edges(np.float32([0, 0, 1]), SAMPLE_RATE) == (0, 0)
+    assert audio.silent_edges(np.array([0, 0, 1], np.float32), SAMPLE_RATE) == (0, 0)
 
 
 def test_to_int16_is_the_inverse_of_reading() -> None:

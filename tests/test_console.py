@@ -113,6 +113,11 @@ def test_time_left_follows_from_speed(screen: Screen, monkeypatch: pytest.Monkey
     assert screen.update() == ["reading [######..................]  25%  30 s left  10 files/s"]
 
 
+def test_finished_work_has_no_time_left(screen: Screen) -> None:
+    ProgressLine("reading", "files")(3, 3)
+    assert "100%  0 s left" in screen.update()[0]
+
+
 @pytest.mark.parametrize("columns", [40, 41, 60, 79, 100])
 def test_no_old_line_remains_after_a_resize(screen: Screen, columns: int) -> None:
     print("kept", file=screen.stderr, flush=True)

@@ -18,8 +18,8 @@ from wavenet import play as playing
 from wavenet.config import ModelConfig
 from wavenet.play import Playback, PlaybackUnavailable, play
 
-RATE = 8_000
-CONFIG = ModelConfig(1, 4, 2, 6, skip_channels=8, sample_rate=RATE)
+SAMPLE_RATE = 8_000
+CONFIG = ModelConfig(1, 4, 2, 6, skip_channels=8, sample_rate=SAMPLE_RATE)
 
 
 class PortAudioError(Exception):
@@ -44,7 +44,7 @@ class Device:
         self.absent = False
         self.underflow = False
         self.breaks = False
-        self.sample_rates = (RATE, 48_000)
+        self.sample_rates: tuple[int, ...] = (SAMPLE_RATE, 48_000)
 
     def query_devices(self, kind: str) -> dict[str, Any]:
         assert kind == "output"
@@ -93,7 +93,7 @@ class Device:
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Device:
     device = Device()
-    monkeypatch.setitem(sys.modules, "sounddevice", device)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "sounddevice", device)
     return device
 
 
@@ -119,7 +119,9 @@ def test_every_sample_is_played_once_and_in_order(device: Device) -> None:
     device.free.set()
     sizes = [1, 700, 64, 0, 300, 1_600, 5]
     starts = np.cumsum([0, *sizes[:-1]]).tolist()
-    playback = play((ramp(start, size) for start, size in zip(starts, sizes, strict=True)), RATE, buffer_seconds=0.05)
+    playback = play(
+        (ramp(start, size) for start, size in zip(starts, sizes, strict=True)), SAMPLE_RATE, buffer_seconds=0.05
+    )
     played = np.array(device.played)
     assert played[played != 0].tolist() == ramp(0, sum(sizes)).tolist()
     assert playback.samples == sum(sizes)
@@ -128,7 +130,7 @@ def test_every_sample_is_played_once_and_in_order(device: Device) -> None:
 
 
 def test_a_late_generator_gives_silence_and_one_gap_is_counted_once(device: Device) -> None:
-    calls = []
+    calls: list[str] = []
     device.at_start = 120
 
     def blocks() -> Iterator[np.ndarray]:
@@ -143,7 +145,7 @@ def test_a_late_generator_gives_silence_and_one_gap_is_counted_once(device: Devi
         device.pull(50)  # half full again: still the same gap
         device.free.set()
 
-    playback = play(blocks(), RATE, buffer_seconds=200 / RATE, on_underrun=lambda: calls.append("late"))
+    playback = play(blocks(), SAMPLE_RATE, buffer_seconds=200 / SAMPLE_RATE, on_underrun=lambda: calls.append("late"))
     assert (playback.samples, playback.underruns, calls) == (300, 1, ["late"])
     assert device.played[:320] == ramp(0, 200).tolist() + [0.0] * 120
     played = np.array(device.played)
@@ -164,15 +166,15 @@ def test_underflows_of_the_device_count_after_its_first_sample(device: Device) -
         yield ramp(100, 50)  # half full, so silent until the end
         device.free.set()
 
-    playback = play(blocks(), RATE, buffer_seconds=100 / RATE)
+    playback = play(blocks(), SAMPLE_RATE, buffer_seconds=100 / SAMPLE_RATE)
     assert playback.samples == 150
     assert playback.underruns == 2
 
 
 def test_short_audio_is_played_though_the_buffer_never_fills(device: Device) -> None:
     device.free.set()
-    assert play(iter([ramp(0, 10)]), RATE) == Playback(10, RATE, 0, 200, 220)
-    assert play(iter([]), RATE).samples == 0
+    assert play(iter([ramp(0, 10)]), SAMPLE_RATE) == Playback(10, SAMPLE_RATE, 0, 200, 220)
+    assert play(iter([]), SAMPLE_RATE).samples == 0
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("the model failed")])
@@ -184,7 +186,7 @@ def test_any_error_of_the_generator_closes_the_device(device: Device, error: Any
         raise error
 
     with pytest.raises(type(error) if isinstance(error, Exception) else error):
-        play(blocks(), RATE, buffer_seconds=200 / RATE)
+        play(blocks(), SAMPLE_RATE, buffer_seconds=200 / SAMPLE_RATE)
     assert device.events == ["open", "start", "close"]
     assert device.played == ramp(0, 150).tolist()  # not a sample more
 
@@ -193,16 +195,16 @@ def test_a_device_that_stops_by_itself_is_an_error_and_no_hang(device: Device) -
     device.breaks = True
     device.free.set()
     with pytest.raises(RuntimeError, match="unplugged"):
-        play((ramp(0, 100) for _ in range(1_000)), RATE)
+        play((ramp(0, 100) for _ in range(1_000)), SAMPLE_RATE)
     with pytest.raises(RuntimeError, match="unplugged"):
-        play(iter([ramp(0, 100)]), RATE)
+        play(iter([ramp(0, 100)]), SAMPLE_RATE)
 
 
 def test_two_streams_at_once_are_refused(device: Device) -> None:
     with pytest.raises(ValueError, match="leave count out"):
-        play(iter([np.zeros((2, 100), np.float32)]), RATE)
+        play(iter([np.zeros((2, 100), np.float32)]), SAMPLE_RATE)
     with pytest.raises(ValueError, match="buffer_seconds"):
-        play(iter([]), RATE, buffer_seconds=0)
+        play(iter([]), SAMPLE_RATE, buffer_seconds=0)
 
 
 @pytest.mark.parametrize(
@@ -219,15 +221,15 @@ def test_a_device_that_cannot_play_is_reported_before_anything_is_generated(
     vars(device).update(trouble)
     blocks = iter([ramp(0, 10)])
     with pytest.raises(PlaybackUnavailable, match=message):
-        play(blocks, RATE)
+        play(blocks, SAMPLE_RATE)
     assert len(list(blocks)) == 1
 
 
 def test_audio_is_resampled_for_a_device_of_another_sample_rate(device: Device) -> None:
     device.sample_rates = (48_000,)
     device.free.set()
-    tone = np.sin(2 * np.pi * 500 * np.arange(RATE) / RATE).astype(np.float32)  # one second of 500 Hz
-    playback = play(iter(np.split(tone, 10)), RATE)
+    tone = np.sin(2 * np.pi * 500 * np.arange(SAMPLE_RATE) / SAMPLE_RATE).astype(np.float32)  # one second of 500 Hz
+    playback = play(iter(np.split(tone, 10)), SAMPLE_RATE)
     assert playback.sample_rate == 48_000
     played = np.array(device.played)
     played = played[np.flatnonzero(played)[0] :][:47_000]
@@ -243,14 +245,14 @@ def test_a_device_that_does_not_start_is_reported(device: Device, monkeypatch: p
 
     monkeypatch.setattr(device, "start", start)
     with pytest.raises(PlaybackUnavailable, match="'Speaker' cannot be started"):
-        play(iter([ramp(0, 10)]), RATE)
+        play(iter([ramp(0, 10)]), SAMPLE_RATE)
     assert device.events == ["open", "close"]
 
 
 def test_without_sounddevice_the_command_says_how_to_get_it(
     model_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "sounddevice", None)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
     assert run("generate", model_file, "--play") == 2
     said = capsys.readouterr().err.splitlines()
     assert said[-1] == "wavenet: playback needs sounddevice: pip install 'wavenet-toolkit[play]'"
@@ -311,7 +313,7 @@ def test_gaps_are_reported_at_the_first_and_counted_at_the_end(
     def late(blocks: Iterator[np.ndarray], sample_rate: int, on_underrun: Any) -> Playback:
         next(blocks)
         on_underrun()
-        return Playback(sum(map(len, blocks)), RATE, 3, 200.0, 235.0)
+        return Playback(sum(map(len, blocks)), SAMPLE_RATE, 3, 200.0, 235.0)
 
     clock = SimpleNamespace(now=0.0)
 

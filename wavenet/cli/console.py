@@ -64,8 +64,8 @@ class ProgressLine:
     def __call__(self, done: int, total: int) -> None:
         """Draw progress by count; speed and time left follow from the time since this object was made."""
         elapsed = time.monotonic() - self.started
-        known = done > 0 and elapsed >= ESTIMATE_SECONDS
-        speed = f"{done / elapsed:,.0f} {self.unit}/s" if known else f"? {self.unit}/s"
+        known = done > 0 and (elapsed >= ESTIMATE_SECONDS or done >= total)
+        speed = f"{done / max(elapsed, 1e-3):,.0f} {self.unit}/s" if known else f"? {self.unit}/s"
         self.draw(done / max(total, 1), elapsed * (total - done) / done if known else None, [speed])
 
     def draw(

@@ -104,22 +104,27 @@ def command(
         why = "with --copies 0" if copies == 0 else f"{printable(model)} is not conditioned on spectrograms, so"
         raise click.UsageError(f"{', '.join(given)}: {why} nothing is copied; leave it out")
     _check_outputs(table, save)
-    reading, predicting = ProgressLine("reading", "files"), ProgressLine("predicting", "samples")
+    predicting, counting = ProgressLine("predicting", "samples"), ProgressLine("counting codes", "samples")
     try:
-        result = evaluate(network, folder, reading, predicting, precision, speakers or "", options["speaker"])
+        result = evaluate(
+            network,
+            folder,
+            ProgressLine("reading", "files"),
+            predicting,
+            counting,
+            precision,
+            speakers or "",
+            options["speaker"],
+        )
     finally:
         predicting.clear()
+        counting.clear()
     _print_bits(result)
     if count:
         generator = Generator.from_model(network, precision=precision or "auto")
-        progress = ProgressLine("copying", "recordings")
-        _report_copies(
-            copied(generator, result.recordings, count, options, progress),
-            progress,
-            generator.sample_rate,
-            table,
-            save,
-        )
+        line = ProgressLine("copying", "recordings")
+        made = copied(generator, result.recordings, count, options, line)
+        _report_copies(made, line, generator.sample_rate, table, save)
 
 
 def _check_outputs(table: Path | None, save: Path | None) -> None:

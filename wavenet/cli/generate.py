@@ -82,4 +82,4 @@ def command(
 def _read(prime: Path, sample_rate: int) -> NDArray[np.float32]:
     from wavenet.data import audio  # loads libsndfile, which standard output does not need
 
-    return audio.read(prime, sample_rate)
+    return audio.read(prime, sample_rate, clip=False)  # the session warns of values beyond [-1, 1]

@@ -56,22 +56,22 @@ LARGEST_VALUE = 1e12  # a float file beyond it holds no audio, and the resampler
 MAX_CHUNKS = 1_000  # a container with more before its data is no recording
 
 
-def read(path: AnyPath, sample_rate: int, trim_db: float = 0.0) -> NDArray[np.float32]:
+def read(path: AnyPath, sample_rate: int, trim_db: float = 0.0, clip: bool = True) -> NDArray[np.float32]:
     """Read a recording in any format of libsndfile (wav, flac, ogg, opus, mp3, aiff and more).
 
     path: of a file. sample_rate: in Hz, to which the recording is resampled. trim_db: where above 0, silence at both
-    ends is removed, see `trim`.
-    Returns float32 [samples] in [-1, 1]: the mean of the channels; float files are clipped to that range.
+    ends is removed, see `trim`. clip: False keeps values beyond [-1, 1], of float files and of resampling.
+    Returns float32 [samples] in [-1, 1], the mean of the channels.
     Raises `AudioError` (a `ValueError`) for a path that is no file, and for a file that cannot be decoded, is cut
     short, or holds no samples, NaN or infinity.
     """
-    pieces = list(blocks(path, sample_rate))
+    pieces = list(blocks(path, sample_rate, clip))
     if not pieces:
         raise AudioError(path, "no samples")
     return trim(np.concatenate(pieces), trim_db)
 
 
-def blocks(path: AnyPath, sample_rate: int) -> Iterator[NDArray[np.float32]]:
+def blocks(path: AnyPath, sample_rate: int, clip: bool = True) -> Iterator[NDArray[np.float32]]:
     """Read the same recording block by block, each float32 [n] with n > 0, so that memory does not grow with the file.
 
     Raises `AudioError` as `read` does; for a file cut short only at its end, after all that it holds.
@@ -84,11 +84,11 @@ def blocks(path: AnyPath, sample_rate: int) -> Iterator[NDArray[np.float32]]:
         for mono in _decoded(path, file):
             piece = resampler.resample_chunk(mono) if resampler else mono
             if len(piece):
-                yield np.clip(piece, -1.0, 1.0)  # float files and the resampler's ripple go beyond
+                yield np.clip(piece, -1.0, 1.0) if clip else piece
         if resampler:
             tail = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
             if len(tail):
-                yield np.clip(tail, -1.0, 1.0)
+                yield np.clip(tail, -1.0, 1.0) if clip else tail
 
 
 def trim(audio: NDArray[np.float32], db: float) -> NDArray[np.float32]:

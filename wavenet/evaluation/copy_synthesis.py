@@ -64,13 +64,15 @@ def evaluate(
     folder: str | os.PathLike[str],
     reading: Progress | None = None,
     predicting: Progress | None = None,
+    counting: Progress | None = None,
     precision: str | None = None,
     speakers: str = "",
     speaker: Speaker | None = None,
 ) -> Evaluation:
     """Bits per sample over every recording of a folder, each from its first sample (teacher forcing).
 
-    reading, predicting: called with the number done and the total, of files and of samples.
+    reading, predicting, counting: called with the number done and the total, of files, of samples predicted, and of
+        samples counted for the reference levels.
     precision: "f32" or "int8": the native engine predicts, in this precision; None: PyTorch.
     speakers: the speaker of each recording, for a model with speakers: "folders", or a file of lines path,speaker.
     speaker: one speaker, or a blend, for all recordings instead.
@@ -86,7 +88,7 @@ def evaluate(
     data = DataConfig(validation=0.0, speakers=speakers)
     recordings = dataset.open_folder(folder, model.config.sample_rate, data, reading)
     bits = likelihood.bits_per_sample(predictor, recordings.train, progress=predicting, speaker=speaker)
-    references = likelihood.reference_levels(recordings.train, output=model.config.output)
+    references = likelihood.reference_levels(recordings.train, output=model.config.output, progress=counting)
     return Evaluation(bits, references, recordings)
 
 
