@@ -10,14 +10,62 @@ from typing import Any
 
 import numpy as np
 import torch
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from wavenet.config import ModelConfig
+from wavenet.config import MelConfig, ModelConfig
 from wavenet.data.quantizers import quantizer_for
 from wavenet.engine import Engine, create
 from wavenet.engine.conditioning import ConditioningInputs
 from wavenet.engine.sampling import Sampling, draw_uniforms, uniform_generator
 from wavenet.model import WaveNet
+
+
+def small_mel(hop: int) -> MelConfig:
+    """Features that cost little; a hop of 3 or 7 divides neither blocks nor the receptive field."""
+    return MelConfig(window=20, fft=80 + hop % 2, hop=hop, bands=5)  # pitch periods up to half of the fft
+
+
+def conditioned_config(
+    speakers: bool = True, hop: int | None = 3, output: str = "logistic", order: int = 0, taps: int = 0, **others: Any
+) -> ModelConfig:
+    """A small network with the conditioning named; `order` and `taps` where its output and features allow them."""
+    order = 0 if hop is None or output == "mulaw" else order
+    return ModelConfig(
+        **{"cycles": 2, "layers_per_cycle": 3, "residual_channels": 8, "skip_channels": 12, **others},
+        output=output,
+        mixtures=3,
+        speakers=("ann", "bob", "eve") if speakers else (),
+        features=None if hop is None else small_mel(hop),
+        frame_channels=6,
+        linear_prediction=order,
+        pitch_taps=taps if order else 0,
+    )
+
+
+conditioned_configs = st.builds(
+    conditioned_config,
+    speakers=st.booleans(),
+    hop=st.sampled_from([None, 3, 4, 7]),
+    output=st.sampled_from(["mulaw", "logistic", "gaussian"]),
+    order=st.sampled_from([0, 1, 9]),
+    taps=st.sampled_from([0, 1, 5]),
+    frame_network=st.sampled_from(["plain", "parallel"]),
+    cycles=st.integers(1, 2),
+    layers_per_cycle=st.integers(1, 3),
+    kernel_size=st.integers(2, 3),
+    residual_channels=st.sampled_from([1, 5, 8]),
+    gate_channels=st.sampled_from([1, 4, 17]),
+    skip_channels=st.sampled_from([6, 11]),
+)
+CONDITIONED = {
+    "mulaw": conditioned_config(output="mulaw"),
+    "speakers": conditioned_config(hop=None),
+    "free": conditioned_config(speakers=False, hop=None, output="gaussian"),
+    "gaussian": conditioned_config(hop=7, output="gaussian", order=4, kernel_size=3),
+    "parallel": conditioned_config(speakers=False, order=9, frame_network="parallel", gate_channels=17),
+    "pitch": conditioned_config(hop=4, order=2, taps=3),
+}
 
 
 def random_model(config: ModelConfig, seed: int = 0) -> WaveNet:

@@ -1,24 +1,21 @@
-"""Every engine against the oracle, `WaveNet.forward`, over random small shapes."""
+"""Every engine against the definition, `WaveNet.forward`, over random small shapes."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from builders import definition_outputs, draw, engine_for, random_codes, random_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from wavenet.config import ModelConfig
-from wavenet.engine import Engine, EngineUnavailable, create
-from wavenet.engine import torch as queues_module
+from wavenet.engine import EngineUnavailable, create, torch_step
 from wavenet.engine.sampling import Sampling, draw_uniforms, uniform_generator
 from wavenet.model import WaveNet
-from wavenet.mulaw import SILENCE
 
 NAMES = ("native", "torch", "naive")
 PYTORCH = ("torch", "naive")
-PLAIN = Sampling()
 TOLERANCE = 1e-4  # of logits whose spread is a few tenths to several units
 FOLDING = {"folded": 2**30, "unfolded": 0}
 properties = settings(derandomize=True, deadline=None, max_examples=25)
@@ -37,48 +34,15 @@ seeds = st.integers(0, 1_000)
 stream_counts = st.integers(1, 3)
 
 
-def peaked_model(config: ModelConfig, seed: int = 0) -> WaveNet:
-    """A model with biases, and logits far from flat: a fresh one's are nearly zero, which would hide errors."""
-    torch.manual_seed(seed)
-    model = WaveNet(config)
-    with torch.no_grad():
-        for name, tensor in model.named_parameters():
-            if name.endswith("bias"):
-                tensor.normal_(std=0.3)
-        model.head.output.weight.mul_(200)
-    return model
-
-
-def engine_of(name: str, model: WaveNet) -> Engine[Any]:
-    # one thread: products this small only wait for a second one, long on a busy machine
-    return create(name, model.config, model.state_dict(), threads=1)
-
-
-def random_codes(streams: int, samples: int, seed: int = 0) -> NDArray[np.int64]:
-    return np.random.default_rng(seed).integers(0, 256, (streams, samples))
-
-
-def oracle(model: WaveNet, codes: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Logits [B, T, A] of every code given those before it, after a start from silence."""
-    inputs = np.concatenate([np.full((len(codes), 1), SILENCE), codes[:, :-1]], axis=1)
-    with torch.no_grad():
-        return model(torch.from_numpy(inputs)).numpy()
-
-
-def make(engine: Engine[Any], state: Any, samples: int, seed: int = 7, sampling: Sampling = PLAIN) -> NDArray[np.int64]:
-    streams = [uniform_generator(seed + stream) for stream in range(state.streams)]
-    return engine.generate(state, draw_uniforms(streams, samples), sampling)
-
-
 @pytest.mark.parametrize("name", NAMES)
 @properties
 @given(config=configs, seed=seeds, streams=stream_counts)
 def test_teacher_forced_logits_equal_the_model(name: str, config: ModelConfig, seed: int, streams: int) -> None:
-    model = peaked_model(config, seed)
-    codes = random_codes(streams, min(70, config.receptive_field + 20), seed)
-    engine = engine_of(name, model)
+    model = random_model(config, seed)
+    codes = random_codes(config, streams, min(70, config.receptive_field + 20), seed)
+    engine = engine_for(name, model)
     state = engine.new_state(streams)
-    expected = oracle(model, codes)
+    expected = definition_outputs(model, codes)
     assert expected.std() > 0.1  # otherwise an engine that returns zeros would pass
     halves = [engine.logits(state, codes[:, :9]), engine.logits(state, codes[:, 9:])]
     np.testing.assert_allclose(np.concatenate(halves, axis=1), expected, atol=TOLERANCE, rtol=0)
@@ -89,23 +53,25 @@ def test_teacher_forced_logits_equal_the_model(name: str, config: ModelConfig, s
 @properties
 @given(config=configs, streams=stream_counts)
 def test_folded_and_unfolded_weights_are_the_same_network(limit: int, config: ModelConfig, streams: int) -> None:
-    model = peaked_model(config)
-    codes = random_codes(streams, 30)
+    model = random_model(config)
+    codes = random_codes(config, streams, 30)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(queues_module, "FOLD_UP_TO", limit)
-        engine = engine_of("torch", model)
+        patch.setattr(torch_step, "FOLD_UP_TO", limit)
+        engine = engine_for("torch", model)
     logits = engine.logits(engine.new_state(streams), codes)
-    np.testing.assert_allclose(logits, oracle(model, codes), atol=TOLERANCE, rtol=0)
+    np.testing.assert_allclose(logits, definition_outputs(model, codes), atol=TOLERANCE, rtol=0)
 
 
 @properties
 @given(config=configs, streams=stream_counts, split=st.integers(1, 39))
-def test_same_coins_same_codes_in_every_engine_and_block_size(config: ModelConfig, streams: int, split: int) -> None:
-    model = peaked_model(config)
+def test_the_same_uniforms_give_the_same_codes_in_every_engine_and_block_size(
+    config: ModelConfig, streams: int, split: int
+) -> None:
+    model = random_model(config)
     drawn = []
     for name in NAMES:
-        engine = engine_of(name, model)
-        drawn.append(make(engine, engine.new_state(streams), 40))
+        engine = engine_for(name, model)
+        drawn.append(draw(engine, engine.new_state(streams), 40))
         state, generators = engine.new_state(streams), [uniform_generator(7 + stream) for stream in range(streams)]
         blocks = [engine.generate(state, draw_uniforms(generators, n), Sampling()) for n in (split, 40 - split)]
         np.testing.assert_array_equal(np.concatenate(blocks, axis=1), drawn[-1])
@@ -115,10 +81,10 @@ def test_same_coins_same_codes_in_every_engine_and_block_size(config: ModelConfi
 
 @pytest.mark.parametrize("name", NAMES)
 def test_stream_i_of_a_batch_is_the_single_stream_of_seed_plus_i(name: str) -> None:
-    engine = engine_of(name, peaked_model(ModelConfig(2, 3, 2, 8, skip_channels=16)))
-    batch = make(engine, engine.new_state(3), 50, seed=20)
+    engine = engine_for(name, random_model(ModelConfig(2, 3, 2, 8, skip_channels=16)))
+    batch = draw(engine, engine.new_state(3), 50, seed=20)
     for stream in range(3):
-        np.testing.assert_array_equal(batch[stream], make(engine, engine.new_state(1), 50, seed=20 + stream)[0])
+        np.testing.assert_array_equal(batch[stream], draw(engine, engine.new_state(1), 50, seed=20 + stream)[0])
     assert not np.array_equal(batch[0], batch[1])
 
 
@@ -129,25 +95,25 @@ def test_prime_equals_feeding_sample_by_sample(
     name: str, config: ModelConfig, streams: int, lengths: list[int]
 ) -> None:
     """Clips shorter and longer than the receptive field, from a fresh state and from running ones."""
-    model = peaked_model(config)
-    engine = engine_of(name, model)
+    model = random_model(config)
+    engine = engine_for(name, model)
     primed, fed = engine.new_state(streams), engine.new_state(streams)
     for index, length in enumerate(lengths):
-        clip = random_codes(streams, length, seed=index)
+        clip = random_codes(config, streams, length, seed=index)
         engine.prime(primed, clip)
         engine.logits(fed, clip)
-        np.testing.assert_array_equal(make(engine, primed, 3), make(engine, fed, 3))
+        np.testing.assert_array_equal(draw(engine, primed, 3), draw(engine, fed, 3))
         assert primed.position == fed.position
-    codes = random_codes(streams, 20, seed=99)
+    codes = random_codes(config, streams, 20, seed=99)
     np.testing.assert_allclose(engine.logits(primed, codes), engine.logits(fed, codes), atol=TOLERANCE, rtol=0)
 
 
-def test_prime_of_a_long_clip_agrees_with_the_oracle() -> None:
-    model = peaked_model(ModelConfig(2, 4, 3, 6, skip_channels=12))  # receptive field 61
-    codes = random_codes(2, 500)
-    expected = oracle(model, codes)[:, 480:]
+def test_prime_of_a_long_clip_agrees_with_the_definition_outputs() -> None:
+    model = random_model(ModelConfig(2, 4, 3, 6, skip_channels=12))  # receptive field 61
+    codes = random_codes(model.config, 2, 500)
+    expected = definition_outputs(model, codes)[:, 480:]
     for name in NAMES:
-        engine = engine_of(name, model)
+        engine = engine_for(name, model)
         state = engine.new_state(2)
         engine.prime(state, codes[:, :17])
         engine.prime(state, codes[:, 17:480])
@@ -156,55 +122,67 @@ def test_prime_of_a_long_clip_agrees_with_the_oracle() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_copied_state_branches(name: str) -> None:
-    engine = engine_of(name, peaked_model(ModelConfig(2, 3, 3, 5, skip_channels=12)))
+    engine = engine_for(name, random_model(ModelConfig(2, 3, 3, 5, skip_channels=12)))
     state = engine.new_state(2)
-    make(engine, state, 30)
+    draw(engine, state, 30)
     branch, later = state.copy(), state.copy()
-    expected = make(engine, state, 25, seed=1)
-    diverged = make(engine, branch, 25, seed=900)
-    np.testing.assert_array_equal(make(engine, later, 25, seed=1), expected)
+    expected = draw(engine, state, 25, seed=1)
+    diverged = draw(engine, branch, 25, seed=900)
+    np.testing.assert_array_equal(draw(engine, later, 25, seed=1), expected)
     assert not np.array_equal(diverged, expected)
     assert (state.position, branch.position, later.position) == (55, 55, 55)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_top_k_1_is_argmax_of_the_logits(name: str) -> None:
-    engine = engine_of(name, peaked_model(ModelConfig(1, 4, 2, 8, skip_channels=12)))
-    codes = make(engine, engine.new_state(2), 30, sampling=Sampling(top_k=1))
+    engine = engine_for(name, random_model(ModelConfig(1, 4, 2, 8, skip_channels=12)))
+    codes = draw(engine, engine.new_state(2), 30, sampling=Sampling(top_k=1))
     np.testing.assert_array_equal(engine.logits(engine.new_state(2), codes).argmax(axis=2), codes)
 
 
-def test_nothing_grows_with_the_samples() -> None:
-    engine = engine_of("torch", peaked_model(ModelConfig(1, 3, 2, 4, skip_channels=8)))
+def test_the_memory_of_a_state_is_constant() -> None:
+    engine = engine_for("torch", random_model(ModelConfig(1, 3, 2, 4, skip_channels=8)))
     state = engine.new_state(2)
-    buffers = {name: value for name, value in vars(state).items() if isinstance(value, torch.Tensor)}
+    program = state.snapshot.memory.program
+    buffers = {name: value for name, value in vars(program).items() if isinstance(value, torch.Tensor)}
     before = {name: (id(value), value.data_ptr(), value.shape) for name, value in buffers.items()}
-    codes, calls = state.codes, len(state.calls)
-    assert before["ring"][2] == (1 + 2 + 4, 4, 4)  # K - 1 = 1 slot per sample of dilation; LEAST_ROWS = 4 streams
-    make(engine, state, 300)
-    engine.prime(state, random_codes(2, 50))
-    engine.logits(state, random_codes(2, 5))
+    # K - 1 = 1 slot per sample of dilation and one more per layer, LEAST_ROWS = 4 streams
+    assert before["ring"][2] == (2 + 3 + 5, 4, 4)
+    draw(engine, state, 300)
+    engine.logits(state, random_codes(engine.config, 2, 5))
     after = {
-        name: (id(getattr(state, name)), getattr(state, name).data_ptr(), getattr(state, name).shape) for name in before
+        name: (id(value), value.data_ptr(), value.shape) for name, value in vars(program).items() if name in before
     }
     assert after == before
-    assert state.codes is codes and len(state.calls) == calls
+    assert state.snapshot.memory.program is program
+    engine.prime(state, random_codes(engine.config, 2, 50))  # makes new buffers, of the same size
+    primed = state.snapshot.memory.program
+    assert len(primed.calls) == len(program.calls)
+    assert {name: getattr(primed, name).shape for name in before} == {
+        name: shape for name, (*_, shape) in before.items()
+    }
 
 
-def test_a_step_writes_one_slot_per_layer() -> None:
-    engine = engine_of("torch", peaked_model(ModelConfig(2, 3, 3, 4, skip_channels=8)))
+def test_a_step_writes_one_slot_per_layer_which_it_does_not_read() -> None:
+    engine = engine_for("torch", random_model(ModelConfig(2, 3, 3, 4, skip_channels=8)))
     state = engine.new_state(1)
-    make(engine, state, 40)
-    before = state.ring.clone()
-    make(engine, state, 1)
-    assert int((state.ring != before).any(dim=2).sum()) == engine.config.layers
+    draw(engine, state, 40)
+    ring = state.snapshot.memory.program.ring
+    before = ring.clone()
+    with engine.running():
+        outputs = engine.step(state)[0].copy()
+        after = ring.clone()
+        np.testing.assert_array_equal(engine.step(state)[0], outputs)  # it can be repeated
+    assert int((after != before).any(dim=2).sum()) == engine.config.layers
+    torch.testing.assert_close(ring, after, rtol=0, atol=0)
+    assert state.position == 40
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_later_changes_of_the_model_do_not_reach_the_engine(name: str) -> None:
-    model = peaked_model(ModelConfig(1, 3, 2, 4, skip_channels=8))
-    engine = engine_of(name, model)
-    codes = random_codes(1, 12)
+    model = random_model(ModelConfig(1, 3, 2, 4, skip_channels=8))
+    engine = engine_for(name, model)
+    codes = random_codes(model.config, 1, 12)
     before = engine.logits(engine.new_state(), codes)
     with torch.no_grad():
         for tensor in model.parameters():
@@ -213,13 +191,13 @@ def test_later_changes_of_the_model_do_not_reach_the_engine(name: str) -> None:
 
 
 def test_weights_may_be_arrays_and_must_be_complete() -> None:
-    model = peaked_model(ModelConfig(1, 2, 2, 4, skip_channels=8))
+    model = random_model(ModelConfig(1, 2, 2, 4, skip_channels=8))
     arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    codes = random_codes(1, 10)
+    codes = random_codes(model.config, 1, 10)
     for name in NAMES:
         engine = create(name, model.config, arrays)
         logits = engine.logits(engine.new_state(), codes)
-        np.testing.assert_allclose(logits, oracle(model, codes), atol=TOLERANCE, rtol=0)
+        np.testing.assert_allclose(logits, definition_outputs(model, codes), atol=TOLERANCE, rtol=0)
         missing = {key: value for key, value in arrays.items() if key != "layers.1.dilated.bias"}
         with pytest.raises((ValueError, RuntimeError), match=r"layers\.1\.dilated\.bias"):
             create(name, model.config, missing)
@@ -231,7 +209,7 @@ def test_weights_may_be_arrays_and_must_be_complete() -> None:
 
 @pytest.mark.parametrize("name", PYTORCH)
 def test_threads_apply_inside_calls_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = peaked_model(ModelConfig(1, 2, 2, 4, skip_channels=8))
+    model = random_model(ModelConfig(1, 2, 2, 4, skip_channels=8))
     before = torch.get_num_threads()
     engine = create(name, model.config, model.state_dict(), threads=before + 1)
     inside = []
@@ -242,10 +220,10 @@ def test_threads_apply_inside_calls_only(name: str, monkeypatch: pytest.MonkeyPa
         return step(self, state)
 
     monkeypatch.setattr(type(engine), "step", noting)
-    make(engine, engine.new_state(), 3)
+    draw(engine, engine.new_state(), 3)
     assert inside == [before + 1] * 3
     by_default = create(name, model.config, model.state_dict())
-    make(by_default, by_default.new_state(), 1)
+    draw(by_default, by_default.new_state(), 1)
     assert inside[3] == (1 if name == "torch" else before)
     assert torch.get_num_threads() == before
     with pytest.raises(ValueError, match="threads = 0"):
@@ -253,7 +231,7 @@ def test_threads_apply_inside_calls_only(name: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_engine_names_and_precisions() -> None:
-    model = peaked_model(ModelConfig(1, 2, 2, 4, skip_channels=8))
+    model = random_model(ModelConfig(1, 2, 2, 4, skip_channels=8))
     weights = model.state_dict()
     for precision, expected in (("auto", "f32"), ("f32", "f32"), ("int8", "int8")):
         engine = create("auto", model.config, weights, precision)
@@ -275,7 +253,7 @@ def test_engine_names_and_precisions() -> None:
 @pytest.mark.parametrize("name", ["native", "torch"])
 def test_streams_that_do_not_fit_into_memory_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # queues of 2 x 1,023 slots of 32 channels: 261,888 bytes for each stream, and some 10,000 for a step
-    engine = engine_of(name, WaveNet(ModelConfig()))
+    engine = engine_for(name, WaveNet(ModelConfig()))
     monkeypatch.setattr("wavenet.engine.base.memory", lambda: 50_000_000)  # of which 40 MB may be used
     with pytest.raises(
         ValueError, match=r"65,536 streams .* need 1\d\.\d GB .* has 0\.1: make at most 1[345]\d at"
@@ -290,10 +268,8 @@ def test_streams_that_do_not_fit_into_memory_are_refused(name: str, monkeypatch:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("other", NAMES)
 def test_a_state_of_another_engine_is_refused(name: str, other: str) -> None:
-    model = peaked_model(ModelConfig(1, 2, 2, 4, skip_channels=8))
-    engine, state = engine_of(name, model), engine_of(other, model).new_state(1)
-    if name == other == "naive":
-        return  # its states hold codes only
+    model = random_model(ModelConfig(1, 2, 2, 4, skip_channels=8))
+    engine, state = engine_for(name, model), engine_for(other, model).new_state(1)
     for call in (
         lambda: engine.generate(state, np.zeros((1, 2)), Sampling()),
         lambda: engine.logits(state, np.zeros((1, 2), dtype=np.int64)),
@@ -304,14 +280,16 @@ def test_a_state_of_another_engine_is_refused(name: str, other: str) -> None:
     assert state.position == 0
 
 
-def test_without_the_extension_auto_is_torch_and_says_how_to_get_the_fast_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extension_auto_is_torch_and_says_how_to_install_the_native_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("wavenet.engine.native_installed", lambda: False)
-    model = peaked_model(ModelConfig(1, 2, 2, 4, skip_channels=8))
+    model = random_model(ModelConfig(1, 2, 2, 4, skip_channels=8))
     weights = model.state_dict()
     monkeypatch.setattr("wavenet.engine.__file__", "/elsewhere/engine/__init__.py")  # installed, not a checkout
-    with pytest.warns(UserWarning, match="install a C\\+\\+ compiler") as told:
+    with pytest.warns(UserWarning, match="install a C\\+\\+ compiler") as warned:
         assert create("auto", model.config, weights).name == "torch"
-    assert len(told) == 1 and "\n" not in str(told[0].message)
+    assert len(warned) == 1 and "\n" not in str(warned[0].message)
     for name, precision in (("native", "auto"), ("auto", "int8"), ("torch", "int8")):
         with pytest.raises(EngineUnavailable, match="not installed.*install a C"):
             create(name, model.config, weights, precision)
@@ -319,7 +297,7 @@ def test_without_the_extension_auto_is_torch_and_says_how_to_get_the_fast_one(mo
 
 @pytest.mark.parametrize("name", NAMES)
 def test_wrong_input_is_refused(name: str) -> None:
-    engine = engine_of(name, peaked_model(ModelConfig(1, 2, 2, 4, skip_channels=8)))
+    engine = engine_for(name, random_model(ModelConfig(1, 2, 2, 4, skip_channels=8)))
     state = engine.new_state(2)
     with pytest.raises(ValueError, match="streams = 0"):
         engine.new_state(0)

@@ -1,9 +1,8 @@
-"""Engines: one network, several ways to run it sample by sample. Each is loaded only when it is asked for."""
+"""Engines: ways to run a network sample by sample. Each is imported only when it is created."""
 
 from __future__ import annotations
 
 import importlib.util
-import numbers
 import os
 import warnings
 from collections.abc import Mapping
@@ -12,10 +11,11 @@ from typing import Any
 
 from wavenet.config import ModelConfig, suggest
 from wavenet.engine.base import Engine, EngineUnavailable, State, cores
+from wavenet.engine.sampling import is_integer
 
 ENGINES = ("auto", "native", "torch", "naive")
 PRECISIONS = ("auto", "f32", "int8")
-MAX_THREADS_PER_CORE = 4  # more is a typing error, and thousands of threads end the process
+MAX_THREADS_PER_CORE = 4  # more is a typing error, and thousands of threads crash the process
 
 __all__ = [
     "ENGINES",
@@ -37,14 +37,15 @@ def create(
     precision: str = "auto",
     threads: int | None = None,
 ) -> Engine[Any]:
-    """The engine of that name for a network: its shape, and its weights under the names of `config.shapes`.
+    """Create an engine for a network, given its configuration and its weights under the names of `config.shapes`.
 
-    name: "native" (C++), "torch" (cached queues in PyTorch), "naive" (the oracle), or "auto": native where it is
-    installed, otherwise torch, with one warning that says how to get the fast one.
-    precision: "f32", the same sound as every engine, or "int8", faster, of the native engine only; "auto" is f32.
-    threads: CPU threads at most, during this engine's calls. None: for "native" one per core, at most four, for "torch"
-    one, since its products are too small to share, for "naive" the process's setting.
-    Raises `ValueError` for an unknown name or a wrong thread count, `EngineUnavailable` for what is not installed.
+    name: "native" (C++), "torch" (cached queues in PyTorch), "naive" (the reference), or "auto": native where it is
+        installed, otherwise torch, with one warning that says how to install the native one.
+    precision: "f32", or "int8", which is faster and only in the native engine; "auto" is f32.
+    threads: CPU threads at most, during this engine's calls. None: for "native" one per core, at most four; for "torch"
+        one, since its products are too small to share; for "naive" the process's setting.
+    Raises `ValueError` for an unknown name or a wrong thread count, `EngineUnavailable` for an engine that is not
+    installed.
     """
     _check_known("engine", name, ENGINES)
     _check_known("precision", precision, PRECISIONS)
@@ -66,9 +67,9 @@ def create(
         from wavenet.engine.naive import NaiveEngine
 
         return NaiveEngine(config, weights, threads)
-    from wavenet.engine.torch import QueueEngine
+    from wavenet.engine.torch import TorchEngine
 
-    return QueueEngine(config, weights, threads)
+    return TorchEngine(config, weights, threads)
 
 
 def native_installed() -> bool:
@@ -77,7 +78,7 @@ def native_installed() -> bool:
 
 
 def how_to_get_native() -> str:
-    """What to do where `native_installed` says no."""
+    """What to do where `native_installed` is false."""
     if (Path(__file__).parent / "src").is_dir():  # which an installed package does not have
         return "this is the source folder, where nothing is compiled: run elsewhere, or here: pip install -e ."
     return "install a C++ compiler and Python's headers, then install wavenet-toolkit again"
@@ -92,7 +93,6 @@ def _checked_threads(threads: Any) -> int | None:
     most = MAX_THREADS_PER_CORE * (os.cpu_count() or 1)
     if threads is None:
         return None
-    whole = isinstance(threads, numbers.Integral) and not isinstance(threads, bool)
-    if not whole or not 1 <= int(threads) <= most:
+    if not is_integer(threads) or not 1 <= int(threads) <= most:
         raise ValueError(f"threads = {threads!r}: must be from 1 to {most} here, or None for the engine's own choice")
     return int(threads)

@@ -1,8 +1,8 @@
-"""What every engine is: a fixed network, and states that it advances.
+"""The interface of every engine: a fixed network, and states that it advances.
 
-Blueprint (`config`), weights (inside the engine) and running state (`State`) are three things: one engine serves any
-number of states, and a state is a value that can be copied at any time. This module and the engine interface need
-NumPy only, so that an engine without PyTorch can be used without loading PyTorch.
+Configuration, weights (inside the engine) and running state (`State`) are three things: one engine serves any number
+of states, and a state can be copied at any time. This module needs NumPy only, so that an engine without PyTorch can
+be used without loading PyTorch.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from wavenet.data.quantizers import quantizer_for
 from wavenet.engine.conditioning import Conditioner, ConditioningInputs, ConditioningState
 from wavenet.engine.sampling import Sampling, check_continuous
 
-# Where Linux says how much memory a container may use: control groups, version 2 and 1.
+# Files in which Linux states how much memory a container may use: control groups, version 2 and 1.
 CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-MOST_MEMORY = 0.8  # share of the memory that a state may take
+MOST_MEMORY = 0.8  # share of the memory that one call may take
 
 
 class EngineUnavailable(RuntimeError):
@@ -37,44 +37,68 @@ def cores() -> int:
 
 
 def memory() -> int | None:
-    """Bytes of memory that this process may use at most: the machine's, or its container's; None where unknown."""
+    """Bytes of memory that this process may use: the machine's, or its container's; None where unknown."""
     try:
         limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     except (AttributeError, ValueError, OSError):
         return None
     for file in CONTAINER_LIMITS:
-        with suppress(OSError, ValueError):  # "max" is no number
+        with suppress(OSError, ValueError):  # "max" is not a number
             limits.append(int(Path(file).read_text()))
     return min(limits)
 
 
-def one_thread(lock: threading.Lock, what: str) -> threading.Lock:
-    """The lock, for a `with` statement. Raises `RuntimeError` if another thread holds it."""
-    if lock.locked():
-        raise RuntimeError(f"another thread is advancing this {what}")
-    return lock
+def check_memory(what: str, size: int, advice: str) -> None:
+    """Raises `ValueError`, in one line, where `size` bytes do not fit into memory. what: the subject of the message."""
+    available = memory()
+    if available is not None and size > MOST_MEMORY * available:
+        raise ValueError(
+            f"{what} need {size / 1e9:,.1f} GB of memory and this machine has {available / 1e9:,.1f}: {advice}"
+        )
+
+
+class Exclusive:
+    """A `with` block for one thread at a time; in another thread it raises `RuntimeError` at once.
+
+    `dict.setdefault` checks and takes it in one operation. It is owned by a thread, so that the thread whose `with`
+    statement was interrupted while entering or leaving can enter again. It is not a lock against signal handlers.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._owner: dict[str, int] = {}
+
+    def locked(self) -> bool:
+        """Whether a thread is inside."""
+        return bool(self._owner)
+
+    def __enter__(self) -> None:
+        thread = threading.get_ident()
+        if self._owner.setdefault("thread", thread) != thread:
+            raise RuntimeError(f"another thread is advancing this {self.what}")
+
+    def __exit__(self, *_: object) -> None:
+        self._owner.pop("thread", None)
 
 
 class State(ABC):
-    """Where B streams stand: the last code of each, the network's next input; what they are told; the engine's queues.
+    """The state of B streams: the last code of each, their conditioning, and the engine's queues."""
 
-    codes: int64 [B], the last sample of every stream; silence before the first. Always the same array, written in
-        place, so that an engine may keep its address.
-    position: samples made or primed so far, the same for all streams.
-    conditioning: what a conditioned network is told, and when; None for another network.
-    """
-
-    def __init__(self, streams: int, silence: int, conditioning: ConditioningState | None) -> None:
+    def __init__(self, streams: int, conditioning: ConditioningState | None) -> None:
         if streams < 1:
             raise ValueError(f"streams = {streams}: at least one is needed")
-        self.codes: NDArray[np.int64] = np.full(streams, silence, dtype=np.int64)
-        self.position = 0
-        self.conditioning = conditioning
+        self.streams = streams  # B, fixed
+        self.conditioning = conditioning  # of a conditioned network
 
     @property
-    def streams(self) -> int:
-        """B, fixed for the life of the state."""
-        return len(self.codes)
+    @abstractmethod
+    def codes(self) -> NDArray[np.int64]:
+        """The last code [B] of every stream, the network's next input; silence before the first. Do not write to it."""
+
+    @property
+    @abstractmethod
+    def position(self) -> int:
+        """Samples generated or primed so far, the same number for all streams."""
 
     @abstractmethod
     def copy(self) -> Self:
@@ -84,14 +108,19 @@ class State(ABC):
         return self.copy()
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("an engine's state lives in its process: it can be copied, not pickled")
+        raise TypeError("an engine's state belongs to its process: it can be copied, not pickled")
 
 
 S = TypeVar("S", bound=State)
 
 
 class Engine(ABC, Generic[S]):
-    """A network that makes sound: same state, uniforms and sampling in, same codes out, in every engine."""
+    """A network that generates samples: the same state, uniforms and sampling give the same codes in every engine.
+
+    That holds exactly up to rounding: mu-law codes until a uniform number falls between probabilities that differ in
+    the last bits of a float32; 16-bit codes only on the same engine and instruction set. Within one engine the codes do
+    not depend on block sizes or the number of threads.
+    """
 
     name: str
     precision = "f32"
@@ -101,92 +130,92 @@ class Engine(ABC, Generic[S]):
     conditioner: Conditioner | None  # of a conditioned network
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("an engine lives in its process: its model can be saved, it is not pickled")
+        raise TypeError("an engine belongs to its process: save its model instead, it cannot be pickled")
 
     @abstractmethod
-    def new_state(self, streams: int = 1, conditions: ConditioningInputs | None = None) -> S:
+    def new_state(self, streams: int = 1, inputs: ConditioningInputs | None = None) -> S:
         """The state before the first sample: queues of zeros, and silence as the first input.
 
-        conditions: inputs of a conditioned network (`conditioning_inputs`), see `state.conditioning.change`.
+        inputs: of a conditioned network (`conditioning_inputs`); `state.conditioning.change` replaces them later.
         Raises `ValueError` where they are missing, or are for another number of streams.
         """
 
     @abstractmethod
     def generate(self, state: S, uniforms: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
-        """Draw the next codes [B, n] with the uniforms [B, n] and advance the state by n samples.
+        """Draw the next codes [B, n] with the uniform numbers [B, n] and advance the state by n samples.
 
-        Here, in `logits` and in `prime`: raises `ValueError` where the features end before, and changes nothing.
+        Interrupted at any moment, for example by Ctrl-C, the state has advanced by a whole number of samples. Here, in
+        `logits` and in `prime`: raises `ValueError`, and changes nothing, where the features end too early.
         """
 
     @abstractmethod
     def logits(self, state: S, codes: ArrayLike) -> NDArray[np.float32]:
-        """Feed the given codes [B, T] and return the logits [B, T, A] that each was predicted with.
+        """Feed the given codes [B, T] and return the output parameters [B, T, A] that predict them (mu-law: logits).
 
-        Position t is the prediction of codes[:, t] from all that came before it, the first one from the state. The
-        state advances by T samples.
+        Those at t predict codes[:, t] from all samples before, the first ones from the state. The state advances by T
+        samples; interrupted, by a whole number of samples.
         """
 
     @abstractmethod
     def prime(self, state: S, codes: ArrayLike) -> None:
-        """Feed the given codes [B, T]: the state that `logits` leaves, without the cost of the logits."""
+        """Feed the given codes [B, T]: the same state as after `logits`, at a lower cost."""
 
-    def conditioning_state(self, streams: int, conditions: ConditioningInputs | None) -> ConditioningState | None:
+    def conditioning_state(self, streams: int, inputs: ConditioningInputs | None) -> ConditioningState | None:
         """The conditioning of a new state. Raises `ValueError` as `new_state` does."""
         if self.conditioner is None:
-            if conditions is not None and (conditions.speaker is not None or conditions.features is not None):
+            if inputs is not None and (inputs.speaker is not None or inputs.features is not None):
                 raise ValueError("this model is not conditioned: leave speaker and features out")
             return None
-        given = conditions or ConditioningInputs()
+        given = inputs or ConditioningInputs()
         for name, array, needed in (
             ("speaker", given.speaker, bool(self.config.speakers)),
             ("features", given.features, self.config.features is not None),
         ):
             if (array is not None) != needed:
-                raise ValueError(f"{name}: {'needed by' if needed else 'not known to'} this model")
+                raise ValueError(f"{name}: {'needed' if needed else 'not used'} by this model")
             if array is not None and len(array) != streams:
                 raise ValueError(f"{name}: for {len(array)} streams, not {streams}")
         return ConditioningState(self.conditioner, given)
 
     def check_memory(self, streams: int, size: int) -> None:
-        """Raises `ValueError` where a state of so many streams, of so many bytes each, would not fit into memory."""
-        there = memory()
-        if there is not None and streams * size > MOST_MEMORY * there:
-            most = int(MOST_MEMORY * there / size)
-            advice = f"make at most {most:,} at a time" if most else "this model is too large for this machine"
-            raise ValueError(
-                f"{streams:,} streams side by side need {streams * size / 1e9:,.1f} GB of memory and this machine "
-                f"has {there / 1e9:,.1f}: {advice}"
-            )
+        """Raises `ValueError` where a state of `streams` streams, of `size` bytes each, would not fit into memory."""
+        available = memory()
+        most = 0 if available is None else int(MOST_MEMORY * available / size)
+        advice = f"make at most {most:,} at a time" if most else "this model is too large for this machine"
+        check_memory(f"{streams:,} streams side by side", streams * size, advice)
 
     def check_own(self, state: State) -> None:
-        """Raises `ValueError` for a state that another engine made."""
+        """Raises `ValueError` for a state of another engine."""
         if not isinstance(state, self.states) or getattr(state, "engine", self) is not self:
             raise ValueError("this state belongs to another engine; new_state of this one makes a state for it")
 
     def check_sampling(self, sampling: Sampling) -> None:
-        """Raises `ValueError` for options that the output has not."""
+        """Raises `ValueError` for options that the model's output does not have."""
         if self.config.output != "mulaw":
             check_continuous(sampling)
 
     def check_features(self, state: State, samples: int) -> None:
-        """Raises `ValueError` where the features end before these samples do."""
+        """Raises `ValueError` where the features end before the next `samples` samples do."""
         if state.conditioning is not None:
             state.conditioning.check(state.position, samples)
 
     def checked_uniforms(self, state: State, uniforms: ArrayLike) -> NDArray[np.float64]:
-        """Uniforms as float64 [B, n]. Raises `ValueError` for another engine's state, shape, or one outside [0, 1)."""
+        """Uniform numbers as float64 [B, n].
+
+        Raises `ValueError` for a state of another engine, another shape, or a number outside [0, 1).
+        """
         self.check_own(state)
         array = np.asarray(uniforms, dtype=np.float64)
         if array.ndim != 2 or len(array) != state.streams:
             raise ValueError(f"uniforms must be [{state.streams}, n], one row per stream, not {list(array.shape)}")
         if array.size and not (array.min() >= 0 and array.max() < 1):
-            raise ValueError("uniforms must lie in [0, 1)")
+            raise ValueError("uniforms must be in [0, 1)")
         return array
 
     def checked_codes(self, state: State, codes: ArrayLike) -> NDArray[np.int64]:
-        """Codes as int64 [B, T].
+        """Codes as int64 [B, T], a copy.
 
-        Raises `ValueError` for another engine's state, another shape, fractions, or codes that do not exist.
+        Raises `ValueError` for a state of another engine, another shape, fractions, or codes that do not exist.
         """
         self.check_own(state)
         array = np.asarray(codes)

@@ -1,14 +1,14 @@
-"""What streams are told to play, and the rows that an engine adds to its gates for it. NumPy only.
+"""Conditioning inputs, and the gate biases and linear predictors that an engine derives from them. NumPy only.
 
-`ConditioningInputs` are the user's side: which speaker, which features. `Conditioner` is the engines' side: its
-conditioning (`conditioning.py`, the definition) once more in NumPy, so that sound can be made without PyTorch. It works
-on chunks of frames that lie on a fixed grid, stream by stream: what a frame says depends neither on block sizes nor on
-the streams beside it, to the last bit.
+`ConditioningInputs` are what the user gives: shares of speakers, and features. `Conditioner` computes from them what
+`WaveNet` computes with `wavenet.nn.conditioning`, so that an engine without PyTorch can be conditioned: the gate bias
+of every frame, and the coefficients of its linear predictor. It works on chunks of `CHUNK` frames on a fixed grid, and
+on one stream at a time, so the result for a frame does not depend on block sizes or on the other streams, to the last
+bit. `ConditioningState` holds the inputs of a state and the chunk in use.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,50 +18,56 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wavenet.config import PARALLEL_DILATIONS, POOLED_FRAMES, MelConfig, ModelConfig, suggest
+from wavenet.engine.feature_check import check_features
+from wavenet.features import ONE_THREAD
+from wavenet.nn.interpolation import interpolation_weights
 from wavenet.nn.linear_prediction import predictor_rows
 
 CHUNK = 32  # frames
-ONE_THREAD = 2**18  # multiply-adds up to which OpenBLAS keeps a product to the thread that calls it
 
 Speaker = str | Mapping[str, float]  # a name, or shares of several
 
 
 @dataclass(frozen=True)
 class ConditioningInputs:
-    """What B streams are told; the arrays are not written to."""
+    """Conditioning inputs of B streams. The arrays must not be written to."""
 
-    speaker: NDArray[np.float32] | None = None  # [B, speakers] shares
-    features: NDArray[np.float32] | None = None  # [B, bands, N], from the first sample of the stream on
+    speaker: NDArray[np.float32] | None = None  # [B, speakers] shares; the rows sum to 1
+    features: NDArray[np.float32] | None = None  # [B, bands, N] log-mel frames, from the first sample of the stream on
+    speaker_given: Speaker | None = None  # the speaker as the user gave it
 
 
 class ConditioningFrames(NamedTuple):
-    """What a chunk says to B streams."""
+    """Gate biases and linear predictors of B streams in one chunk."""
 
-    # [B, CHUNK + 2, L, 2G] for its frames and one more to each side, or [B, 1, L, 2G] for speakers alone; with the
-    # gates' own bias
-    rows: NDArray[np.float32]
-    predictors: NDArray[np.float64] | None  # [B, CHUNK, order + 3]: see `wavenet.nn.linear_prediction`
+    # [B, CHUNK + 2, L, 2G], of the chunk's frames and one more to each side; without features [B, 1, L, 2G], for all
+    # samples. The gates' own bias is included.
+    gate_bias: NDArray[np.float32]
+    predictors: NDArray[np.float64] | None  # [B, CHUNK, order + 3]; see `wavenet.nn.linear_prediction`
 
 
 def conditioning_inputs(
     config: ModelConfig, streams: int = 1, speaker: Speaker | None = None, features: ArrayLike | None = None
 ) -> ConditioningInputs:
-    """ConditioningInputs for B streams of a model.
+    """Checked conditioning inputs for B streams of a model.
 
-    speaker: a name, or a blend: a mapping of names to shares, which are made to add up to 1.
-    features: log-mel frames [bands, N] for all streams, or [B, bands, N]; see `wavenet.features`.
-    Raises `ValueError`, in one line, for what is missing, unknown or of another shape.
+    speaker: a name, or a blend: a mapping of names to shares of any positive sum.
+    features: log-mel frames [bands, N] for all streams, or [B, bands, N]; see `wavenet.features`. They are copied.
+    Raises `ValueError`, in one line, for a speaker or features that are missing, unknown, or of another shape, and for
+    features that no audio in [-1, 1] has.
     """
-    return ConditioningInputs(_shares(config, streams, speaker), _frames(config, streams, features))
+    return ConditioningInputs(
+        speaker_shares(config, streams, speaker), _checked_features(config, streams, features), speaker
+    )
 
 
 def placeholder_inputs(config: ModelConfig, streams: int = 1, samples: int = 0) -> ConditioningInputs:
-    """ConditioningInputs to measure with: `anything`, for B streams."""
+    """Conditioning inputs for measurements: `placeholder_conditioning`, for B streams."""
     return conditioning_inputs(config, streams, *placeholder_conditioning(config, samples))
 
 
 def placeholder_conditioning(config: ModelConfig, samples: int) -> tuple[str | None, NDArray[np.float32] | None]:
-    """The first speaker, and silent features [bands, N] for so many samples, where the model is told them."""
+    """The first speaker, and silent features [bands, N] for `samples` samples; None for those that a model lacks."""
     features = None
     if config.features is not None:
         frames = max(1, -(-samples // config.hop))
@@ -69,36 +75,44 @@ def placeholder_conditioning(config: ModelConfig, samples: int) -> tuple[str | N
     return config.speakers[0] if config.speakers else None, features
 
 
-def _shares(config: ModelConfig, streams: int, speaker: Speaker | None) -> NDArray[np.float32] | None:
+def speaker_shares(config: ModelConfig, streams: int, speaker: Speaker | None) -> NDArray[np.float32] | None:
+    """Shares [B, speakers] that sum to 1; None for a model without speakers.
+
+    Raises `ValueError` for a speaker that is missing or unknown, and for shares that are negative or all 0.
+    """
     known = ", ".join(config.speakers)
     if speaker is None:
         if config.speakers:
-            raise ValueError(f"speaker: name one of those that this model knows: {known}")
+            raise ValueError(f"speaker: name one of those that this model has: {known}")
         return None
     if not config.speakers:
-        raise ValueError(f"speaker = {speaker!r}: this model knows no speakers; leave it out")
+        raise ValueError(f"speaker = {speaker!r}: this model has no speakers; leave it out")
     if not isinstance(speaker, (str, Mapping)):
         raise ValueError(f"speaker = {speaker!r}: must be a name, or a mapping of names to shares")
-    parts = {speaker: 1.0} if isinstance(speaker, str) else dict(speaker)
-    for name in parts:
+    blend = {speaker: 1.0} if isinstance(speaker, str) else dict(speaker)
+    for name in blend:
         if name not in config.speakers:
             raise ValueError(f"speaker = {name!r}: unknown{suggest(str(name), config.speakers)}; known: {known}")
     try:
-        shares = np.array([float(parts.get(name, 0.0)) for name in config.speakers])
-    except (TypeError, ValueError):
+        shares = np.array([float(blend.get(name, 0.0)) for name in config.speakers])
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"speaker = {speaker!r}: shares must be numbers from 0") from None
-    if not np.isfinite(shares).all() or shares.min() < 0 or shares.sum() <= 0:
-        raise ValueError(f"speaker = {speaker!r}: shares must be numbers from 0, and not all of them 0")
+    if not np.isfinite(shares).all() or shares.min() < 0 or shares.max() <= 0:
+        raise ValueError(f"speaker = {speaker!r}: shares must be finite numbers from 0, and not all of them 0")
+    shares /= shares.max()  # first, so that the sum is finite and not zero
     return np.tile((shares / shares.sum()).astype(np.float32), (streams, 1))
 
 
-def _frames(config: ModelConfig, streams: int, features: ArrayLike | None) -> NDArray[np.float32] | None:
+def _checked_features(config: ModelConfig, streams: int, features: ArrayLike | None) -> NDArray[np.float32] | None:
+    """[B, bands, N], a copy; None for a model without features."""
     if features is None:
         if config.features is not None:
-            raise ValueError("features: this model is driven by a mel spectrogram; give one, or use wavenet vocode")
+            raise ValueError(
+                "features: this model is conditioned on a mel spectrogram; give one, or use wavenet vocode"
+            )
         return None
     if config.features is None:
-        raise ValueError("features: this model is driven by none; leave them out")
+        raise ValueError("features: this model is not conditioned on features; leave them out")
     frames = np.asarray(features)
     if not np.issubdtype(frames.dtype, np.floating):
         raise ValueError(f"features: must be floating-point log-mel values, not {frames.dtype}")
@@ -110,23 +124,15 @@ def _frames(config: ModelConfig, streams: int, features: ArrayLike | None) -> ND
         given = list(np.asarray(features).shape)
         raise ValueError(f"features: must be [{bands}, frames], as the model's bands = {bands} say, not {given}{hint}")
     if frames.shape[2] == 0:
-        raise ValueError("features: there is no frame in them")
-    # a copy: the caller may go on writing into its own, and PyTorch wants it writable
-    with np.errstate(over="ignore"):
-        copied = np.array(frames, dtype=np.float32, order="C")
-    if not np.isfinite(copied).all():
-        raise ValueError("features: they hold NaN, infinity or numbers beyond 1e38; replace those values first")
+        raise ValueError("features: there are no frames in them")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        copied = np.array(frames, dtype=np.float32, order="C")  # a copy: the caller may change its own array later
+    check_features(copied, config.features)
     return copied
 
 
-def interpolation_position(offset: int, hop: int) -> tuple[int, float]:
-    """Where in a chunk's rows, [CHUNK + 2], a sample lies: between row i and the next one, and how far along."""
-    place = 1 + (offset - (hop - 1) / 2) / hop
-    return math.floor(place), place - math.floor(place)
-
-
 class Conditioner:
-    """The network's conditioning, chunk by chunk."""
+    """Computes the gate biases and linear predictors of a network, chunk by chunk."""
 
     def __init__(self, config: ModelConfig, weights: Mapping[str, NDArray[np.float32]]) -> None:
         """Weights under the names of `config.shapes`."""
@@ -134,118 +140,174 @@ class Conditioner:
         self.bias = np.stack([weights[f"layers.{layer}.dilated.bias"] for layer in range(config.layers)])  # [L, 2G]
         prefix = "conditioning."
         self.weights = {k.removeprefix(prefix): w for k, w in weights.items() if k.startswith(prefix)}
+        self.neighbours: list[tuple[int, float]] = []  # of every sample of a frame: see `ConditioningState.neighbours`
+        if config.features is not None:
+            before, around, behind = interpolation_weights(config.hop).T.tolist()
+            self.neighbours = [(0, b) if a > 0 else (1, c) for a, b, c in zip(before, around, behind, strict=True)]
 
     @property
     def samples(self) -> int | None:
-        """Samples of a chunk; None for speakers alone, who say the same all the time."""
+        """Samples of a chunk; None without features: one chunk, of one frame, then serves for all samples."""
         return None if self.config.features is None else CHUNK * self.config.hop
 
-    def told(self, conditions: ConditioningInputs, chunk: int) -> ConditioningFrames:
-        """What chunk 0, 1, ... says. Deterministic: always the same arithmetic in the same shapes."""
-        speaker, features = conditions.speaker, conditions.features
+    def frames(self, inputs: ConditioningInputs, chunk: int) -> ConditioningFrames:
+        """Gate biases and predictors of chunk 0, 1, ...: deterministic, always computed in the same shapes."""
+        speaker, features = inputs.speaker, inputs.features
         streams = len(cast(NDArray[np.float32], features if speaker is None else speaker))
-        rows = [self._rows(conditions, stream, chunk) for stream in range(streams)]
+        gate_bias = [self._gate_bias(inputs, stream, chunk) for stream in range(streams)]
         predictors = None
         if features is not None and self.config.linear_prediction:
-            frames = self._around(features, chunk, 0).transpose(0, 2, 1)  # [B, CHUNK, bands]
+            frames = self._context(features, chunk, 0).transpose(0, 2, 1)  # [B, CHUNK, bands]
             predictors = predictor_rows(frames, cast(MelConfig, self.config.features), self.config.linear_prediction)
-        return ConditioningFrames(np.stack(rows), predictors)
+        return ConditioningFrames(np.stack(gate_bias), predictors)
 
-    def _rows(self, conditions: ConditioningInputs, stream: int, chunk: int) -> NDArray[np.float32]:
+    def _gate_bias(self, inputs: ConditioningInputs, stream: int, chunk: int) -> NDArray[np.float32]:
         """[CHUNK + 2 or 1, L, 2G] of one stream."""
-        told = self.bias.reshape(1, -1)
-        if conditions.speaker is not None:
-            embedded = conditions.speaker[stream] @ self.weights["speaker.weight"]
-            told = told + np.einsum("oi,i->o", self.weights["from_speaker.weight"], embedded)  # in this thread, too
-        if conditions.features is not None:
-            around = self._around(conditions.features[stream], chunk, 1 + self.config.frame_reach).T  # [n, bands]
+        bias = self.bias.reshape(1, -1)  # [1, L*2G]
+        if inputs.speaker is not None:
+            embedded = inputs.speaker[stream] @ self.weights["speaker.weight"]  # [E]
+            bias = bias + np.einsum("oi,i->o", self.weights["from_speaker.weight"], embedded)  # in this thread, too
+        if inputs.features is not None:
+            context = self._context(inputs.features[stream], chunk, 1 + self.config.frame_reach).T  # [n, bands]
             mel = cast(MelConfig, self.config.features)
-            frames = self._frame_network((around - np.float32(mel.mean)) / np.float32(mel.deviation))
-            told = told + _product(frames, self.weights["from_frames.weight"])
-        return told.reshape(-1, *self.bias.shape)
+            frames = self._frame_network((context - np.float32(mel.mean)) / np.float32(mel.deviation))  # [CHUNK + 2, C]
+            bias = bias + _product(frames, self.weights["from_frames.weight"])  # [CHUNK + 2, L*2G]
+        return bias.reshape(-1, *self.bias.shape)
 
-    def _around(self, features: NDArray[np.float32], chunk: int, margin: int) -> NDArray[np.float32]:
+    def _context(self, features: NDArray[np.float32], chunk: int, margin: int) -> NDArray[np.float32]:
         """Frames of a chunk and `margin` to each side of features [..., bands, N], silent beyond their ends."""
-        low, high, there = chunk * CHUNK - margin, (chunk + 1) * CHUNK + margin, features.shape[-1]
-        around = np.full((*features.shape[:-1], high - low), cast(MelConfig, self.config.features).silence, np.float32)
-        first, last = max(low, 0), min(high, there)
+        low, high, count = chunk * CHUNK - margin, (chunk + 1) * CHUNK + margin, features.shape[-1]
+        context = np.full((*features.shape[:-1], high - low), cast(MelConfig, self.config.features).silence, np.float32)
+        first, last = max(low, 0), min(high, count)
         if first < last:
-            around[..., first - low : last - low] = features[..., first:last]
-        return around
+            context[..., first - low : last - low] = features[..., first:last]
+        return context
 
-    def _frame_network(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[n, bands] -> [n - 2 reach, C], as `PlainFrames` and `ParallelFrames` do."""
+    def _frame_network(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[n, bands] -> [n - 2 reach, C], as `wavenet.nn.frame_network` does."""
         if self.config.frame_network == "plain":
-            return self._conv("second", self._conv("first", rows, relu=True), relu=True)
-        kept = len(rows) - 2 * POOLED_FRAMES
-        seen = [self._conv("point", rows[POOLED_FRAMES:][:kept])]
-        for rate in PARALLEL_DILATIONS:
-            margin = POOLED_FRAMES - rate
-            seen.append(self._conv(f"rate_{rate}", rows[margin : len(rows) - margin], rate))
-        window = np.lib.stride_tricks.sliding_window_view(rows, 2 * POOLED_FRAMES + 1, axis=0)  # [kept, bands, frames]
-        seen.append(self._conv("pooled", window.mean(axis=2)))
-        return self._conv("joined", np.maximum(np.concatenate(seen, axis=1), 0), relu=True)
+            return self._conv("second", self._conv("first", frames, relu=True), relu=True)
+        count = len(frames) - 2 * POOLED_FRAMES
+        branches = [self._conv("point", frames[POOLED_FRAMES:][:count])]  # [count, branch]
+        for dilation in PARALLEL_DILATIONS:
+            margin = POOLED_FRAMES - dilation
+            branches.append(self._conv(f"rate_{dilation}", frames[margin : len(frames) - margin], dilation))
+        window = np.lib.stride_tricks.sliding_window_view(frames, 2 * POOLED_FRAMES + 1, axis=0)  # [count, bands, 129]
+        branches.append(self._conv("pooled", window.mean(axis=2)))
+        return self._conv("joined", np.maximum(np.concatenate(branches, axis=1), 0), relu=True)
 
-    def _conv(self, name: str, rows: NDArray[np.float32], rate: int = 1, relu: bool = False) -> NDArray[np.float32]:
+    def _conv(
+        self, name: str, frames: NDArray[np.float32], dilation: int = 1, relu: bool = False
+    ) -> NDArray[np.float32]:
+        """A convolution over frames without padding: [n, in] -> [n - (taps - 1) dilation, out]."""
         weight, bias = self.weights[f"frames.{name}.weight"], self.weights[f"frames.{name}.bias"]  # [taps, out, in]
-        kept = len(rows) - (len(weight) - 1) * rate
-        result = bias + sum(_product(rows[tap * rate :][:kept], weight[tap]) for tap in range(len(weight)))
+        count = len(frames) - (len(weight) - 1) * dilation
+        result = bias + sum(_product(frames[tap * dilation :][:count], weight[tap]) for tap in range(len(weight)))
         return np.maximum(result, 0) if relu else result
 
 
 def _product(rows: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
     """rows [n, in] times weight [out, in], transposed: [n, out], in pieces small enough for one thread.
 
-    A second thread gains nothing in products this small. It costs thirty times the product where another process has
-    its core, and once awake it spins beside an engine that has threads of its own.
+    A second thread gains nothing in products this small. It costs thirty times the product where another process uses
+    its core, and afterwards it spins beside an engine that has threads of its own.
     """
     step = max(1, ONE_THREAD // rows.size)
     pieces = [rows @ weight[first : first + step].T for first in range(0, len(weight), step)]
     return np.concatenate(pieces, axis=1)
 
 
+class _Cached(NamedTuple):
+    inputs: ConditioningInputs
+    chunk: int
+    frames: ConditioningFrames
+
+
 class ConditioningState:
-    """The conditions of one state, and the chunk that it is in; a value that can be copied."""
+    """The conditioning inputs of a state, and the frames of the chunk in use. It can be copied at any time."""
 
-    def __init__(self, conditioner: Conditioner, conditions: ConditioningInputs) -> None:
+    def __init__(self, conditioner: Conditioner, inputs: ConditioningInputs) -> None:
         self.conditioner = conditioner
-        self.conditions = conditions
-        self._chunk: int | None = None
-        self._told: ConditioningFrames | None = None
+        self.inputs = inputs
+        self._cached: _Cached | None = None
 
-    def change(self, conditions: ConditioningInputs) -> None:
-        """From the next sample on."""
-        self.conditions, self._told = conditions, None
+    def change(self, inputs: ConditioningInputs) -> None:
+        """Use other inputs from the next sample on."""
+        self.inputs = inputs
 
     def copy(self) -> ConditioningState:
-        other = ConditioningState(self.conditioner, self.conditions)
-        other._chunk, other._told = self._chunk, self._told
+        """An independent copy; the arrays are shared, as nothing writes to them."""
+        other = ConditioningState(self.conditioner, self.inputs)
+        other._cached = self._cached
         return other
 
     def pieces(self, position: int, samples: int) -> list[tuple[int, int, int]]:
-        """The next samples cut where chunks end: (first, behind the last, place of the first in its chunk)."""
+        """The next samples split at the ends of chunks: (first, last + 1, offset of the first in its chunk)."""
         length = self.conditioner.samples
         if length is None:
             return [(0, samples, 0)]
         cuts = [0, *range(length - position % length, samples, length), samples]
         return [(a, b, (position + a) % length) for a, b in pairwise(cuts) if a < b]
 
-    def told(self, position: int) -> ConditioningFrames:
-        """What the chunk that holds this sample says."""
+    def frames(self, position: int) -> ConditioningFrames:
+        """Gate biases and predictors of the chunk that holds the sample at `position`."""
         length = self.conditioner.samples
         chunk = 0 if length is None else position // length
-        if self._told is None or self._chunk != chunk:
-            self._chunk, self._told = chunk, self.conditioner.told(self.conditions, chunk)
-        return self._told
+        cached = self._cached
+        if cached is None or cached.chunk != chunk or cached.inputs is not self.inputs:
+            cached = _Cached(self.inputs, chunk, self.conditioner.frames(self.inputs, chunk))
+            self._cached = cached
+        return cached.frames
+
+    def neighbours(self, position: int) -> tuple[int, float]:
+        """(i, w): the gate bias of a sample is (1 - w) times that of row i of its chunk plus w times that of row i + 1.
+
+        Row 0 of a chunk is the frame before its first one. Without features there is one row: (0, 0).
+        """
+        length = self.conditioner.samples
+        if length is None:
+            return 0, 0.0
+        frame, sample = divmod(position % length, self.conditioner.config.hop)
+        row, weight = self.conditioner.neighbours[sample]
+        return frame + row, weight
+
+    def gate_biases(self, position: int, samples: int) -> NDArray[np.float32]:
+        """What conditioning adds to the gates of the next samples, without their own bias: [L, B, samples, 2G]."""
+        biases = []
+        for first, last, _ in self.pieces(position, samples):
+            frames = self.frames(position + first).gate_bias - self.conditioner.bias  # [B, CHUNK + 2 or 1, L, 2G]
+            if frames.shape[1] == 1:
+                biases.append(frames.repeat(last - first, axis=1))
+                continue
+            neighbours = [self.neighbours(sample) for sample in range(position + first, position + last)]
+            row = np.array([row for row, _ in neighbours])
+            weight = np.array([weight for _, weight in neighbours], np.float32)[:, None, None]
+            biases.append((1 - weight) * frames[:, row] + weight * frames[:, row + 1])  # [B, n, L, 2G]
+        return np.concatenate(biases, axis=1).transpose(2, 0, 1, 3)
+
+    def predictors(self, position: int, samples: int) -> NDArray[np.float64]:
+        """The parameters of the linear predictors of the next samples: [B, samples, order + 3]."""
+        rows, hop = [], self.conditioner.config.hop
+        for first, last, offset in self.pieces(position, samples):
+            frames = self.frames(position + first).predictors  # [B, CHUNK, order + 3]
+            assert frames is not None
+            if last - first == samples == 1:
+                return frames[:, None, offset // hop]
+            rows.append(frames[:, np.arange(offset, offset + last - first) // hop])
+        return np.concatenate(rows, axis=1)
 
     def check(self, position: int, samples: int) -> None:
-        """Raises `ValueError` where the features end before these samples do."""
-        features = self.conditions.features
-        if features is None:
-            return
-        there = features.shape[-1] * self.conditioner.config.hop
-        if position + samples > there:
+        """Raises `ValueError` where the features end before the next `samples` samples do."""
+        left = self.left(position)
+        if left is not None and samples > left:
+            frames = cast(NDArray[np.float32], self.inputs.features).shape[-1]
             raise ValueError(
-                f"the features end after {there:,} samples ({features.shape[-1]:,} frames): at sample {position:,} "
-                f"there are {max(0, there - position):,} left, not {samples:,}"
+                f"the features end after {frames * self.conditioner.config.hop:,} samples ({frames:,} frames): "
+                f"at sample {position:,} there are {left:,} left, not {samples:,}"
             )
+
+    def left(self, position: int) -> int | None:
+        """Samples from `position` to the end of the features; None without features."""
+        if self.inputs.features is None:
+            return None
+        return max(0, self.inputs.features.shape[-1] * self.conditioner.config.hop - position)

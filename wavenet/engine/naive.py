@@ -1,63 +1,51 @@
-"""The slow way, kept as the oracle: every sample runs the whole receptive field through `WaveNet.forward`.
+"""The reference engine: every sample is computed by `WaveNet.forward` over the whole receptive field.
 
-Van den Oord et al. 2016, section 2.1, generate like this; the cost of a sample grows with the receptive field, where
-queues (Le Paine et al., "Fast Wavenet Generation Algorithm", 2016) make it grow with the number of layers.
+Van den Oord et al. 2016, section 2.1, generate this way; the cost of a sample grows with the receptive field. With
+queues (Le Paine et al., "Fast Wavenet Generation Algorithm", 2016) it grows with the number of layers.
 """
 
 from __future__ import annotations
-
-from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from wavenet.engine.base import State
-from wavenet.engine.conditioning import ConditioningInputs, ConditioningState
-from wavenet.engine.stepped import SteppedEngine, conditioning_tensors, fed_codes
+from wavenet.engine.conditioning import ConditioningInputs
+from wavenet.engine.stepped import Snapshot, SteppedEngine, SteppedState, conditioning_tensors, input_codes
 
 
-class HistoryState(State):
-    """The inputs so far, at most those that matter; fewer stand for a clip that began with empty queues."""
-
-    def __init__(self, streams: int, silence: int, conditioning: ConditioningState | None) -> None:
-        super().__init__(streams, silence, conditioning)
-        self.silence = silence
-        self.history: NDArray[np.int64] = np.empty((streams, 0), dtype=np.int64)
-
-    def copy(self) -> Self:
-        other = type(self)(self.streams, self.silence, self.conditioning and self.conditioning.copy())
-        other.codes[:] = self.codes
-        other.position, other.history = self.position, self.history.copy()
-        return other
+class NaiveState(SteppedState[NDArray[np.int64]]):
+    """Its memory: the inputs so far [B, n], at most the last `config.context`; fewer are the whole stream."""
 
 
-class NaiveEngine(SteppedEngine[HistoryState]):
-    """Correct by construction and slow: for tests, and for whoever doubts the queues."""
+class NaiveEngine(SteppedEngine[NaiveState]):
+    """Simple and slow: the reference for tests of the other engines."""
 
     name = "naive"
-    states = HistoryState
+    states = NaiveState
 
-    def new_state(self, streams: int = 1, conditions: ConditioningInputs | None = None) -> HistoryState:
-        return HistoryState(streams, self.silence, self.conditioning_state(streams, conditions))
+    def new_state(self, streams: int = 1, inputs: ConditioningInputs | None = None) -> NaiveState:
+        history = np.empty((max(streams, 0), 0), dtype=np.int64)
+        return NaiveState(self, streams, history, self.conditioning_state(streams, inputs))
 
-    def step(self, state: HistoryState) -> NDArray[np.float32]:
-        self._remember(state, state.codes[:, None])
-        inputs = None if state.conditioning is None else state.conditioning.conditions
+    def step(self, state: NaiveState) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        position, codes, history = state.snapshot
+        history = self._extended(history, codes[:, None])  # [B, n]
+        inputs = None if state.conditioning is None else state.conditioning.inputs
         speaker, local = conditioning_tensors(inputs, self.device)
-        first = state.position - state.history.shape[1]
-        logits = self.model(torch.from_numpy(state.history).to(self.device), speaker, local, first)[:, -1]  # [B, A]
-        return logits.cpu().numpy()
+        first = position + 1 - history.shape[1]
+        outputs = self.model(torch.from_numpy(history).to(self.device), speaker, local, first)[:, -1]  # [B, A]
+        return outputs.cpu().numpy(), history
 
-    def prime(self, state: HistoryState, codes: ArrayLike) -> None:
+    def prime(self, state: NaiveState, codes: ArrayLike) -> None:
         codes = self.checked_codes(state, codes)
         self.check_features(state, codes.shape[1])
         if codes.shape[1]:
-            self._remember(state, fed_codes(state.codes, codes))
-            state.codes[:] = codes[:, -1]
+            position, last, history = state.snapshot
+            history = self._extended(history, input_codes(last, codes))
+            state.snapshot = Snapshot(position + codes.shape[1], codes[:, -1].copy(), history)
 
-    def _remember(self, state: HistoryState, inputs: NDArray[np.int64]) -> None:
-        """Append inputs [B, T]; older than the network can see is forgotten."""
-        joined = np.concatenate([state.history, inputs], axis=1)
-        state.history = np.ascontiguousarray(joined[:, -self.config.context :])
-        state.position += inputs.shape[1]
+    def _extended(self, history: NDArray[np.int64], inputs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """History and inputs [B, T], without what no prediction depends on any more."""
+        joined = np.concatenate([history, inputs], axis=1)
+        return np.ascontiguousarray(joined[:, -self.config.context :])

@@ -6,8 +6,8 @@ compiler is found; without it, `create` of `wavenet.engine` says how to get it.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from wavenet.config import ModelConfig
 from wavenet.data.quantizers import quantizer_for
 from wavenet.engine import _native
-from wavenet.engine.base import Engine, State, cores, one_thread
+from wavenet.engine.base import Engine, Exclusive, State, cores
 from wavenet.engine.conditioning import Conditioner, ConditioningFrames, ConditioningInputs, ConditioningState
 from wavenet.engine.sampling import Sampling
 
@@ -28,43 +28,46 @@ class NativeState(State):
     """Queues in the extension's memory, about the size of the receptive field times the residual channels."""
 
     def __init__(self, engine: NativeEngine, streams: int, conditioning: ConditioningState | None) -> None:
-        super().__init__(streams, engine.silence, conditioning)
+        super().__init__(streams, conditioning)
         self.engine = engine  # whose weights the extension's state refers to
         self.native = engine.native.new_state(streams)
-        self.skipped = 0  # samples primed that the extension has not seen, being older than the receptive field
-        self.chunk: tuple[ConditioningFrames, _native.Told] | None = (
-            None  # the last one, and how the extension reads it
-        )
-        self.lock = threading.Lock()  # of the call that advances or copies it
+        self._position = 0  # the last one read
+        self.skipped = 0  # samples primed that the extension was not given, being older than the receptive field
+        # the last chunk, and how the extension reads it
+        self.chunk: tuple[ConditioningFrames, _native.Told] | None = None
+        self.lock = Exclusive("state")  # of the call that advances or copies it
+
+    @property
+    def codes(self) -> NDArray[np.int64]:
+        codes = np.empty(self.streams, dtype=np.int64)
+        self.native.last_codes(codes)
+        return codes
+
+    @property
+    def position(self) -> int:
+        with suppress(RuntimeError):  # while another thread is advancing it: where that call began
+            self._position = self.native.position + self.skipped
+        return self._position
 
     def copy(self) -> Self:
         other = object.__new__(type(self))
-        with self.held():
-            other.engine, other.native = self.engine, self.native.copy()
-            other.codes, other.position, other.skipped = self.codes.copy(), self.position, self.skipped
-            other.conditioning, other.chunk = self.conditioning and self.conditioning.copy(), self.chunk
-        other.lock = threading.Lock()
+        with self.lock:
+            other.engine, other.streams, other.native = self.engine, self.streams, self.native.copy()
+            other.skipped, other.chunk, other._position = self.skipped, self.chunk, self._position
+            other.conditioning = self.conditioning and self.conditioning.copy()
+        other.lock = Exclusive("state")
         return other
 
-    def held(self) -> threading.Lock:
-        """For a `with` statement around everything that changes this state, so that a refused call changes nothing."""
-        return one_thread(self.lock, "state")
-
     def pieces(self, position: int, samples: int) -> Iterator[tuple[int, int, _native.Told | None, int]]:
-        """The `samples` samples from `position` on, cut where chunks end: (first, behind the last, told, offset)."""
+        """The `samples` samples from `position` on, split at the ends of chunks: (first, last + 1, chunk, offset)."""
         if self.conditioning is None:
             yield 0, samples, None, 0
             return
         for first, last, offset in self.conditioning.pieces(position, samples):
-            told = self.conditioning.told(position + first)
-            if self.chunk is None or self.chunk[0] is not told:
-                self.chunk = told, self.engine.native.told(told.rows, told.predictors)
+            frames = self.conditioning.frames(position + first)
+            if self.chunk is None or self.chunk[0] is not frames:
+                self.chunk = frames, self.engine.native.told(frames.gate_bias, frames.predictors)
             yield first, last, self.chunk[1], offset
-
-    def update(self) -> None:
-        """Read the last codes and the position back from the extension."""
-        self.native.last_codes(self.codes)
-        self.position = self.native.position + self.skipped
 
 
 class NativeEngine(Engine[NativeState]):
@@ -117,9 +120,9 @@ class NativeEngine(Engine[NativeState]):
         """Multiply-adds per second that one core can do at most in these instructions: measured on registers."""
         return self.native.peak()
 
-    def new_state(self, streams: int = 1, conditions: ConditioningInputs | None = None) -> NativeState:
+    def new_state(self, streams: int = 1, inputs: ConditioningInputs | None = None) -> NativeState:
         self.check_memory(streams, self.state_bytes)
-        return NativeState(self, streams, self.conditioning_state(streams, conditions))
+        return NativeState(self, streams, self.conditioning_state(streams, inputs))
 
     @property
     def state_bytes(self) -> int:
@@ -145,41 +148,32 @@ class NativeEngine(Engine[NativeState]):
         codes = np.empty(uniforms.shape, dtype=np.int64)
         top_k = min(sampling.top_k or 0, self.config.output_channels)
         top_p = 1.0 if sampling.top_p is None else float(sampling.top_p)
-        with state.held():
-            try:
-                for piece in state.pieces(state.position, uniforms.shape[1]):
-                    self.native.generate(
-                        state.native, *piece, uniforms, sampling.temperature, sampling.greedy, top_k, top_p, codes
-                    )
-            finally:
-                state.update()
+        with state.lock:
+            for piece in state.pieces(state.position, uniforms.shape[1]):
+                self.native.generate(
+                    state.native, *piece, uniforms, sampling.temperature, sampling.greedy, top_k, top_p, codes
+                )
         return codes
 
     def logits(self, state: NativeState, codes: ArrayLike) -> NDArray[np.float32]:
         codes = np.ascontiguousarray(self.checked_codes(state, codes))
         self.check_features(state, codes.shape[1])
         logits = np.empty((*codes.shape, self.config.output_channels), dtype=np.float32)
-        with state.held():
-            try:
-                for piece in state.pieces(state.position, codes.shape[1]):
-                    self.native.logits(state.native, *piece, codes, logits)
-            finally:
-                state.update()
+        with state.lock:
+            for piece in state.pieces(state.position, codes.shape[1]):
+                self.native.logits(state.native, *piece, codes, logits)
         return logits
 
     def prime(self, state: NativeState, codes: ArrayLike) -> None:
-        """Only the last `seen` samples are run: what is older reaches no queue and no predictor any more."""
+        """Only the last `context` samples are run: older ones are in no queue and no predictor any more."""
         codes = self.checked_codes(state, codes)
         self.check_features(state, codes.shape[1])
         recent = np.ascontiguousarray(codes[:, -self.config.context :])
-        with state.held():
+        with state.lock:
             start = state.position + codes.shape[1] - recent.shape[1]
-            try:
-                state.skipped += codes.shape[1] - recent.shape[1]
-                for piece in state.pieces(start, recent.shape[1]):
-                    self.native.feed(state.native, *piece, recent)
-            finally:
-                state.update()
+            state.skipped += codes.shape[1] - recent.shape[1]
+            for piece in state.pieces(start, recent.shape[1]):
+                self.native.feed(state.native, *piece, recent)
 
 
 def kernels() -> list[str]:

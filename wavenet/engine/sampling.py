@@ -1,20 +1,21 @@
-"""From output parameters and a uniform to a code: temperature, top-k, top-p, inverse of the cumulative distribution.
+"""Draw codes from output parameters and uniform random numbers: temperature, top-k, top-p, inverse transform sampling.
 
-NumPy only. `sample` draws from logits, `sample_continuous` from the distributions of 16-bit sound.
+NumPy only. `sample` draws mu-law codes from logits, `sample_continuous` draws 16-bit codes from the distributions of
+`wavenet.nn.outputs`.
 
-The uniform is an argument, so every engine draws alike. All arithmetic here is float64; what is left are the logits
-themselves. Engines, and batch sizes, add in different orders, so that their float32 logits differ in the last bits.
-That moves the edges between codes by some 1e-8 to 1e-7 each: one draw in about 100,000 can differ where the
-distribution is broad (6 bits), and the sound goes its own way from there.
+The uniform number is an argument, so the same numbers give the same codes in every engine, as far as the output
+parameters are the same. All arithmetic here is float64, but engines, and instruction sets of the native engine, add
+in different orders, so that their float32 outputs differ in the last bits. That moves the boundaries between mu-law
+codes by 1e-8 to 1e-7: one draw in about 100,000 can differ where the distribution is broad (6 bits), and the audio
+differs from there on. 16-bit codes are 256 times as fine: there the audio differs after some thousand samples.
 """
 
 from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from operator import methodcaller
 from statistics import NormalDist
 from typing import Any, cast
 
@@ -26,10 +27,7 @@ from wavenet.data.pcm import FULL_SCALE
 
 GREEDY_BELOW = 1e-9  # colder is argmax: a logit would have to be within 1e-7 of the best one to be drawn at all
 MASS_ROUNDING = 1e-9  # top-p: a set this close to the wanted mass has reached it; rounding adds no further code
-
-
-LEAST_TAIL = 2.0**-53  # a uniform is no nearer to 0 or 1: the quantiles there are finite
-
+LEAST_TAIL = 2.0**-53  # uniform numbers are kept this far from 0 and 1, where quantiles are infinite
 MAX_STREAMS = 65_536  # side by side; more is a typing error
 
 
@@ -41,8 +39,8 @@ class Sampling:
     top_k: draw among the k most probable codes only; None: among all.
     top_p: draw among the fewest most probable codes whose share reaches p (Holtzman et al. 2020, section 3.1), the
         shares taken after top-k; None: among all.
-    Equally probable codes rank by code, lower first. Numbers of other kinds (NumPy's, fractions) become plain ones.
-    Raises `ValueError` naming the value that cannot be.
+    Equally probable codes rank by code, lower first. Other real numbers (NumPy's, fractions) become int and float.
+    Raises `ValueError` naming the value that is out of range.
     """
 
     temperature: float = 1.0
@@ -55,67 +53,82 @@ class Sampling:
             raise ValueError(f"temperature = {self.temperature!r}: must be a number from 0 (argmax) upwards")
         object.__setattr__(self, "temperature", temperature)
         if self.top_k is not None:
-            if not _is_integer(self.top_k) or self.top_k < 1:
+            if not is_integer(self.top_k) or self.top_k < 1:
                 raise ValueError(f"top_k = {self.top_k!r}: must be a whole number from 1, or None for all codes")
             object.__setattr__(self, "top_k", int(self.top_k))
         if self.top_p is not None:
             top_p = _plain("top_p", self.top_p)
             if top_p is None or not 0 < top_p <= 1:
-                raise ValueError(f"top_p = {self.top_p!r}: must lie above 0 and at most at 1, or be None for all codes")
+                raise ValueError(f"top_p = {self.top_p!r}: must be above 0 and at most 1, or None for all codes")
             object.__setattr__(self, "top_p", top_p)
 
     @property
     def greedy(self) -> bool:
-        """Whether the most probable code is taken whatever the uniform says."""
+        """Whether the most probable code is taken, whatever the uniform number is."""
         return self.temperature < GREEDY_BELOW
 
     @property
     def truncates(self) -> bool:
-        """Whether top-k or top-p takes codes out of the draw."""
+        """Whether top-k or top-p excludes codes."""
         return self.top_k is not None or (self.top_p is not None and self.top_p < 1)
 
 
 def uniform_generator(seed: int) -> np.random.Generator:
-    """The uniforms of one stream: `.random()` gives one uniform number in [0, 1) per sample, in order.
+    """The uniform random numbers of one stream: `.random()` gives one in [0, 1) per sample, in order.
 
     Raises `ValueError` for a seed that is not a whole number from 0.
     """
-    if not _is_integer(seed) or seed < 0:
+    if not is_integer(seed) or seed < 0:
         raise ValueError(f"seed = {seed!r}: must be a whole number from 0")
     return np.random.Generator(np.random.PCG64(int(seed)))
 
 
+def draw_uniforms(generators: Iterable[np.random.Generator], samples: int) -> NDArray[np.float64]:
+    """The next uniform numbers [B, samples] of B streams, each from its own generator."""
+    return np.stack([generator.random(samples) for generator in generators])
+
+
+class Uniforms:
+    """The uniform random numbers of B streams, by index. Those of stream i are of `uniform_generator(seed + i)`.
+
+    A call that continues the last one draws from its generators; any other first sets generators to its index. So an
+    interrupted call changes nothing.
+    """
+
+    def __init__(self, seed: int, streams: int) -> None:
+        uniform_generator(seed)  # raises for a seed that is not one
+        self.seed, self.streams = int(seed), streams
+        self._ready: tuple[int, list[np.random.Generator]] | None = None  # index of the next numbers, and generators
+
+    def read(self, index: int, samples: int) -> NDArray[np.float64]:
+        """Numbers `index` to `index + samples - 1` of every stream, [B, samples]."""
+        ready = self._ready
+        self._ready = None  # until all generators have advanced
+        generators = ready[1] if ready is not None and ready[0] == index else self._generators(index)
+        uniforms = draw_uniforms(generators, samples)
+        self._ready = index + samples, generators
+        return uniforms
+
+    def _generators(self, index: int) -> list[np.random.Generator]:
+        generators = [uniform_generator(self.seed + stream) for stream in range(self.streams)]
+        for generator in generators:
+            cast(np.random.PCG64, generator.bit_generator).advance(index)
+        return generators
+
+
 def checked_voiced_temperature(value: float) -> float:
-    """A temperature for frames that have a pitch, as a plain number. Raises `ValueError` for one that cannot be."""
+    """A temperature for voiced frames, as a float. Raises `ValueError` for one that is out of range."""
     try:
         return Sampling(value).temperature
     except ValueError as error:
         raise ValueError(f"voiced_{error}") from None
 
 
-def draw_uniforms(
-    streams: Sequence[np.random.Generator], samples: int, drawn: list[NDArray[np.float64]] | None = None
-) -> NDArray[np.float64]:
-    """The next uniforms [B, samples] of B streams, each from its own generator.
-
-    drawn: an empty list; one row goes into it for each generator that has advanced, whatever ends this call.
-    """
-    rows = [] if drawn is None else drawn
-    rows.extend(map(methodcaller("random", samples), streams))  # one step of the interpreter: no Ctrl-C within
-    return np.stack(rows)
-
-
-def rewind_uniforms(streams: Iterable[np.random.Generator], samples: int) -> None:
-    """Take back the last uniforms of every stream: they will be drawn again."""
-    for stream in streams:
-        cast(np.random.PCG64, stream.bit_generator).advance(-samples)
-
-
 def sample(logits: ArrayLike, uniforms: ArrayLike, sampling: Sampling) -> NDArray[np.int64]:
-    """Codes [B] (int64) for logits [B, A] and one uniform in [0, 1) per stream, [B].
+    """Codes [B] (int64) for logits [B, A] and one uniform number in [0, 1) per stream, [B].
 
-    The code drawn is the first, in code order, whose cumulative probability lies above the uniform; so it never has
-    probability zero. Raises `ValueError` if the logits hold NaN or +infinity, as those of a broken model do.
+    The code drawn is the first, in code order, whose cumulative probability is above the uniform number; so it never
+    has probability zero. Raises `ValueError` if the logits hold NaN or +infinity, as those of a broken model do.
     """
     weights = np.array(logits, dtype=np.float64)  # [B, A]; a copy, worked on in place
     best = np.maximum.reduce(weights, axis=1, keepdims=True)  # [B, 1]
@@ -130,18 +143,19 @@ def sample(logits: ArrayLike, uniforms: ArrayLike, sampling: Sampling) -> NDArra
         _truncate(weights, np.asarray(logits), sampling)
     cumulative = np.add.accumulate(weights, axis=1)  # [B, A]
     total = cumulative[:, -1]  # [B]
-    # uniform < 1 makes uniform * total < total in floating point too, so there always is a code above the uniform
+    # uniform < 1 makes uniform * total < total in floating point too, so there always is a code above it
     return (cumulative > (np.asarray(uniforms) * total)[:, np.newaxis]).argmax(axis=1)
 
 
-def sample_continuous(output: str, numbers: ArrayLike, uniforms: ArrayLike, sampling: Sampling) -> NDArray[np.int64]:
-    """16-bit codes [B] (int64) for the numbers [B, A] of a "logistic" or "gaussian" output and uniforms [B].
+def sample_continuous(output: str, parameters: ArrayLike, uniforms: ArrayLike, sampling: Sampling) -> NDArray[np.int64]:
+    """16-bit codes [B] (int64) for output parameters [B, A] of a "logistic" or "gaussian" output and uniforms [B].
 
-    The uniform first picks the part of the mixture, as `sample` picks a code; where it lies within that part's share is
-    then uniform again, and the quantile there is the sample. The temperature divides the weights' logits and multiplies
-    the scales. top_p keeps the middle of each part, which holds that share of it; a top_k there cannot be.
+    The uniform number first selects the mixture component, as `sample` selects a code; its position within that
+    component's share is uniform again, and the quantile there is the sample. The temperature divides the logits of the
+    mixture weights and multiplies the scales. top_p keeps the central interval of each component that holds that share
+    of it. Raises `ValueError` for a top_k, and for parameters that are not finite.
     """
-    values = np.array(numbers, dtype=np.float64)
+    values = np.array(parameters, dtype=np.float64)
     _check_finite(values)
     check_continuous(sampling)
     drawn = [
@@ -151,19 +165,19 @@ def sample_continuous(output: str, numbers: ArrayLike, uniforms: ArrayLike, samp
 
 
 def check_continuous(sampling: Sampling) -> None:
-    """Raises `ValueError` for options that 16-bit outputs have not."""
+    """Raises `ValueError` for options that 16-bit outputs do not have."""
     if sampling.top_k is not None:
         raise ValueError("top_k: a 16-bit output has no list of codes to choose from; use temperature or top_p")
 
 
-def _quantile(output: str, numbers: NDArray[np.float64], uniform: float, sampling: Sampling) -> float:
-    """The sample, in full scale, of one stream's numbers [A]."""
+def _quantile(output: str, parameters: NDArray[np.float64], uniform: float, sampling: Sampling) -> float:
+    """The sample, in full scale, for the output parameters [A] of one stream."""
     if output == "gaussian":
-        mean, log_scale = numbers.tolist()
+        mean, log_scale = parameters.tolist()
     else:
-        logits, means, log_scales = numbers.reshape(3, -1)
-        part, uniform = _pick(logits, uniform, sampling)
-        mean, log_scale = means[part], log_scales[part]
+        logits, means, log_scales = parameters.reshape(3, -1)
+        component, uniform = _select(logits, uniform, sampling)
+        mean, log_scale = means[component], log_scales[component]
     if sampling.greedy:
         return float(mean)
     if sampling.top_p is not None:
@@ -174,15 +188,15 @@ def _quantile(output: str, numbers: NDArray[np.float64], uniform: float, samplin
     return float(mean + sampling.temperature * scale * quantile)
 
 
-def _pick(logits: NDArray[np.float64], uniform: float, sampling: Sampling) -> tuple[int, float]:
-    """The part of a mixture that a uniform picks, and where in its share, from 0 to 1, the uniform lies."""
+def _select(logits: NDArray[np.float64], uniform: float, sampling: Sampling) -> tuple[int, float]:
+    """The mixture component that a uniform number selects, and its position in that component's share, from 0 to 1."""
     if sampling.greedy:
         return int(logits.argmax()), 0.5
     cumulative = np.add.accumulate(np.exp((logits - logits.max()) / sampling.temperature))
     wanted = uniform * cumulative[-1]
-    part = int((cumulative > wanted).argmax())
-    before = cumulative[part - 1] if part else 0.0
-    return part, float((wanted - before) / (cumulative[part] - before))
+    component = int((cumulative > wanted).argmax())
+    before = cumulative[component - 1] if component else 0.0
+    return component, float((wanted - before) / (cumulative[component] - before))
 
 
 def _truncate(weights: NDArray[np.float64], logits: NDArray[Any], sampling: Sampling) -> None:
@@ -205,7 +219,7 @@ def _truncate(weights: NDArray[np.float64], logits: NDArray[Any], sampling: Samp
 def _check_finite(values: NDArray[np.float64]) -> None:
     # four times faster than np.isfinite(...).all() for one stream, where every microsecond is half a percent
     if not all(map(math.isfinite, values.ravel().tolist())):
-        raise ValueError("the model's logits are not finite; its weights or its training are broken")
+        raise ValueError("the model's output parameters are not finite; its weights or its training are broken")
 
 
 def _is_real(value: Any) -> bool:
@@ -213,12 +227,13 @@ def _is_real(value: Any) -> bool:
 
 
 def _plain(name: str, value: Any) -> float | None:
-    """A real number as a float, None for what is no number. Raises `ValueError` for one that is too large."""
+    """A real number as a float, None for anything else. Raises `ValueError` for a number that is too large."""
     try:
         return float(value) if _is_real(value) else None
     except OverflowError:
         raise ValueError(f"{name}: the number is too large") from None
 
 
-def _is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> bool:
+    """Whether a value is a whole number: an int or NumPy's, and not a bool."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)

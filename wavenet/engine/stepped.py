@@ -1,11 +1,15 @@
-"""What the PyTorch engines share: their own copy of the network, the thread count, and the loop over samples."""
+"""What the PyTorch engines share: a copy of the network, the thread count, and the loop over samples.
+
+Everything that a sample changes is in one `Snapshot`, which is replaced by a single assignment. So wherever a call is
+interrupted (Ctrl-C, no memory left), the state is the one before or the one after a whole sample.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -13,21 +17,61 @@ from numpy.typing import ArrayLike, NDArray
 
 from wavenet.config import ModelConfig
 from wavenet.data.quantizers import quantizer_for
-from wavenet.engine.base import Engine, S
-from wavenet.engine.conditioning import Conditioner, ConditioningInputs
+from wavenet.engine.base import Engine, State
+from wavenet.engine.conditioning import Conditioner, ConditioningInputs, ConditioningState
 from wavenet.engine.sampling import Sampling, sample, sample_continuous
 from wavenet.model import WaveNet
 
+M = TypeVar("M")
 
-class SteppedEngine(Engine[S]):
-    """An engine that is one function: `step` feeds the last code of every stream and predicts the next one."""
+
+class Snapshot(NamedTuple, Generic[M]):
+    """A state between two samples."""
+
+    position: int
+    codes: NDArray[np.int64]  # [B], the last ones: the network's next input
+    memory: M  # what the engine keeps of earlier samples
+
+
+class SteppedState(State, Generic[M]):
+    """A state whose content is `snapshot`; nothing that it refers to is changed as long as it is the current one."""
+
+    def __init__(
+        self, engine: SteppedEngine[Any], streams: int, memory: M, conditioning: ConditioningState | None
+    ) -> None:
+        super().__init__(streams, conditioning)
+        self.engine = engine
+        self.snapshot = Snapshot(0, np.full(streams, engine.silence, dtype=np.int64), memory)
+
+    def copy(self) -> Self:
+        other = object.__new__(type(self))
+        other.engine, other.streams = self.engine, self.streams
+        position, codes, memory = self.snapshot
+        other.snapshot = Snapshot(position, codes, self.engine.copied_memory(memory))
+        other.conditioning = self.conditioning and self.conditioning.copy()
+        return other
+
+    @property
+    def codes(self) -> NDArray[np.int64]:
+        return self.snapshot.codes
+
+    @property
+    def position(self) -> int:
+        return self.snapshot.position
+
+
+T = TypeVar("T", bound=SteppedState[Any])
+
+
+class SteppedEngine(Engine[T]):
+    """An engine defined by the function `step`, which computes the output parameters of one sample."""
 
     default_threads: int | None = None  # with threads=None; None again leaves PyTorch's setting
 
     def __init__(self, config: ModelConfig, weights: Mapping[str, Any], threads: int | None = None) -> None:
         """Weights: tensors or arrays under the names of `config.shapes`; copied, and kept on their device.
 
-        Raises `RuntimeError` if a weight is missing, extra or misshapen.
+        Raises `RuntimeError` if a weight is missing, extra or of the wrong shape.
         """
         self.config = config
         self.threads = self.default_threads if threads is None else threads
@@ -43,47 +87,55 @@ class SteppedEngine(Engine[S]):
             self.conditioner = Conditioner(config, {name: value.numpy(force=True) for name, value in copies.items()})
 
     @abstractmethod
-    def step(self, state: S) -> NDArray[np.float32]:
-        """Feed `state.codes`, advance the queues, and return the logits [B, A] of the next code.
+    def step(self, state: T) -> tuple[NDArray[np.float32], Any]:
+        """The output parameters [B, A] of the next code, and the memory of a snapshot behind it.
 
-        The caller puts that code into `state.codes`. The array may be overwritten by the next step.
+        Changes nothing that the current snapshot depends on, and may be repeated. The array may be overwritten by the
+        next step.
         """
 
-    def generate(self, state: S, uniforms: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
+    def copied_memory(self, memory: Any) -> Any:
+        """The memory of an independent state."""
+        return memory
+
+    def generate(self, state: T, uniforms: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
         uniforms = self.checked_uniforms(state, uniforms)
         self.check_sampling(sampling)
         self.check_features(state, uniforms.shape[1])
         codes = np.empty(uniforms.shape, dtype=np.int64)
         with self.running():
-            for t in range(uniforms.shape[1]):
-                state.codes[:] = codes[:, t] = self.draw(self.step(state), uniforms[:, t], sampling)
+            for t, position in enumerate(range(state.position + 1, state.position + 1 + uniforms.shape[1])):
+                parameters, memory = self.step(state)
+                drawn = self.draw(parameters, uniforms[:, t], sampling)
+                codes[:, t] = drawn
+                state.snapshot = Snapshot(position, drawn, memory)
         return codes
 
-    def logits(self, state: S, codes: ArrayLike) -> NDArray[np.float32]:
+    def logits(self, state: T, codes: ArrayLike) -> NDArray[np.float32]:
         codes = self.checked_codes(state, codes)
         self.check_features(state, codes.shape[1])
-        logits = np.empty((*codes.shape, self.config.output_channels), dtype=np.float32)
+        outputs = np.empty((*codes.shape, self.config.output_channels), dtype=np.float32)
         with self.running():
             for t in range(codes.shape[1]):
-                logits[:, t] = self.step(state)
-                state.codes[:] = codes[:, t]
-        return logits
+                outputs[:, t], memory = self.step(state)
+                state.snapshot = Snapshot(state.snapshot.position + 1, codes[:, t].copy(), memory)
+        return outputs
 
     def draw(
-        self, numbers: NDArray[np.float32], uniforms: NDArray[np.float64], sampling: Sampling
+        self, parameters: NDArray[np.float32], uniforms: NDArray[np.float64], sampling: Sampling
     ) -> NDArray[np.int64]:
-        """The codes [B] that uniforms [B] draw from what the network says, [B, A]."""
+        """Codes [B] for output parameters [B, A] and uniform numbers [B]."""
         if self.config.output == "mulaw":
-            return sample(numbers, uniforms, sampling)
-        return sample_continuous(self.config.output, numbers, uniforms, sampling)
+            return sample(parameters, uniforms, sampling)
+        return sample_continuous(self.config.output, parameters, uniforms, sampling)
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Inside, nothing is recorded for gradients and PyTorch has this engine's thread count."""
+        """Inside, PyTorch records no gradients and has this engine's thread count."""
         before = torch.get_num_threads()
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
         try:
+            if self.threads is not None:
+                torch.set_num_threads(self.threads)
             with torch.inference_mode():
                 yield
         finally:
@@ -100,6 +152,6 @@ def conditioning_tensors(
     return speaker, local
 
 
-def fed_codes(last: NDArray[np.int64], codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The network's inputs [B, T] while codes [B, T] are fed: each sample's input is the sample before it."""
+def input_codes(last: NDArray[np.int64], codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The network's inputs [B, T] while codes [B, T] are fed: the input for each sample is the sample before it."""
     return np.concatenate([last[:, None], codes], axis=1)[:, :-1]
