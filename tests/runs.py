@@ -10,8 +10,9 @@ import soundfile
 
 from wavenet.data import dataset
 from wavenet.training import recipe, run_policy
+from wavenet.training.events import Event, Progress
 from wavenet.training.run_directory import RunDirectory
-from wavenet.training.trainer import Event, Progress, Trainer
+from wavenet.training.trainer import Trainer
 
 SMALL = [
     "model.cycles=1",

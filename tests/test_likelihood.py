@@ -67,7 +67,7 @@ def test_reference_levels_by_hand() -> None:
 def test_reference_levels_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     clips = clips_of(np.random.default_rng(0).integers(100, 140, 30_000), [3] * 50, [])
     whole = likelihood.reference_levels(clips)
-    for piece in (37, 9_000):  # counted in two ways
+    for piece in (37, 9_000):
         monkeypatch.setattr(likelihood, "COUNTED", piece)
         assert likelihood.reference_levels(clips) == whole
 
@@ -141,7 +141,7 @@ def conditioned_model(**changes: Any) -> WaveNet:
     return network
 
 
-@pytest.fixture(params=CONDITIONED.values(), ids=CONDITIONED.keys())
+@pytest.fixture(params=list(CONDITIONED.values()), ids=list(CONDITIONED))
 def conditioned(request: pytest.FixtureRequest) -> WaveNet:
     return conditioned_model(**request.param)
 

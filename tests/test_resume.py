@@ -20,8 +20,9 @@ from wavenet import checkpoint
 from wavenet.checkpoint import CheckpointError, load_model
 from wavenet.data.dataset import DatasetError
 from wavenet.data.tensor_file import Tensors
+from wavenet.training.events import Event, Progress, Validation, ValidationProgress
 from wavenet.training.run_directory import RunDirectory
-from wavenet.training.trainer import Event, Progress, Trainer, Validation, ValidationProgress
+from wavenet.training.trainer import Trainer
 
 
 @pytest.fixture

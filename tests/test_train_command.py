@@ -13,8 +13,8 @@ from runs import SMALL, trainer_for, write_tones
 from wavenet import cli
 from wavenet.cli.train import _Reporter
 from wavenet.evaluation.likelihood import ReferenceLevels
+from wavenet.training.events import Progress, Validation, ValidationProgress
 from wavenet.training.run_directory import RunDirectory
-from wavenet.training.trainer import Progress, Validation, ValidationProgress
 
 
 @pytest.fixture

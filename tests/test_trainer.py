@@ -19,7 +19,8 @@ from wavenet.checkpoint import load_model
 from wavenet.config import ConfigError
 from wavenet.evaluation import likelihood, training_cost
 from wavenet.training import recipe, trainer
-from wavenet.training.trainer import Event, Progress, TrainingError
+from wavenet.training.events import Event, Progress
+from wavenet.training.trainer import TrainingError
 
 
 @pytest.fixture

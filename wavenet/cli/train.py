@@ -19,8 +19,9 @@ from wavenet.training.run_directory import RunDirectory
 if TYPE_CHECKING:
     from wavenet.config import ModelConfig
     from wavenet.data.dataset import Recordings
+    from wavenet.training.events import Event, Validation, ValidationProgress
     from wavenet.training.recipe import Recipe
-    from wavenet.training.trainer import Event, Trainer, Validation, ValidationProgress
+    from wavenet.training.trainer import Trainer
 
 LONGEST_NAME = 60  # characters of a speaker's name in the command that is suggested
 
@@ -183,7 +184,7 @@ class _Reporter:
         self.phase, self.phase_started = "", 0.0  # of a validation
 
     def __call__(self, event: Event) -> None:
-        from wavenet.training.trainer import Progress, Validation
+        from wavenet.training.events import Progress, Validation
 
         if isinstance(event, Progress):
             details = [

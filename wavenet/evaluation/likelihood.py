@@ -177,11 +177,7 @@ def _pair_counts(clips: Clips, done: int, total: int, progress: Progress | None)
         for start in range(0, length, COUNTED):
             codes = clips.codes(clip, start=start, stop=min(start + COUNTED, length)).astype(np.int64)
             pairs = np.concatenate(([before], codes[:-1])) * CODES + codes
-            if len(pairs) < len(counts) // 8:  # a short piece: not as many additions as there are pairs of codes
-                found, times = np.unique(pairs, return_counts=True)
-                counts[found] += times
-            else:
-                counts += np.bincount(pairs, minlength=len(counts))
+            np.add.at(counts, pairs, 1)  # with short clips much faster than adding a whole table for each
             before, done = int(codes[-1]), done + len(codes)
             if progress:
                 progress(done, total)

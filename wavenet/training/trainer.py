@@ -7,15 +7,12 @@ distributed training only the process of rank 0 has to write them.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,11 +27,12 @@ from wavenet.data.errors import printable
 from wavenet.data.quantizers import quantizer_for
 from wavenet.engine import sampling
 from wavenet.evaluation import likelihood
-from wavenet.evaluation.likelihood import ReferenceLevels
 from wavenet.evaluation.training_cost import check_training_memory
 from wavenet.nn.outputs import masked_loss
 from wavenet.training import run_policy
 from wavenet.training.batches import Batch, Batches
+from wavenet.training.events import Progress, Report, Validation, ValidationProgress
+from wavenet.training.interruption import interruption
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_directory import RunDirectory
 from wavenet.training.state import START_AGAIN, TrainingState
@@ -43,7 +41,6 @@ MAX_SKIPPED_IN_A_ROW = 100
 LOG_SECONDS = 10.0  # between lines of training loss in the log
 SPEED_SMOOTHING = 0.9
 CLIP_BLOCK = 1_000  # samples of a clip generated between two reports
-MAX_IGNORED_SIGNALS = 3  # Ctrl-C acts at the end of a step; the fourth one acts at once
 
 
 class TrainingError(RuntimeError):
@@ -52,46 +49,6 @@ class TrainingError(RuntimeError):
 
 class _Interrupted(Exception):
     """Ctrl-C during a validation, which is then repeated when the run is continued."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Reported after every step."""
-
-    step: int
-    fraction: float  # of the budget
-    bits: float  # training loss, bits per sample, smoothed
-    learning_rate: float  # of the step
-    samples_per_second: float
-    seconds: float  # trained so far, earlier sessions included
-    seconds_left: float
-    skipped: int  # steps left out because a value was not finite
-
-
-@dataclass(frozen=True)
-class ValidationProgress:
-    """Reported several times during a validation."""
-
-    step: int
-    phase: str  # "validating", "generating a clip"
-    fraction: float  # of the phase
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Result of the averaged weights on held-out recordings."""
-
-    step: int
-    bits: float  # per sample; NaN when nothing is held out
-    best: float
-    is_best: bool
-    seconds: float
-    skipped: int
-    references: ReferenceLevels
-
-
-Event = Progress | ValidationProgress | Validation
-Report = Callable[[Event], None]
 
 
 class Trainer:
@@ -146,7 +103,7 @@ class Trainer:
         on Ctrl-C, when everything is saved; `DatasetError` when the cached audio was truncated, likewise.
         """
         self.run.create()
-        with self.run.lock(), _interruption() as interrupted:
+        with self.run.lock(), interruption() as interrupted:
             self._prepare_run()
             try:
                 return self._loop(report, interrupted)
@@ -329,30 +286,6 @@ def check_memory(recipe: Recipe, device: str = "cpu") -> None:
         check_training_memory(recipe.model, recipe.training, device)
     except MemoryError as error:
         raise TrainingError(str(error)) from error
-
-
-@contextlib.contextmanager
-def _interruption() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or SIGTERM sets, so that neither interrupts a step or a save."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    ignored = 0
-
-    def interrupt(number: int, frame: object) -> None:
-        nonlocal ignored
-        event.set()
-        ignored += 1
-        if ignored > MAX_IGNORED_SIGNALS:
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -1,0 +1,48 @@
+"""What a trainer reports while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wavenet.evaluation.likelihood import ReferenceLevels
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Reported after every step."""
+
+    step: int
+    fraction: float  # of the budget
+    bits: float  # training loss, bits per sample, smoothed
+    learning_rate: float  # of the step
+    samples_per_second: float
+    seconds: float  # trained so far, earlier sessions included
+    seconds_left: float
+    skipped: int  # steps left out because a value was not finite
+
+
+@dataclass(frozen=True)
+class ValidationProgress:
+    """Reported several times during a validation."""
+
+    step: int
+    phase: str  # "validating", "generating a clip"
+    fraction: float  # of the phase
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Result of the averaged weights on held-out recordings."""
+
+    step: int
+    bits: float  # per sample; NaN when nothing is held out
+    best: float
+    is_best: bool
+    seconds: float
+    skipped: int
+    references: ReferenceLevels
+
+
+Event = Progress | ValidationProgress | Validation
+Report = Callable[[Event], None]
