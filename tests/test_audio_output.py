@@ -169,6 +169,17 @@ def test_a_read_only_disk_is_not_the_users_mistake(
     assert said == f"wavenet: {tmp_path / 'x.wav'}: cannot be written (Read-only file system)\n"
 
 
+def test_a_folder_without_permission_is_named(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(files, "open", refuse, raising=False)  # the user who runs the tests may have every permission
+    assert run("generate", model_file, "-o", tmp_path / "x.wav") == 2
+    assert capsys.readouterr().err == f"wavenet: {tmp_path / 'x.wav'}: no permission to write in its folder\n"
+
+
 @pytest.mark.parametrize(
     ("name", "seconds", "message"),
     [

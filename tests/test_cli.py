@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -261,6 +262,11 @@ def test_a_full_disk_is_recognised_behind_other_errors() -> None:
     assert failures.exit_code(error) == 1
     full.__cause__ = error  # a circle ends
     assert failures.exit_code(error) == 1
+    cache = ValueError("the cache cannot be used")
+    cache.__cause__ = sqlite3.OperationalError("database or disk is full")
+    assert failures.exit_code(cache) == 2
+    cache.__cause__.sqlite_errorcode = sqlite3.SQLITE_FULL
+    assert failures.exit_code(cache) == 1
     error = ValueError("m.safetensors: not enough free memory")
     error.__cause__ = MemoryError()
     assert failures.exit_code(error) == 1

@@ -16,6 +16,7 @@ import soundfile
 from wavenet import checkpoint, cli, engine
 from wavenet import play as playing
 from wavenet.config import ModelConfig
+from wavenet.generate import Session
 from wavenet.play import Playback, PlaybackUnavailable, play
 
 SAMPLE_RATE = 8_000
@@ -298,6 +299,28 @@ def test_the_played_audio_is_the_written_audio(device: Device, model_file: Path,
     assert (tmp_path / "x.wav").read_bytes() == (tmp_path / "silent.wav").read_bytes()
     played = np.array(device.played, np.float32)
     np.testing.assert_allclose(played[played != 0], written[written != 0], atol=1 / 32_768)
+
+
+def test_an_interrupted_playback_keeps_the_file(
+    device: Device,
+    model_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    device.free.set()
+    original = Session.next
+
+    def interrupted(session: Session, samples: int) -> np.ndarray:
+        if session.position > 2_000:
+            raise KeyboardInterrupt
+        return original(session, samples)
+
+    monkeypatch.setattr(Session, "next", interrupted)
+    assert run("generate", model_file, "--play", "-o", tmp_path / "x.wav") == 130
+    assert f"interrupted: kept 0.3 s in {tmp_path / 'x.wav'}" in capsys.readouterr().err.splitlines()
+    assert soundfile.info(tmp_path / "x.wav").frames == 160 + 3 * 800
+    assert device.events[-1] == "close"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import click
 from wavenet.data.errors import printable
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # full or read-only
+SQLITE = (8, 10, 13)  # SQLITE_READONLY, SQLITE_IOERR, SQLITE_FULL: of the cache of recordings
 MACHINE = (*DISK, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 PATH = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
@@ -23,12 +24,18 @@ def exit_code(error: BaseException) -> int:
     from wavenet.engine.base import EngineUnavailable
     from wavenet.extras import Unavailable
 
-    for cause in _causes(error):
-        if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in MACHINE):
-            return 1
+    if any(_of_the_machine(cause) for cause in _causes(error)):
+        return 1
     if isinstance(error, OSError):
         return 2 if error.errno in PATH else 1
     return 2 if isinstance(error, (click.ClickException, ValueError, Unavailable, EngineUnavailable)) else 1
+
+
+def _of_the_machine(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in MACHINE
+    code = getattr(error, "sqlite_errorcode", 0)
+    return isinstance(error, MemoryError) or code & 0xFF in SQLITE  # the low byte of extended codes
 
 
 def one_line(error: BaseException) -> str:
@@ -48,9 +55,9 @@ def one_line(error: BaseException) -> str:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that it arose from, once each."""
-    met: set[int] = set()
-    while error is not None and id(error) not in met:
-        met.add(id(error))
+    """An error, and the errors that caused it, once each."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
