@@ -156,15 +156,15 @@ def test_nothing_is_drawn_on_a_dumb_terminal(screen: Screen, monkeypatch: pytest
 
 
 def test_control_characters_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    console.say("first\nspeaker \033[31mred\a \N{RIGHT-TO-LEFT OVERRIDE}")
-    console.show("speaker \033]0;title\a")
+    console.print_message("first\nspeaker \033[31mred\a \N{RIGHT-TO-LEFT OVERRIDE}")
+    console.print_result("speaker \033]0;title\a")
     printed = capsys.readouterr()
     assert printed.err == "first\nspeaker \\x1b[31mred\\x07 \\u202e\n"
     assert printed.out == "speaker \\x1b]0;title\\x07\n"
 
 
 def test_long_messages_and_names_are_shortened(capsys: pytest.CaptureFixture[str]) -> None:
-    console.say("start " + "x" * 100_000 + " end")
+    console.print_message("start " + "x" * 100_000 + " end")
     said = capsys.readouterr().err
     assert len(said) < 2_100
     assert said.startswith("start x") and said.endswith("x end\n")

@@ -10,7 +10,7 @@ from typing import TextIO
 import click
 
 import wavenet
-from wavenet.cli.console import say
+from wavenet.cli.console import print_message
 from wavenet.cli.failures import exit_code, one_line
 
 COMMANDS = ("train", "generate", "vocode", "evaluate", "info", "bench")  # modules of this folder
@@ -38,8 +38,8 @@ class Wavenet(click.Group):
             raise click.UsageError(f"no such command {args[0]!r}; known: {', '.join(COMMANDS)}") from None
 
 
-def _tell_version(ctx: click.Context, parameter: click.Parameter, asked: bool) -> None:
-    if not asked or ctx.resilient_parsing:
+def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
         return
     click.echo(f"wavenet, version {wavenet.__version__}")
     ctx.exit()
@@ -51,7 +51,7 @@ def _tell_version(ctx: click.Context, parameter: click.Parameter, asked: bool) -
     is_flag=True,
     expose_value=False,
     is_eager=True,
-    callback=_tell_version,
+    callback=_print_version,
     help="Show the version and exit.",
 )
 def cli() -> None:
@@ -82,8 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
         if debug:
             import traceback
 
-            say(traceback.format_exc().rstrip())
-        say(f"wavenet: {one_line(error)}")
+            print_message(traceback.format_exc().rstrip())
+        print_message(f"wavenet: {one_line(error)}")
         return exit_code(error)
 
 
@@ -97,4 +97,4 @@ def _show_warning(
 ) -> None:
     """Print a warning on one line; other kinds than `UserWarning` are for developers, and name the file."""
     place = "" if category is UserWarning else f"{filename}:{lineno}: {category.__name__}: "
-    say(f"wavenet: {place}{' '.join(str(message).split())}")
+    print_message(f"wavenet: {place}{' '.join(str(message).split())}")

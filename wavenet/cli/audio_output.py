@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from wavenet.cli.console import ProgressLine, duration, say
+from wavenet.cli.console import ProgressLine, duration, print_message
 from wavenet.cli.models import trained_joined
 from wavenet.data.errors import printable
 
@@ -94,23 +94,23 @@ def write_audio(
         progress.clear()
         interrupted = isinstance(error, KeyboardInterrupt)
         if line := files.kept_line(interrupted, levels.seconds):
-            say(line)
+            print_message(line)
         if interrupted:
             raise click.exceptions.Exit(INTERRUPTED) from None
         raise
     progress.clear()
     names = [printable(path) for path in files.paths] or ["standard output" if output == "-" else "played"]
     for index, name in enumerate(names):
-        say(f"{name}: {levels.summary(index)}")
+        print_message(f"{name}: {levels.summary(index)}")
     if playback:
-        say(playback)
+        print_message(playback)
     speed = count * samples / blocks.seconds
-    say(
+    print_message(
         f"{generator.engine} engine, {generator.precision}: {speed:,.0f} samples/s, "
         f"{speed / sample_rate:.2f} x real time, {duration(blocks.seconds)}"
     )
     if levels.silent_share > MOSTLY_SILENT and model is not None:
-        say(_silence_note(levels.silent_share, trained_joined(model)))
+        print_message(_silence_note(levels.silent_share, trained_joined(model)))
 
 
 def _sent(
@@ -145,9 +145,11 @@ def _play(blocks: Iterator[NDArray[np.float32]], source: _Blocks, progress: Prog
     def report_gap() -> None:
         progress.clear()
         if source.times_real_time < 1:
-            say(f"slower than real time ({source.times_real_time:.2f} x), so the audio has gaps; try {faster}")
+            print_message(
+                f"slower than real time ({source.times_real_time:.2f} x), so the audio has gaps; try {faster}"
+            )
         else:
-            say("a gap in the audio: the machine was busy for a moment")
+            print_message("a gap in the audio: the machine was busy for a moment")
 
     playback = play(blocks, source.sample_rate, on_underrun=report_gap)
     summary = f"gaps {playback.underruns}, latency {playback.latency_ms:.0f} ms"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from wavenet.cli.console import say, show
+from wavenet.cli.console import print_message, print_result
 from wavenet.cli.models import network_of
 
 
@@ -29,14 +29,14 @@ def command(what: str | None, streams: int) -> None:
     model, _ = network_of(what)
     config = model.config
     if not native_installed():
-        say(f"the native engine is not installed: {how_to_get_native()}")
+        print_message(f"the native engine is not installed: {how_to_get_native()}")
     titles = ("samples/s", "x real time", "us/sample", "MMAC/s", "of peak")
-    show(f"{'engine':8} {'precision':9} {'threads':>7}" + "".join(f"{title:>12}" for title in titles))
+    print_result(f"{'engine':8} {'precision':9} {'threads':>7}" + "".join(f"{title:>12}" for title in titles))
     for row in generation_speeds(model, streams=streams):
         speed = row.samples_per_second
         share = "" if row.peak_share is None else f"{row.peak_share:11.0%}"
-        show(
+        print_result(
             f"{row.engine:8} {row.precision:9} {row.threads:7} {speed:11,.0f} {row.times_real_time:11.3f} "
             f"{1e6 / speed:11,.1f} {row.macs_per_second / 1e6:11,.0f} {share}"
         )
-    show(f"{config.macs_per_sample:,} multiply-adds per sample with cached queues; {config.sample_rate:,} Hz")
+    print_result(f"{config.macs_per_sample:,} multiply-adds per sample with cached queues; {config.sample_rate:,} Hz")

@@ -20,13 +20,13 @@ LONGEST_MESSAGE = 2_000  # characters of a line on standard error
 LONGEST_NAME = 60  # characters of a speaker's name
 
 
-def say(text: str) -> None:
+def print_message(text: str) -> None:
     """Print a message to standard error; control characters in it are escaped, and lines of excessive length cut."""
     for line in text.split("\n"):
         click.echo(printable(line, LONGEST_MESSAGE), err=True)
 
 
-def show(line: str) -> None:
+def print_result(line: str) -> None:
     """Print a line of results to standard output; control characters in it are escaped."""
     click.echo(printable(line))
 

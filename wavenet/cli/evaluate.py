@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wavenet.cli.console import ProgressLine, say, show
+from wavenet.cli.console import ProgressLine, print_message, print_result
 from wavenet.cli.options import TOP_P, VOICED_TEMPERATURE, parse_speaker
 from wavenet.data import files
 from wavenet.data.errors import printable
@@ -142,10 +142,10 @@ def _check_outputs(table: Path | None, save: Path | None) -> None:
 
 def _print_bits(result: Evaluation) -> None:
     for line in result.summary.lines(training=False):
-        say(line)
-    show(f"model                {result.bits:.4f} bits per sample")
-    show(f"histogram of codes   {result.references.histogram:.4f}")
-    show(f"table of code pairs  {result.references.pairs:.4f}")
+        print_message(line)
+    print_result(f"model                {result.bits:.4f} bits per sample")
+    print_result(f"histogram of codes   {result.references.histogram:.4f}")
+    print_result(f"table of code pairs  {result.references.pairs:.4f}")
 
 
 def _report_copies(
@@ -165,10 +165,10 @@ def _report_copies(
     if done:
         _print_figures(done)
     else:
-        say(f"no recording of {copy_synthesis.LEAST_SECONDS} s or more to copy")
+        print_message(f"no recording of {copy_synthesis.LEAST_SECONDS} s or more to copy")
     if table is not None:
         copy_synthesis.write_csv(table, done)
-        say(f"figures of every copy: {printable(table)}")
+        print_message(f"figures of every copy: {printable(table)}")
 
 
 def _print_figures(copies: list[Copy]) -> None:
@@ -182,21 +182,21 @@ def _print_figures(copies: list[Copy]) -> None:
     total = len(copies) // len(METHODS)
     seconds = sum(copy.seconds for copy in copies if copy.method == METHODS[0])
     title = f"copies of {total} recordings, {seconds:.1f} s"
-    show("")
-    show(f"{title:36}" + "".join(f"{method:>13}" for method in METHODS))
+    print_result("")
+    print_result(f"{title:36}" + "".join(f"{method:>13}" for method in METHODS))
     missing = missing_packages()
     notes = list(missing.values())
     for name, (figure, unit, reason) in FIGURES.items():
         if name in missing:
             continue
         label = f"{figure}, {unit}" if unit else figure
-        show(f"{label:36}" + "".join(f"{getattr(means[method], name):13.3f}" for method in METHODS))
+        print_result(f"{label:36}" + "".join(f"{getattr(means[method], name):13.3f}" for method in METHODS))
         for method in METHODS:
             if defined[method][name] < total:
                 over = f"over {defined[method][name]} of {total} copies"
                 notes.append(f"{figure}, {method}: {over}; {total - defined[method][name]} {reason}")
     for note in notes:
-        say(f"note: {note}")
+        print_message(f"note: {note}")
 
 
 def _save(folder: Path, copy: Copy, sample_rate: int) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wavenet.cli.console import duration, short_name, show
+from wavenet.cli.console import duration, print_result, short_name
 from wavenet.cli.models import network_of
 from wavenet.data.errors import printable
 
@@ -140,4 +140,4 @@ def _training_facts(recipe: Recipe) -> list[tuple[str, str]]:
 
 def _print(facts: list[tuple[str, str]]) -> None:
     for name, value in facts:
-        show(f"{name:16} {value}")
+        print_result(f"{name:16} {value}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wavenet.cli.console import ProgressLine, duration, say
+from wavenet.cli.console import ProgressLine, duration, print_message
 from wavenet.config import TrainingConfig
 from wavenet.training import recipe as recipes
 from wavenet.training.run_directory import RunDirectory
@@ -85,7 +85,7 @@ def command(
     trainer = _trainer(run, run_policy.with_speakers(recipe, recordings), recordings, device, fresh, out is not None)
     _announce(trainer)
     if trainer.finished:
-        say("its budget is spent: continue with a larger --minutes or --steps, or start again with --fresh")
+        print_message("its budget is spent: continue with a larger --minutes or --steps, or start again with --fresh")
         return
     reporter = _Reporter()
     try:
@@ -93,11 +93,13 @@ def command(
     except KeyboardInterrupt:
         reporter.progress.clear()
         again = "the same command without --fresh" if fresh else "the same command"
-        say(f"stopped at step {trainer.state.step:,}, saved at step {trainer.saved_step:,}; {again} continues there")
+        print_message(
+            f"stopped at step {trainer.state.step:,}, saved at step {trainer.saved_step:,}; {again} continues there"
+        )
         raise
     finally:
         reporter.progress.clear()
-    say(f"best model: {run.model}; try it: {_suggestion(trainer.recipe.model, run.path)}")
+    print_message(f"best model: {run.model}; try it: {_suggestion(trainer.recipe.model, run.path)}")
 
 
 def _settings(
@@ -128,7 +130,7 @@ def _open(folder: Path, recipe: Recipe, run: RunDirectory) -> Recordings:
     recordings = dataset.open_folder(folder, recipe.model.sample_rate, recipe.data, progress)
     progress.clear()
     for line in recordings.summary.lines(run.skipped):
-        say(line)
+        print_message(line)
     return recordings
 
 
@@ -145,7 +147,7 @@ def _trainer(
     if state.first_folder != state.folder:
         if not named:
             raise click.UsageError(f"{run.path} was started with {state.first_folder}: name another run with --out")
-        say(f"note: this run was started with {state.first_folder}")
+        print_message(f"note: this run was started with {state.first_folder}")
     return trainer
 
 
@@ -161,16 +163,16 @@ def _suggestion(model: ModelConfig, run: Path) -> str:
 
 def _announce(trainer: Trainer) -> None:
     model, training, levels = trainer.recipe.model, trainer.recipe.training, trainer.references
-    say(
+    print_message(
         f"network: {model.layers} layers, {model.parameters:,} parameters, receptive field {model.receptive_field:,} "
         f"samples ({model.receptive_field_ms:.0f} ms)"
     )
     budget = f"{training.steps:,} steps" if training.steps else f"{training.minutes:g} minutes"
     start = f"continuing at step {trainer.state.step:,} of" if trainer.state.step else "budget:"
     crops = f"{training.batch} x {training.crop:,} samples a step, on the {trainer.device.type.upper()}"
-    say(f"run {trainer.run.path}: {start} {budget}, {crops}")
+    print_message(f"run {trainer.run.path}: {start} {budget}, {crops}")
     if not math.isnan(levels.pairs):
-        say(
+        print_message(
             f"held-out reference levels, bits per sample: a histogram of codes {levels.histogram:.2f}, "
             f"a table of code pairs {levels.pairs:.2f}"
         )
@@ -212,4 +214,4 @@ class _Reporter:
         skipped = f", {event.skipped} steps skipped" if event.skipped else ""
         held_out = "nothing held out" if math.isnan(event.bits) else f"{event.bits:.3f} bits per sample held out"
         best = " (best)" if event.is_best else f" (best {event.best:.3f})"
-        say(f"step {event.step:,}, {duration(event.seconds)}: {held_out}{best}{skipped}")
+        print_message(f"step {event.step:,}, {duration(event.seconds)}: {held_out}{best}{skipped}")

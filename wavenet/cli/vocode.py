@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from wavenet.cli.audio_output import check_lengths, output_paths, write_audio
-from wavenet.cli.console import say
+from wavenet.cli.console import print_message
 from wavenet.cli.options import OUTPUT, VOICED_TEMPERATURE, parse_speaker, sampling_options
 
 DEFAULT_OUTPUT = "vocoded.wav"
@@ -73,7 +73,7 @@ def command(
         features, samples = mel_spectrogram(original, config), len(original)
         if save_mel is not None:
             feature_file.write(save_mel, features, config)
-            say(f"{save_mel}: {features.shape[0]} bands x {features.shape[1]:,} frames")
+            print_message(f"{save_mel}: {features.shape[0]} bands x {features.shape[1]:,} frames")
     session = generator.session(
         seed=seed,
         temperature=temperature,

@@ -130,7 +130,7 @@ def mel_cepstral_distortion(original: Audio, copy: Audio, sample_rate: int) -> f
 
     Kubichek 1993, "Mel-cepstral distance measure for objective speech quality assessment". The cepstrum is that of the
     80 mel bands of `log_mel_distance`, ln P = c_0 + 2 * sum c_i cos, so that the figure is the RMS distance in dB of
-    the two smoothed spectra. c_0 is left out: loudness does not count. Only frames in which the original lies within
+    the two smoothed spectra. c_0 is left out: loudness does not count. Only frames in which the original is within
     40 dB of its loudest frame count, and frames are not warped in time.
     NaN for less than a window and for a silent original. Raises `ValueError` as `compare` does.
     """
