@@ -108,6 +108,18 @@ def test_priming_changes_what_follows(model_file: Path, tmp_path: Path) -> None:
     assert (tmp_path / "a.wav").read_bytes() != (tmp_path / "b.wav").read_bytes()
 
 
+def test_a_prime_beyond_full_scale_is_reported(model_file: Path, tmp_path: Path, capsys: Capture) -> None:
+    tone = np.sin(np.arange(4_410) / 5)
+    soundfile.write(tmp_path / "loud.wav", 1.4 * tone, 8_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "full.wav", tone, 44_100)  # resampling gives it a peak of 1.01
+    arguments = ("generate", model_file, "-o", tmp_path / "x.wav", "--seconds", 0.05, "--prime")
+    assert run(*arguments, tmp_path / "loud.wav") == 0
+    warning = "wavenet: prime: peaks at 1.40; samples beyond [-1, 1] are clipped"
+    assert capsys.readouterr().err.splitlines()[0] == warning
+    assert run(*arguments, tmp_path / "full.wav") == 0
+    assert "clipped" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -120,6 +120,19 @@ def test_parameters_that_differ_are_named(vocoder: Path, recording: Path, tmp_pa
     assert not (tmp_path / "b.wav").exists()
 
 
+def test_features_of_another_scale_are_refused_or_reported(vocoder: Path, tmp_path: Path, capsys: Capture) -> None:
+    mel, out = tmp_path / "mel.npy", tmp_path / "x.wav"
+    np.save(mel, np.full((20, 50), -80.0, np.float32))
+    assert "they range from -80 to -80" in error_of(capsys, "vocode", vocoder, "--mel", mel, "-o", out)
+    assert not out.exists()
+    loud = np.random.default_rng(0).normal(0.0, 0.3, (20, 50)).clip(-0.8, 0.8)  # the normalisation is -5 +- 2.5
+    np.save(mel, loud.astype(np.float32))
+    assert run("vocode", vocoder, "--mel", mel, "-o", out) == 0
+    warning = [line for line in capsys.readouterr().err.splitlines() if line.startswith("wavenet: ")]
+    assert len(warning) == 1
+    assert "differ strongly from the training data's" in warning[0]
+
+
 def test_raw_samples_on_standard_output(
     vocoder: Path, recording: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:

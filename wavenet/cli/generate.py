@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULT_OUTPUT = "generated.wav"
+RIPPLE = 1.1  # peak that resampling may give a recording within [-1, 1]
 
 
 @click.command()
@@ -82,4 +83,5 @@ def command(
 def _read(prime: Path, sample_rate: int) -> NDArray[np.float32]:
     from wavenet.data import audio  # loads libsndfile, which standard output does not need
 
-    return audio.read(prime, sample_rate, clip=False)  # the session warns of values beyond [-1, 1]
+    samples = audio.read(prime, sample_rate, clip=False)  # the session warns of values beyond [-1, 1]
+    return samples.clip(-1, 1) if abs(samples).max() < RIPPLE else samples
