@@ -125,7 +125,7 @@ def test_features_that_no_audio_has_are_refused() -> None:
     rows = np.zeros((1, CHUNK + 2, config.layers, 2 * config.gate), np.float32)
     rows[0, 3, 2, 1] = np.nan
     with pytest.raises(ValueError, match="the features are too large"):
-        engine.native.told(rows, np.zeros((1, CHUNK, 4 + 2)))
+        engine.native.conditioning_frames(rows, np.zeros((1, CHUNK, 4 + 2)))
 
 
 def test_weights_of_the_conditioning_must_be_finite() -> None:
@@ -149,8 +149,8 @@ def test_conditioning_of_other_streams_is_refused() -> None:
     ((_, last, mine, _), *_), ((_, _, others, _), *_) = state.pieces(0, 200), other.pieces(0, 200)
     assert last == 3 * CHUNK
     for wrong, first, offset in ((others, 0, 0), (None, 0, 0), (mine, 0, 1), (mine, 10, 20)):
-        with pytest.raises(ValueError, match="what is told"):
-            engine.native.feed(state.native, first, first + last, wrong, offset, codes)
+        with pytest.raises(ValueError, match="the conditioning frames are for another network"):
+            engine.native.feed(state.native, first, first + last, wrong, offset, codes, True)
     with pytest.raises(ValueError, match="not in the arrays"):
-        engine.native.feed(state.native, 150, 201, mine, 0, codes)
-    engine.native.feed(state.native, 0, last, mine, 0, codes)
+        engine.native.feed(state.native, 150, 201, mine, 0, codes, True)
+    engine.native.feed(state.native, 0, last, mine, 0, codes, True)

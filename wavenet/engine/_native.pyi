@@ -11,61 +11,75 @@ class State:
     def position(self) -> int: ...
     def last_codes(self, codes: NDArray[np.int64]) -> None: ...
 
-class Told: ...
+class ConditioningFrames: ...
 
 class Engine:
     def new_state(self, streams: int) -> State: ...
-    def told(self, rows: NDArray[np.float32], predictors: NDArray[np.float64] | None) -> Told: ...
+    def conditioning_frames(
+        self, biases: NDArray[np.float32], predictors: NDArray[np.float64] | None
+    ) -> ConditioningFrames: ...
     def generate(
         self,
         state: State,
         first: int,
         last: int,
-        told: Told | None,
+        conditioning: ConditioningFrames | None,
         offset: int,
-        coins: NDArray[np.float64],
+        uniforms: NDArray[np.float64],
         temperature: float,
         greedy: bool,
         top_k: int,
         top_p: float,
-        drawn: NDArray[np.int64],
+        codes: NDArray[np.int64],
+        interruptible: bool,
     ) -> None: ...
     def feed(
-        self, state: State, first: int, last: int, told: Told | None, offset: int, codes: NDArray[np.int64]
+        self,
+        state: State,
+        first: int,
+        last: int,
+        conditioning: ConditioningFrames | None,
+        offset: int,
+        codes: NDArray[np.int64],
+        interruptible: bool,
     ) -> None: ...
     def logits(
         self,
         state: State,
         first: int,
         last: int,
-        told: Told | None,
+        conditioning: ConditioningFrames | None,
         offset: int,
         codes: NDArray[np.int64],
-        logits: NDArray[np.float32],
+        outputs: NDArray[np.float32],
+        interruptible: bool,
     ) -> None: ...
     def peak(self) -> float: ...
     @property
     def kernels(self) -> str: ...
 
 def create(
-    shape: Mapping[str, int | str | list[int]], weights: Mapping[str, NDArray[np.float32]], precision: str, threads: int
+    dimensions: Mapping[str, int | str | list[int]],
+    weights: Mapping[str, NDArray[np.float32]],
+    precision: str,
+    threads: int,
 ) -> Engine: ...
 def kernels() -> list[str]: ...
 def draw(
     logits: NDArray[np.float32],
-    coins: NDArray[np.float64],
+    uniforms: NDArray[np.float64],
     temperature: float,
     greedy: bool,
     top_k: int,
     top_p: float,
-    drawn: NDArray[np.int64],
+    codes: NDArray[np.int64],
 ) -> None: ...
-def draw_linear(
+def draw_continuous(
     output: str,
-    numbers: NDArray[np.float32],
-    coins: NDArray[np.float64],
+    parameters: NDArray[np.float32],
+    uniforms: NDArray[np.float64],
     temperature: float,
     greedy: bool,
     top_p: float,
-    drawn: NDArray[np.int64],
+    codes: NDArray[np.int64],
 ) -> None: ...

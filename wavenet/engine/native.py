@@ -1,11 +1,12 @@
-"""The C++ engine (`src/`): cached queues at the speed of the processor, in float32 or with int8 weights.
+"""The C++ engine (`src/`): cached queues in float32, or with int8 weights, on the processor's vector instructions.
 
-This module is its Python face and needs NumPy only. The extension `_native` is built by `pip install .` where a C++
-compiler is found; without it, `create` of `wavenet.engine` says how to get it.
+This module is its Python interface and needs NumPy only. The extension `_native` is built by `pip install .` where
+there is a C++ compiler; without it, `create` of `wavenet.engine` says how to get it.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Self
@@ -21,7 +22,7 @@ from wavenet.engine.conditioning import Conditioner, ConditioningFrames, Conditi
 from wavenet.engine.sampling import Sampling
 
 KERNELS_VARIABLE = "WAVENET_KERNELS"  # an environment variable that forces one of `kernels()`
-MOST_DEFAULT_THREADS = 4  # one stream's work splits no further
+MAX_DEFAULT_THREADS = 4  # more do not make one stream faster
 
 
 class NativeState(State):
@@ -29,13 +30,13 @@ class NativeState(State):
 
     def __init__(self, engine: NativeEngine, streams: int, conditioning: ConditioningState | None) -> None:
         super().__init__(streams, conditioning)
-        self.engine = engine  # whose weights the extension's state refers to
+        self.engine = engine
         self.native = engine.native.new_state(streams)
         self._position = 0  # the last one read
-        self.skipped = 0  # samples primed that the extension was not given, being older than the receptive field
-        # the last chunk, and how the extension reads it
-        self.chunk: tuple[ConditioningFrames, _native.Told] | None = None
-        self.lock = Exclusive("state")  # of the call that advances or copies it
+        self.skipped = 0  # primed samples that the extension was not given, being older than the receptive field
+        # the current chunk of frames, and the extension's copy of it
+        self.chunk: tuple[ConditioningFrames, _native.ConditioningFrames] | None = None
+        self.lock = Exclusive("state")  # held by the call that advances or copies the state
 
     @property
     def codes(self) -> NDArray[np.int64]:
@@ -58,7 +59,7 @@ class NativeState(State):
         other.lock = Exclusive("state")
         return other
 
-    def pieces(self, position: int, samples: int) -> Iterator[tuple[int, int, _native.Told | None, int]]:
+    def pieces(self, position: int, samples: int) -> Iterator[tuple[int, int, _native.ConditioningFrames | None, int]]:
         """The `samples` samples from `position` on, split at the ends of chunks: (first, last + 1, chunk, offset)."""
         if self.conditioning is None:
             yield 0, samples, None, 0
@@ -66,12 +67,19 @@ class NativeState(State):
         for first, last, offset in self.conditioning.pieces(position, samples):
             frames = self.conditioning.frames(position + first)
             if self.chunk is None or self.chunk[0] is not frames:
-                self.chunk = frames, self.engine.native.told(frames.gate_bias, frames.predictors)
+                self.chunk = frames, self.engine.native.conditioning_frames(frames.gate_bias, frames.predictors)
             yield first, last, self.chunk[1], offset
 
 
 class NativeEngine(Engine[NativeState]):
-    """Bit for bit the same for any number of threads, block size and batch, on one instruction set."""
+    """The network in C++.
+
+    On one instruction set, results are the same to the last bit for any number of threads, block size and batch. All
+    vector instruction sets (avx2, avx512, avx512vnni, neon) compute the same bits, too. The portable kernels do not on
+    x86: without fused multiply-adds they round twice where the others round once. In float32 their logits agree to
+    about 1e-5. In int8 the sums are the same integers, but an activation next to a rounding boundary can be quantised
+    to a different step, so that logits differ by up to 2% of their standard deviation.
+    """
 
     name = "native"
     states = NativeState
@@ -81,35 +89,36 @@ class NativeEngine(Engine[NativeState]):
     ) -> None:
         """Weights: tensors or arrays under the names of `config.shapes`; copied.
 
+        precision: "f32" or "int8".
         threads: at most so many; fewer where that is measured to be faster. None: one per core, up to four.
-        Raises `ValueError` for a weight that is missing, extra, misshapen or not finite, and for kernels forced by
-        WAVENET_KERNELS that this machine does not have.
+        Raises `ValueError` for a weight that is missing, extra, misshapen or not finite, and for an instruction set in
+        the environment variable WAVENET_KERNELS that this machine does not have.
         """
         self.config = config
         self.precision = precision
-        self.threads = min(MOST_DEFAULT_THREADS, cores()) if threads is None else threads
+        self.threads = min(MAX_DEFAULT_THREADS, cores()) if threads is None else threads
         self.silence = quantizer_for(config.output).silence
         arrays = _arrays(config, weights)
         self.conditioner = Conditioner(config, _conditioning(arrays)) if config.conditioned else None
-        shape: dict[str, int | str | list[int]] = {
-            "kernel": config.kernel_size,
+        dimensions: dict[str, int | str | list[int]] = {
+            "kernel_size": config.kernel_size,
             "residual": config.residual_channels,
             "gate": config.gate,
             "skip": config.skip_channels,
             "head": config.head,
             "output": config.output,
-            "parts": config.components,
-            "rows": config.input_channels,
-            "order": config.linear_prediction,
+            "components": config.components,
+            "input_channels": config.input_channels,
+            "prediction_order": config.linear_prediction,
             "pitch_taps": config.pitch_taps,
             "pitch_reach": config.pitch_reach,
             "conditioned": config.conditioned,
             "hop": 0 if config.features is None else config.hop,
             "silence": self.silence,
-            "outputs": config.output_channels,
+            "output_channels": config.output_channels,
             "dilations": list(config.dilations),
         }
-        self.native = _native.create(shape, arrays, precision, self.threads)
+        self.native = _native.create(dimensions, arrays, precision, self.threads)
 
     @property
     def kernels(self) -> str:
@@ -117,7 +126,7 @@ class NativeEngine(Engine[NativeState]):
         return self.native.kernels
 
     def peak(self) -> float:
-        """Multiply-adds per second that one core can do at most in these instructions: measured on registers."""
+        """Multiply-adds per second that one core can do at most with these instructions, measured on registers."""
         return self.native.peak()
 
     def new_state(self, streams: int = 1, inputs: ConditioningInputs | None = None) -> NativeState:
@@ -151,7 +160,15 @@ class NativeEngine(Engine[NativeState]):
         with state.lock:
             for piece in state.pieces(state.position, uniforms.shape[1]):
                 self.native.generate(
-                    state.native, *piece, uniforms, sampling.temperature, sampling.greedy, top_k, top_p, codes
+                    state.native,
+                    *piece,
+                    uniforms,
+                    sampling.temperature,
+                    sampling.greedy,
+                    top_k,
+                    top_p,
+                    codes,
+                    interruptible=_in_main_thread(),
                 )
         return codes
 
@@ -161,7 +178,7 @@ class NativeEngine(Engine[NativeState]):
         logits = np.empty((*codes.shape, self.config.output_channels), dtype=np.float32)
         with state.lock:
             for piece in state.pieces(state.position, codes.shape[1]):
-                self.native.logits(state.native, *piece, codes, logits)
+                self.native.logits(state.native, *piece, codes, logits, interruptible=_in_main_thread())
         return logits
 
     def prime(self, state: NativeState, codes: ArrayLike) -> None:
@@ -173,12 +190,17 @@ class NativeEngine(Engine[NativeState]):
             start = state.position + codes.shape[1] - recent.shape[1]
             state.skipped += codes.shape[1] - recent.shape[1]
             for piece in state.pieces(start, recent.shape[1]):
-                self.native.feed(state.native, *piece, recent)
+                self.native.feed(state.native, *piece, recent, interruptible=_in_main_thread())
 
 
 def kernels() -> list[str]:
     """The instruction sets that this machine has kernels for, best first."""
     return _native.kernels()
+
+
+def _in_main_thread() -> bool:
+    """Whether this is the thread in which Python handles signals, which a call then checks for."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def _arrays(config: ModelConfig, weights: Mapping[str, Any]) -> dict[str, NDArray[np.float32]]:
@@ -196,9 +218,9 @@ def _arrays(config: ModelConfig, weights: Mapping[str, Any]) -> dict[str, NDArra
 
 
 def _conditioning(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-    """What a `Conditioner` reads of the weights; copied. Raises `ValueError` for what is not finite.
+    """Copies of the weights that a `Conditioner` uses. Raises `ValueError` for NaN and infinity.
 
-    The extension checks all other weights, and never sees these.
+    The extension checks all other weights; it does not receive these.
     """
     names = [name for name in arrays if name.startswith("conditioning.") or name.endswith("dilated.bias")]
     for name in names:
@@ -208,6 +230,6 @@ def _conditioning(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArra
 
 
 def _array(value: Any) -> NDArray[np.float32]:
-    if hasattr(value, "detach"):  # a tensor, wherever it lies
+    if hasattr(value, "detach"):  # a tensor, on any device
         value = value.detach().float().cpu().numpy()
     return np.ascontiguousarray(value, dtype=np.float32)

@@ -1,4 +1,4 @@
-// The extension wavenet.engine._native; wavenet/engine/native.py is what Python uses.
+// The extension wavenet.engine._native; its users call wavenet/engine/native.py. Nothing else here knows of Python.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -8,21 +8,104 @@
 #include <nanobind/stl/vector.h>
 
 #include <chrono>
+#include <condition_variable>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <stdexcept>
+#include <thread>
 
+#ifdef _WIN32
+#include <process.h>
+#define getpid _getpid
+#else
+#include <unistd.h>
+#endif
+
+#include "continuous_sampling.h"
 #include "engine.h"
-#include "outputs.h"
 
 namespace nb = nanobind;
 using namespace wavenet;
 
 namespace {
 
+// What happens to calls without the interpreter's lock when the interpreter exits. It ends every other thread that asks
+// for the lock from then on, by unwinding its stack, which in C++ ends the whole process. So such a thread must never
+// ask: before the interpreter exits, `close` waits until each has either come back or been parked for good.
+class Exit {
+public:
+    static Exit& current() {  // with the interpreter's lock
+        static Exit* exit = nullptr;
+        if (!exit || exit->process_ != getpid()) exit = new Exit;  // a forked process has none of the old one's threads
+        return *exit;                                              // never deleted: parked threads wait on it
+    }
+
+    void leave_python() {
+        const std::lock_guard lock(mutex_);
+        ++outside_;
+    }
+    // Returns if the thread may ask for the interpreter's lock; otherwise never.
+    void before_return() {
+        std::unique_lock lock(mutex_);
+        if (!closed_ || std::this_thread::get_id() == closer_) return;
+        --outside_;
+        changed_.notify_all();
+        changed_.wait(lock, [] { return false; });
+    }
+    void returned() {
+        const std::lock_guard lock(mutex_);
+        --outside_;
+        changed_.notify_all();
+    }
+    bool closed() {
+        const std::lock_guard lock(mutex_);
+        return closed_ && std::this_thread::get_id() != closer_;
+    }
+    void close() {
+        {
+            const std::lock_guard lock(mutex_);
+            closed_ = true;
+            closer_ = std::this_thread::get_id();
+        }
+        nb::gil_scoped_release unlocked;
+        std::unique_lock lock(mutex_);  // released before the interpreter's lock is taken again
+        changed_.wait(lock, [&] { return outside_ == 0; });
+    }
+
+private:
+    const int process_ = getpid();
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    int outside_ = 0;  // threads without the interpreter's lock that are going to ask for it
+    bool closed_ = false;
+    std::thread::id closer_;
+};
+
+// Releases the interpreter's lock while it lives.
+class Unlocked {
+public:
+    Unlocked() : exit_(Exit::current()) {
+        exit_.leave_python();
+        thread_ = PyEval_SaveThread();
+    }
+    ~Unlocked() {
+        exit_.before_return();
+        PyEval_RestoreThread(thread_);
+        exit_.returned();
+    }
+    Unlocked(const Unlocked&) = delete;
+    Unlocked& operator=(const Unlocked&) = delete;
+    bool interpreter_exits() { return exit_.closed(); }
+
+private:
+    Exit& exit_;
+    PyThreadState* thread_;
+};
+
 template <class T, int DIMENSIONS>
 using Array = nb::ndarray<T, nb::ndim<DIMENSIONS>, nb::c_contig, nb::device::cpu>;
-using Coins = Array<const double, 2>;
+using Uniforms = Array<const double, 2>;
 using Codes = Array<const std::int64_t, 2>;
 
 Sampling sampling_of(double temperature, bool greedy, int top_k, double top_p) {
@@ -34,14 +117,15 @@ Sampling sampling_of(double temperature, bool greedy, int top_k, double top_p) {
     return sampling;
 }
 
-// The samples [first, last) of arrays [B][n], and what is told from `offset` on.
-Request request_of(std::size_t n, std::size_t first, std::size_t last, const Told* told, std::size_t offset) {
+// The samples [first, last) of arrays [B][n], with conditioning frames from `offset` on.
+Request request_of(std::size_t n, std::size_t first, std::size_t last, const ConditioningFrames* conditioning,
+                   std::size_t offset) {
     if (first > last || last > n) throw std::invalid_argument("these samples are not in the arrays");
     Request request;
     request.length = n;
     request.first = first;
     request.samples = last - first;
-    request.told = told;
+    request.conditioning = conditioning;
     request.offset = offset;
     return request;
 }
@@ -51,21 +135,20 @@ Output output_of(const std::string& name) {
     return name == "gaussian" ? Output::GAUSSIAN : Output::MU_LAW;
 }
 
-constexpr auto SIGNALS = std::chrono::milliseconds(40);  // between looks for Ctrl-C, which need the interpreter's lock
+constexpr auto SIGNAL_INTERVAL = std::chrono::milliseconds(40);  // between checks, which need the interpreter's lock
 
-// Runs without the interpreter's lock, but for those looks. Signals come to Python's main thread only, so that other
-// threads need not look.
-void run(Engine& engine, State& state, const Request& request) {
-    const nb::module_ threading = nb::module_::import_("threading");
-    const bool listens = threading.attr("current_thread")().is(threading.attr("main_thread")());
+// Runs without the interpreter's lock. interruptible: whether this is Python's main thread, the only one in which
+// signal handlers run.
+void run(Engine& engine, State& state, const Request& request, bool interruptible) {
     bool interrupted = false;
     {
-        nb::gil_scoped_release unlocked;
-        auto looked = std::chrono::steady_clock::now();
+        Unlocked unlocked;
+        auto checked = std::chrono::steady_clock::now();
         engine.run(state, request, [&] {
+            if (!interruptible) return unlocked.interpreter_exits();
             const auto now = std::chrono::steady_clock::now();
-            if (!listens || now - looked < SIGNALS) return false;
-            looked = now;
+            if (now - checked < SIGNAL_INTERVAL) return false;
+            checked = now;
             nb::gil_scoped_acquire locked;
             return interrupted = PyErr_CheckSignals() != 0;
         });
@@ -73,120 +156,130 @@ void run(Engine& engine, State& state, const Request& request) {
     if (interrupted) throw nb::python_error();
 }
 
-std::unique_ptr<Engine> create(const nb::dict& shape, const nb::dict& weights, const std::string& precision,
-                               int threads) {
+Config config_of(const nb::dict& dimensions) {
+    const auto integer = [&](const char* name) { return nb::cast<int>(dimensions[name]); };
     Config config;
-    const auto number = [&](const char* name) { return nb::cast<int>(shape[name]); };
-    config.kernel = number("kernel");
-    config.residual = number("residual");
-    config.gate = number("gate");
-    config.skip = number("skip");
-    config.head = number("head");
-    config.rows = number("rows");
-    config.output = output_of(nb::cast<std::string>(shape["output"]));
-    config.parts = number("parts");
-    config.order = number("order");
-    config.pitch_taps = number("pitch_taps");
-    config.pitch_reach = number("pitch_reach");
-    config.conditioned = nb::cast<bool>(shape["conditioned"]);
-    config.hop = number("hop");
-    config.silence = number("silence");
-    config.outputs = number("outputs");
-    config.dilations = nb::cast<std::vector<int>>(shape["dilations"]);
-    std::map<std::string, nb::ndarray<const float, nb::c_contig, nb::device::cpu>> tensors;
-    for (auto [name, tensor] : weights)
-        tensors[nb::cast<std::string>(name)] =
-            nb::cast<nb::ndarray<const float, nb::c_contig, nb::device::cpu>>(tensor);
-    const auto tensor = [&](const std::string& name) { return tensors.at(name).data(); };
-    nb::gil_scoped_release unlocked;
-    return make_engine(config, tensor, precision, threads);
+    config.kernel_size = integer("kernel_size");
+    config.residual = integer("residual");
+    config.gate = integer("gate");
+    config.skip = integer("skip");
+    config.head = integer("head");
+    config.output = output_of(nb::cast<std::string>(dimensions["output"]));
+    config.components = integer("components");
+    config.input_channels = integer("input_channels");
+    config.prediction_order = integer("prediction_order");
+    config.pitch_taps = integer("pitch_taps");
+    config.pitch_reach = integer("pitch_reach");
+    config.conditioned = nb::cast<bool>(dimensions["conditioned"]);
+    config.hop = integer("hop");
+    config.silence = integer("silence");
+    config.output_channels = integer("output_channels");
+    config.dilations = nb::cast<std::vector<int>>(dimensions["dilations"]);
+    return config;
+}
+
+std::unique_ptr<Engine> create(const nb::dict& dimensions, const nb::dict& weights, const std::string& precision,
+                               int threads) {
+    using Tensor = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
+    const Config config = config_of(dimensions);
+    std::map<std::string, Tensor> tensors;
+    for (auto [name, tensor] : weights) tensors[nb::cast<std::string>(name)] = nb::cast<Tensor>(tensor);
+    const Unlocked unlocked;
+    return make_engine(config, [&](const std::string& name) { return tensors.at(name).data(); }, precision, threads);
 }
 
 }  // namespace
 
 NB_MODULE(_native, m) {
-    nb::set_leak_warnings(false);  // at exit, objects of the main module are often still there
-    nb::class_<State>(m, "State")
-        .def("copy", &State::copy, nb::keep_alive<0, 1>())
-        .def_prop_ro("position", &State::position)
-        .def("last_codes", [](const State& state, Array<std::int64_t, 1> codes) { state.last_codes(codes.data()); });
+    nb::set_leak_warnings(false);  // at exit, objects of the main module often still exist
+    nb::module_::import_("atexit").attr("register")(nb::cpp_function([] { Exit::current().close(); }));
 
-    nb::class_<Told>(m, "Told");
+    nb::class_<State>(m, "State")
+        .def("copy", &State::copy)
+        .def_prop_ro("position", &State::position)
+        .def(
+            "last_codes", [](const State& state, Array<std::int64_t, 1> codes) { state.last_codes(codes.data()); },
+            nb::arg("codes"));
+
+    nb::class_<ConditioningFrames>(m, "ConditioningFrames");
 
     nb::class_<Engine>(m, "Engine")
-        .def("new_state", &Engine::new_state, nb::arg("streams"), nb::keep_alive<0, 1>())
+        .def("new_state", &Engine::new_state, nb::arg("streams"))
         .def(
-            "told",
-            [](const Engine& engine, Array<const float, 4> rows, std::optional<Array<const double, 3>> predictors) {
-                return std::make_unique<Told>(engine.config(), int(rows.shape(0)), int(rows.shape(1)), rows.data(),
-                                              predictors ? predictors->data() : nullptr);
+            "conditioning_frames",
+            [](const Engine& engine, Array<const float, 4> biases,
+               std::optional<Array<const double, 3>> predictors) {
+                return std::make_unique<ConditioningFrames>(engine.config(), int(biases.shape(0)),
+                                                            int(biases.shape(1)), biases.data(),
+                                                            predictors ? predictors->data() : nullptr);
             },
-            nb::arg("rows"), nb::arg("predictors").none())
+            nb::arg("biases"), nb::arg("predictors").none())
         .def(
             "generate",
-            [](Engine& engine, State& state, std::size_t first, std::size_t last, const Told* told, std::size_t offset,
-               Coins coins, double temperature, bool greedy, int top_k, double top_p, Array<std::int64_t, 2> drawn) {
-                Request request = request_of(coins.shape(1), first, last, told, offset);
-                request.coins = coins.data();
-                request.drawn = drawn.data();
+            [](Engine& engine, State& state, std::size_t first, std::size_t last,
+               const ConditioningFrames* conditioning, std::size_t offset, Uniforms uniforms, double temperature,
+               bool greedy, int top_k, double top_p, Array<std::int64_t, 2> codes, bool interruptible) {
+                Request request = request_of(uniforms.shape(1), first, last, conditioning, offset);
+                request.uniforms = uniforms.data();
+                request.drawn = codes.data();
                 request.sampling = sampling_of(temperature, greedy, top_k, top_p);
-                run(engine, state, request);
+                run(engine, state, request, interruptible);
             },
-            nb::arg("state"), nb::arg("first"), nb::arg("last"), nb::arg("told").none(), nb::arg("offset"),
-            nb::arg("coins"), nb::arg("temperature"), nb::arg("greedy"), nb::arg("top_k"),
-            nb::arg("top_p"), nb::arg("drawn"))
+            nb::arg("state"), nb::arg("first"), nb::arg("last"), nb::arg("conditioning").none(), nb::arg("offset"),
+            nb::arg("uniforms"), nb::arg("temperature"), nb::arg("greedy"), nb::arg("top_k"), nb::arg("top_p"),
+            nb::arg("codes"), nb::arg("interruptible"))
         .def(
             "feed",
-            [](Engine& engine, State& state, std::size_t first, std::size_t last, const Told* told, std::size_t offset,
-               Codes codes) {
-                Request request = request_of(codes.shape(1), first, last, told, offset);
+            [](Engine& engine, State& state, std::size_t first, std::size_t last,
+               const ConditioningFrames* conditioning, std::size_t offset, Codes codes, bool interruptible) {
+                Request request = request_of(codes.shape(1), first, last, conditioning, offset);
                 request.given = codes.data();
-                run(engine, state, request);
+                run(engine, state, request, interruptible);
             },
-            nb::arg("state"), nb::arg("first"), nb::arg("last"), nb::arg("told").none(), nb::arg("offset"),
-            nb::arg("codes"))
+            nb::arg("state"), nb::arg("first"), nb::arg("last"), nb::arg("conditioning").none(), nb::arg("offset"),
+            nb::arg("codes"), nb::arg("interruptible"))
         .def(
             "logits",
-            [](Engine& engine, State& state, std::size_t first, std::size_t last, const Told* told, std::size_t offset,
-               Codes codes, Array<float, 3> logits) {
-                Request request = request_of(codes.shape(1), first, last, told, offset);
+            [](Engine& engine, State& state, std::size_t first, std::size_t last,
+               const ConditioningFrames* conditioning, std::size_t offset, Codes codes, Array<float, 3> outputs,
+               bool interruptible) {
+                Request request = request_of(codes.shape(1), first, last, conditioning, offset);
                 request.given = codes.data();
-                request.logits = logits.data();
-                run(engine, state, request);
+                request.outputs = outputs.data();
+                run(engine, state, request, interruptible);
             },
-            nb::arg("state"), nb::arg("first"), nb::arg("last"), nb::arg("told").none(), nb::arg("offset"),
-            nb::arg("codes"), nb::arg("logits"))
-        .def("peak", &Engine::peak, nb::call_guard<nb::gil_scoped_release>())
+            nb::arg("state"), nb::arg("first"), nb::arg("last"), nb::arg("conditioning").none(), nb::arg("offset"),
+            nb::arg("codes"), nb::arg("outputs"), nb::arg("interruptible"))
+        .def("peak", &Engine::peak, nb::call_guard<Unlocked>())
         .def_prop_ro("kernels", &Engine::kernels);
 
-    m.def("create", &create, nb::arg("shape"), nb::arg("weights"), nb::arg("precision"), nb::arg("threads"));
+    m.def("create", &create, nb::arg("dimensions"), nb::arg("weights"), nb::arg("precision"), nb::arg("threads"));
     m.def("kernels", [] {
         const char* names[8];
         return std::vector<std::string>(names, names + available_kernels(names, 8));
     });
     m.def(
         "draw",
-        [](Array<const float, 2> logits, Array<const double, 1> coins, double temperature, bool greedy, int top_k,
-           double top_p, Array<std::int64_t, 1> drawn) {
-            Sampler sampler(int(logits.shape(1)));
-            for (std::size_t row = 0; row < logits.shape(0); ++row) {
-                drawn.data()[row] =
-                    sampler.draw(chosen_kernels(), logits.data() + row * logits.shape(1), coins.data()[row],
+        [](Array<const float, 2> logits, Array<const double, 1> uniforms, double temperature, bool greedy, int top_k,
+           double top_p, Array<std::int64_t, 1> codes) {
+            CategoricalSampler sampler(int(logits.shape(1)));
+            for (std::size_t row = 0; row < logits.shape(0); ++row)
+                codes.data()[row] =
+                    sampler.draw(chosen_kernels(), logits.data() + row * logits.shape(1), uniforms.data()[row],
                                  sampling_of(temperature, greedy, top_k, top_p));
-            }
         },
-        nb::arg("logits"), nb::arg("coins"), nb::arg("temperature"), nb::arg("greedy"), nb::arg("top_k"),
-        nb::arg("top_p"), nb::arg("drawn"));
+        nb::arg("logits"), nb::arg("uniforms"), nb::arg("temperature"), nb::arg("greedy"), nb::arg("top_k"),
+        nb::arg("top_p"), nb::arg("codes"));
     m.def(
-        "draw_linear",
-        [](const std::string& output, Array<const float, 2> numbers, Array<const double, 1> coins, double temperature,
-           bool greedy, double top_p, Array<std::int64_t, 1> drawn) {
-            const int width = int(numbers.shape(1));
-            LinearSampler sampler(output_of(output), output == "logistic" ? width / 3 : 1);
-            for (std::size_t row = 0; row < numbers.shape(0); ++row)
-                drawn.data()[row] = sampler.draw(numbers.data() + row * width, coins.data()[row],
+        "draw_continuous",
+        [](const std::string& output, Array<const float, 2> parameters, Array<const double, 1> uniforms,
+           double temperature, bool greedy, double top_p, Array<std::int64_t, 1> codes) {
+            const std::size_t width = parameters.shape(1);
+            ContinuousSampler sampler(output_of(output), output == "logistic" ? int(width) / 3 : 1);
+            for (std::size_t row = 0; row < parameters.shape(0); ++row)
+                codes.data()[row] = sampler.draw(parameters.data() + row * width, uniforms.data()[row],
                                                  sampling_of(temperature, greedy, 0, top_p));
         },
-        nb::arg("output"), nb::arg("numbers"), nb::arg("coins"), nb::arg("temperature"), nb::arg("greedy"),
-        nb::arg("top_p"), nb::arg("drawn"));
+        nb::arg("output"), nb::arg("parameters"), nb::arg("uniforms"), nb::arg("temperature"), nb::arg("greedy"),
+        nb::arg("top_p"), nb::arg("codes"));
 }

@@ -6,9 +6,9 @@ namespace wavenet {
 namespace {
 
 constexpr int BLOCK = 16;               // codes
-constexpr double MASS_ROUNDING = 1e-9;  // as in wavenet/sampling.py
+constexpr double MASS_ROUNDING = 1e-9;  // as in wavenet/engine/sampling.py
 
-// In the order in which `inverse` walks through a block, so that both come to the same number.
+// In the order in which `inverse` adds up a block, so that both arrive at the same sum.
 double sum_of_block(const float* w) {
     double sum = 0;
     for (int i = 0; i < BLOCK; ++i) sum += w[i];
@@ -17,24 +17,24 @@ double sum_of_block(const float* w) {
 
 }  // namespace
 
-Sampler::Sampler(int outputs)
+CategoricalSampler::CategoricalSampler(int outputs)
     : outputs_(outputs), weights_((outputs + BLOCK - 1) / BLOCK * BLOCK, 0.0f), ranked_(outputs) {}
 
-int Sampler::draw(const Kernels& kernels, const float* logits, double coin, const Sampling& sampling) {
+int CategoricalSampler::draw(const Kernels& kernels, const float* logits, double uniform, const Sampling& sampling) {
     if (sampling.greedy) return int(std::max_element(logits, logits + outputs_) - logits);
     kernels.exponentials(logits, outputs_, float(1 / sampling.temperature), weights_.data());
     if (sampling.top_k || sampling.top_p < 1) truncate(logits, sampling);
-    return inverse(coin);
+    return inverse(uniform);
 }
 
 // Sets the weights of the codes that top-k and top-p exclude to zero. Ranks by logits: where the temperature is very
-// high or low, weights that differ are rounded to the same number.
-void Sampler::truncate(const float* logits, const Sampling& sampling) {
+// high or low, weights that differ are rounded to the same value.
+void CategoricalSampler::truncate(const float* logits, const Sampling& sampling) {
     const auto more_probable = [](const Ranked& a, const Ranked& b) {
         return a.logit > b.logit || (a.logit == b.logit && a.code < b.code);
     };
     double mass = total();
-    // All codes below `least` together are less than what top-p leaves out: they need not be ranked.
+    // All codes below `least` together weigh less than what top-p excludes: they need not be ranked.
     const double least = sampling.top_k ? 0 : mass * (1 - sampling.top_p) / outputs_;
     int count = 0;
     for (int code = 0; code < outputs_; ++code) {
@@ -53,7 +53,7 @@ void Sampler::truncate(const float* logits, const Sampling& sampling) {
         for (int i = 0; i < count; ++i) weights_[ranked_[i].code] = ranked_[i].weight;
         return;
     }
-    // The most probable first, until those before are enough; a heap, since that is mostly soon.
+    // The most probable codes first, until their weight suffices; a heap, since that is usually after a few codes.
     const auto last_first = [&](const Ranked& a, const Ranked& b) { return more_probable(b, a); };
     std::make_heap(first, first + count, last_first);
     const double wanted = mass * (sampling.top_p * (1 - MASS_ROUNDING));
@@ -65,17 +65,17 @@ void Sampler::truncate(const float* logits, const Sampling& sampling) {
     }
 }
 
-double Sampler::total() const {
+double CategoricalSampler::total() const {
     double total = 0;
     for (std::size_t i = 0; i < weights_.size(); i += BLOCK) total += sum_of_block(&weights_[i]);
     return total;
 }
 
-// The first code whose cumulative weight lies above coin times the total. There always is one: coin < 1 makes coin times
-// total less than the total in floating point too, and the sums here are those that make the total.
-int Sampler::inverse(double coin) const {
+// The first code whose cumulative weight exceeds uniform * total. There always is one: uniform < 1 makes the product less
+// than the total in floating point too, and the sums here are those that make up the total.
+int CategoricalSampler::inverse(double uniform) const {
     const int size = int(weights_.size());
-    const double wanted = coin * total();
+    const double wanted = uniform * total();
     double before = 0;  // weight of the blocks before this one
     int first = 0;
     for (; first + BLOCK < size; first += BLOCK) {

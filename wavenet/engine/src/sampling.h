@@ -1,5 +1,5 @@
-// From logits and a coin to a code: temperature, top-k, top-p, inverse of the cumulative distribution. The same as
-// wavenet/sampling.py, which says what each of them means.
+// Draws codes from logits: temperature, top-k, top-p, inverse of the cumulative distribution. The same as
+// wavenet/engine/sampling.py, which explains each step.
 #pragma once
 
 #include <cstdint>
@@ -11,18 +11,18 @@ namespace wavenet {
 
 struct Sampling {
     double temperature = 1;
-    bool greedy = false;  // the most probable code, whatever the coin says
+    bool greedy = false;  // the most probable code, whatever the uniform
     int top_k = 0;        // 0: among all codes
     double top_p = 1;     // 1: among all codes
 };
 
-// Draws codes; its buffers make it a thing of one thread at a time.
-class Sampler {
+// Draws mu-law codes. Has buffers, so that each thread needs its own.
+class CategoricalSampler {
 public:
-    explicit Sampler(int outputs);
+    explicit CategoricalSampler(int outputs);
 
-    // A code for finite logits [outputs] and a coin in [0, 1).
-    int draw(const Kernels& kernels, const float* logits, double coin, const Sampling& sampling);
+    // A code for finite logits [outputs] and a uniform random number in [0, 1).
+    int draw(const Kernels& kernels, const float* logits, double uniform, const Sampling& sampling);
 
 private:
     struct Ranked {
@@ -31,7 +31,7 @@ private:
     };
     void truncate(const float* logits, const Sampling& sampling);
     double total() const;
-    int inverse(double coin) const;
+    int inverse(double uniform) const;
 
     int outputs_;
     std::vector<float> weights_;  // padded with zeros to whole blocks

@@ -1,19 +1,20 @@
-// Where some streams stand: their queues of past inputs, and the buffers of the step that is being made.
+// The running state of some streams: queues of past inputs, and the buffers of the sample under way.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
-#include "prediction.h"
-#include "told.h"
+#include "conditioning.h"
+#include "linear_prediction.h"
 #include "weights.h"
 
 namespace wavenet {
 
-constexpr int MOST_STREAMS = 8;  // side by side in one step; larger batches are several of these
+constexpr int MAX_STREAMS = 8;  // side by side in one step; larger batches are several groups of these
 
-// One ring per layer, of a power of two of slots, at least (K - 1) d of them. The input of sample t lies in slot
-// t mod slots; with two taps the oldest one lies where the newest will be written.
+// One ring buffer per layer with a power of two of slots, at least (K - 1) d. The input of sample t is in slot
+// t mod slots; with two taps the oldest input is where the newest will be written.
 template <class P>
 class Queues {
 public:
@@ -25,7 +26,7 @@ public:
         std::size_t size = 0;
         for (int layer = 0; layer < config.layers(); ++layer) {
             std::size_t slots = 1;
-            while (slots < config.back(layer, 0)) slots *= 2;
+            while (slots < config.delay(layer, 0)) slots *= 2;
             first_.push_back(size);
             mask_.push_back(slots - 1);
             size += slots * row_;
@@ -33,29 +34,29 @@ public:
         ring_.assign(size, 0);
     }
 
-    // A layer's inputs `back` samples before sample t: [streams][R]
-    typename P::Input* input(int layer, std::uint64_t t, std::size_t back = 0) {
-        return ring_.data() + first_[layer] + ((t - back) & mask_[layer]) * row_;
+    // A layer's inputs `delay` samples before sample t: [streams][R]
+    typename P::Input* input(int layer, std::uint64_t t, std::size_t delay = 0) {
+        return ring_.data() + first_[layer] + ((t - delay) & mask_[layer]) * row_;
     }
 
     const int streams;
-    std::uint64_t position = 0;       // samples made or fed so far
-    std::vector<std::int64_t> codes;  // the last of each stream: the next input
-    Predictor predictor;
+    std::uint64_t position = 0;       // samples generated or fed so far
+    std::vector<std::int64_t> codes;  // the last code of each stream: the next input
+    LinearPredictor predictor;
 
 private:
     std::size_t row_;
     std::vector<std::size_t> first_, mask_;
-    Line<typename P::Input> ring_;
+    AlignedVector<typename P::Input> ring_;
 };
 
-// The buffers of a step; nothing in them outlives it.
+// The buffers of one step; nothing in them is needed by the next.
 template <class P>
-struct Scratch {
-    Scratch(const Config& c, int streams)
+struct StepBuffers {
+    StepBuffers(const Config& c, int streams)
         : past(std::size_t(c.layers()) * streams * 2 * c.gate_width()),
           residual(std::size_t(streams) * c.residual_width()),
-          inputs(std::size_t(streams) * c.rows),
+          inputs(std::size_t(streams) * c.input_channels),
           embedded(c.residual_width()),
           x(std::size_t(streams) * c.residual_width()),
           z(std::size_t(streams) * c.all_gates_width()),
@@ -64,20 +65,35 @@ struct Scratch {
           output(std::size_t(streams) * c.output_width()),
           skip_input(std::size_t(streams) * c.skip_width()),
           hidden_input(std::size_t(streams) * c.head_width()),
-          numbers(padded(c.skip > c.head ? c.skip : c.head)),
-          logits(std::size_t(streams) * c.output_width()) {}
+          rectified(padded(c.skip > c.head ? c.skip : c.head)),
+          parameters(std::size_t(streams) * c.output_width()) {}
 
-    Line<typename P::Sum> past;                 // [L][streams][2G]: what the past adds to [a | b]
-    Line<typename P::Sum> residual;             // [streams][R]
-    Biases biases;                              // of the gates
-    std::vector<float> inputs;                  // [streams][rows]: what a 16-bit network is given
-    Line<float> embedded;                       // [R], one stream's
-    Line<float> x;                              // [streams][R]
-    Line<typename P::Input> z;                  // [streams][L*G]
-    Line<typename P::Sum> skip, hidden, output;  // [streams][S], [H], [A]
-    Line<typename P::Input> skip_input, hidden_input;
-    Line<float> numbers;  // one stream's, before they are rounded
-    Line<float> logits;   // [streams][A]
+    AlignedVector<typename P::Sum> past;      // [L][streams][2G]: the past taps' part of [a | b]
+    AlignedVector<typename P::Sum> residual;  // [streams][R]
+    GateBiases biases;
+    std::vector<float> inputs;                // [streams][input channels] of a 16-bit network
+    AlignedVector<float> embedded;            // [R], of one stream
+    AlignedVector<float> x;                   // [streams][R]
+    AlignedVector<typename P::Input> z;       // [streams][L*G]
+    AlignedVector<typename P::Sum> skip, hidden, output;  // [streams][S], [H], [A]
+    AlignedVector<typename P::Input> skip_input, hidden_input;
+    AlignedVector<float> rectified;   // of one stream, before quantisation
+    AlignedVector<float> parameters;  // output parameters [streams][A]
+};
+
+// What a group of streams reads and writes. Shared with helper threads, which may hold on to it; see pipeline.h.
+template <class P>
+struct Memory {
+    Memory() = default;
+    Memory(const Config& config, int streams)
+        : queues(std::make_shared<Queues<P>>(config, streams)),
+          buffers(std::make_shared<StepBuffers<P>>(config, streams)) {}
+    Memory(const Config& config, const Queues<P>& other)
+        : queues(std::make_shared<Queues<P>>(other)),
+          buffers(std::make_shared<StepBuffers<P>>(config, other.streams)) {}
+
+    std::shared_ptr<Queues<P>> queues;
+    std::shared_ptr<StepBuffers<P>> buffers;
 };
 
 }  // namespace wavenet

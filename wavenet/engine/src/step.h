@@ -1,14 +1,14 @@
-// One sample, in the pieces that threads can share:
+// One sample, in parts that threads can share:
 //
-//     listen      what the sample begins with: the gates' biases, the numbers that a 16-bit network is given
-//     past(l)     what the inputs before this sample add to layer l's gate: known as soon as the last sample is done;
-//                 to be made before the layer's new input, which may take the place of its oldest one
-//     embed       the code of the last sample, or those numbers -> x of layer 0
+//     prepare     gate biases of the sample; inputs of a 16-bit network
+//     past(l)     the past taps' part of layer l's gate: known as soon as the previous sample is done; must come before
+//                 the layer's new input is written, which may replace its oldest one
+//     embed       previous code, or those inputs -> x of layer 0
 //     layer(l)    past(l) + the current x -> z of layer l, x of layer l + 1
 //     skip        sums of z over some of the layers, for some of the rows
-//     head        skip sums -> logits
+//     head        skip sums -> output parameters
 //
-// A thread may do any piece whose inputs are there; the numbers are the same to the last bit.
+// Any thread may compute any part whose inputs are known; the results are the same to the last bit.
 #pragma once
 
 #include "kernels/kernels.h"
@@ -21,34 +21,36 @@ template <class P>
 class Step {
 public:
     Step(const Weights<P>& weights, const Kernels& kernels)
-        : weights_(weights), config_(weights.config), do_(P::arithmetic(kernels)) {}
+        : weights_(weights), config_(weights.config), kernels_(P::arithmetic(kernels)) {}
 
     using Input = typename P::Input;
     using Sum = typename P::Sum;
 
-    // told: see Request; `first` is the place of the first stream there, `offset` that of the sample.
-    void listen(Queues<P>& queues, Scratch<P>& scratch, const Told* told, int first, std::size_t offset) const;
-    // sums: the layer's part of Scratch::past, [streams][2G]
+    // conditioning: see Request; `first`: index of the group's first stream there; `offset`: of the sample in the chunk
+    void prepare(Queues<P>& queues, StepBuffers<P>& buffers, const ConditioningFrames* conditioning, int first,
+                 std::size_t offset) const;
+    // sums [streams][2G]
     void past(Queues<P>& queues, Sum* sums, int layer, std::uint64_t t) const;
-    void embed(Queues<P>& queues, Scratch<P>& scratch, std::uint64_t t) const;
-    // Uses up the sums of past.
-    void layer(Queues<P>& queues, Scratch<P>& scratch, Sum* sums, int layer, std::uint64_t t) const;
-    // z [streams][L*G] -> sums [streams][S]: tiles [tile, last_tile) of the rows, layers [layer, last_layer); starts
-    // the sums with layer 0.
+    void embed(Queues<P>& queues, StepBuffers<P>& buffers, std::uint64_t t) const;
+    // sums: those of past, which this overwrites
+    void layer(Queues<P>& queues, StepBuffers<P>& buffers, Sum* sums, int layer, std::uint64_t t) const;
+    // z [streams][L*G] -> sums [streams][S]: row tiles [tile, last_tile), layers [layer, last_layer); layer 0 starts
+    // the sums.
     void skip(int streams, const Input* z, Sum* sums, int tile, int last_tile, int layer, int last_layer) const;
-    void head(const Queues<P>& queues, Scratch<P>& scratch) const;
+    void head(const Queues<P>& queues, StepBuffers<P>& buffers) const;
 
 private:
-    void multiply(const Matrix& matrix, int first, int inputs, const Input* x, std::size_t x_stride,
-                  Sum* y, std::size_t y_stride, int streams, bool fresh, int tile, int last_tile) const;
-    void multiply(const Matrix& matrix, const Input* x, std::size_t x_stride, Sum* y,
-                  std::size_t y_stride, int streams, bool fresh) const {
+    void embed_inputs(const float* inputs, float* row) const;
+    void multiply(const Matrix& matrix, int first, int inputs, const Input* x, std::size_t x_stride, Sum* y,
+                  std::size_t y_stride, int streams, bool fresh, int tile, int last_tile) const;
+    void multiply(const Matrix& matrix, const Input* x, std::size_t x_stride, Sum* y, std::size_t y_stride, int streams,
+                  bool fresh) const {
         multiply(matrix, 0, matrix.inputs, x, x_stride, y, y_stride, streams, fresh, 0, matrix.tiles());
     }
 
     const Weights<P>& weights_;
     const Config& config_;
-    const Arithmetic<typename P::Weight, typename P::Input, typename P::Sum>& do_;
+    const Arithmetic<typename P::Weight, typename P::Input, typename P::Sum>& kernels_;
 };
 
 extern template class Step<Float32>;

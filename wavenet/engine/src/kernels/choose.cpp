@@ -13,7 +13,7 @@ namespace {
 constexpr const char* FORCED_BY = "WAVENET_KERNELS";
 constexpr int MOST_SETS = 4;
 
-// Best first. Fills `sets` with what this machine can run.
+// Fills `sets` with what this machine can run, best first.
 int available(const Kernels** sets) {
     int count = 0;
 #if defined(WAVENET_X86) && defined(__GNUC__)

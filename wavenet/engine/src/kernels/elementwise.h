@@ -1,6 +1,6 @@
-// Everything that is done number by number, as plain loops that a compiler turns into vector instructions. Included by
-// each kernel file, and so compiled once for each instruction set, under the assumption that no number is NaN or
-// infinite: `Weights` and `Told` have made sure of that.
+// The elementwise functions, as plain loops that a compiler vectorises. Included by each kernel file, and so compiled once
+// for each instruction set, under the assumption that no value is NaN or infinite: `Weights` and `ConditioningFrames`
+// have verified that.
 #pragma once
 
 #include <cstring>
@@ -24,12 +24,12 @@ inline To bits(From from) {
     return to;
 }
 
-// Adding 1.5 * 2^23 to a float leaves no room for a fraction: its last bits are then the nearest integer.
+// Adding 1.5 * 2^23 to a float leaves no bits for a fraction: its last bits are then the nearest integer.
 constexpr float NEAREST = 12582912.0f;
 constexpr float LOG2_E = 1.44269504f;
 
-// 2^x for |x| <= 126. x = n + f, |f| <= 1/2; 2^f by a polynomial with the least relative error (2e-9), n by adding to
-// the exponent.
+// 2^x for |x| <= 126. x = n + f, |f| <= 1/2; 2^f is the minimax polynomial (relative error 2e-9), and n is added to the
+// exponent.
 inline float exp2_of(float x) {
     const float shifted = x + NEAREST, f = x - (shifted - NEAREST);
     float p = 0.000153458095f;
@@ -47,24 +47,24 @@ inline float between(float low, float x, float high) {
     return above > high ? high : above;
 }
 
-// A sum as a number, plus its bias.
-inline float number(float y, const float*, float bias, int) { return y + bias; }
-inline float number(std::int32_t y, const float* scale, float bias, int i) { return fused(float(y), scale[i], bias); }
-inline float number(float y, const float*, float, const float* bias, int i) { return y + bias[i]; }
-inline float number(std::int32_t y, const float* scale, float step, const float* bias, int i) {
-    return fused(float(y), scale[i] * step, bias[i]);
+// The value of a sum, plus its bias.
+inline float value_of(float y, const float*, float bias, int) { return y + bias; }
+inline float value_of(std::int32_t y, const float* scale, float bias, int i) { return fused(float(y), scale[i], bias); }
+inline float value_of(float y, const float*, float, const float* bias, int i) { return y + bias[i]; }
+inline float value_of(std::int32_t y, const float* scale, float sum_scale, const float* bias, int i) {
+    return fused(float(y), scale[i] * sum_scale, bias[i]);
 }
 
 inline void put(float value, float, float& out) { out = value; }
-inline void put(float value, float level, std::int16_t& out) {
-    out = std::int16_t(bits<std::uint32_t>(value * level + NEAREST));
+inline void put(float value, float resolution, std::int16_t& out) {
+    out = std::int16_t(bits<std::uint32_t>(value * resolution + NEAREST));
 }
 
 template <class Input>
-void embed(const float* __restrict row, int n, float level, float* __restrict x, Input* __restrict out) {
+void embed(const float* __restrict row, int n, float resolution, float* __restrict x, Input* __restrict out) {
     for (int i = 0; i < n; ++i) {
         x[i] = row[i];
-        put(row[i], level, out[i]);
+        put(row[i], resolution, out[i]);
     }
 }
 
@@ -72,59 +72,61 @@ void embed(const float* __restrict row, int n, float level, float* __restrict x,
 // two finite; beyond them tanh is 1 to the last bit and sigmoid below 1e-24.
 template <class Sum, class Input>
 void gate(const Sum* __restrict y, const float* __restrict scale, const float* __restrict from,
-          const float* __restrict to, float along, int n, float level, Input* __restrict z) {
+          const float* __restrict to, float fraction, int n, float resolution, Input* __restrict z) {
     for (int i = 0; i < n; ++i) {
-        const float a = number(y[i], scale, fused(along, to[i] - from[i], from[i]), i);
-        const float b = number(y[n + i], scale, fused(along, to[n + i] - from[n + i], from[n + i]), n + i);
+        const float a = value_of(y[i], scale, fused(fraction, to[i] - from[i], from[i]), i);
+        const float b = value_of(y[n + i], scale, fused(fraction, to[n + i] - from[n + i], from[n + i]), n + i);
         const float u = exp2_of(between(-40.0f, a * (-2 * LOG2_E), 40.0f));
         const float v = exp2_of(between(-80.0f, b * -LOG2_E, 80.0f));
-        put((1.0f - u) / ((1.0f + u) * (1.0f + v)), level, z[i]);
+        put((1.0f - u) / ((1.0f + u) * (1.0f + v)), resolution, z[i]);
     }
 }
 
 template <class Sum, class Input>
-void residual(const Sum* __restrict y, const float* __restrict scale, const float* __restrict bias, int n, float level,
+void residual(const Sum* __restrict y, const float* __restrict scale, const float* __restrict bias, int n, float resolution,
               float* __restrict x, Input* __restrict out) {
     for (int i = 0; i < n; ++i) {
-        const float next = x[i] + number(y[i], scale, bias[i], i);
+        const float next = x[i] + value_of(y[i], scale, bias[i], i);
         x[i] = next;
-        put(next, level, out[i]);
+        put(next, resolution, out[i]);
     }
 }
 
+// out [n] = x [n] for the next product, quantised so that the largest value `most` becomes the integer `largest`. Returns
+// the size of one integer step.
 inline float quantised(const float* x, int n, float, float, float* out) {
     std::memcpy(out, x, n * sizeof(float));
     return 1.0f;
 }
-inline float quantised(const float* __restrict x, int n, float most, float levels, std::int16_t* __restrict out) {
-    const float level = most > 0 ? levels / most : 0.0f;
-    for (int i = 0; i < n; ++i) put(x[i], level, out[i]);
-    return most > 0 ? most / levels : 0.0f;
+inline float quantised(const float* __restrict x, int n, float most, float largest, std::int16_t* __restrict out) {
+    const float resolution = most > 0 ? largest / most : 0.0f;
+    for (int i = 0; i < n; ++i) put(x[i], resolution, out[i]);
+    return most > 0 ? most / largest : 0.0f;
 }
 
 template <class Sum, class Input>
-float relu(const Sum* __restrict y, const float* __restrict scale, float step, const float* __restrict bias, int n,
-           float levels, float* __restrict scratch, Input* __restrict out) {
+float relu(const Sum* __restrict y, const float* __restrict scale, float sum_scale, const float* __restrict bias, int n,
+           float largest, float* __restrict scratch, Input* __restrict out) {
     float most[PANEL] = {};
     for (int i = 0; i < n; i += PANEL)
         for (int j = 0; j < PANEL; ++j) {
-            const float value = number(y[i + j], scale, step, bias, i + j);
+            const float value = value_of(y[i + j], scale, sum_scale, bias, i + j);
             const float positive = value > 0.0f ? value : 0.0f;
             scratch[i + j] = positive;
             most[j] = positive > most[j] ? positive : most[j];
         }
     float top = 0;
     for (int j = 0; j < PANEL; ++j) top = most[j] > top ? most[j] : top;
-    return quantised(scratch, n, top, levels, out);
+    return quantised(scratch, n, top, largest, out);
 }
 
 template <class Sum>
-void output(const Sum* __restrict y, const float* __restrict scale, float step, const float* __restrict bias, int n,
-            float* __restrict logits) {
-    for (int i = 0; i < n; ++i) logits[i] = number(y[i], scale, step, bias, i);
+void output(const Sum* __restrict y, const float* __restrict scale, float sum_scale, const float* __restrict bias, int n,
+            float* __restrict values) {
+    for (int i = 0; i < n; ++i) values[i] = value_of(y[i], scale, sum_scale, bias, i);
 }
 
-void exponentials(const float* __restrict logits, int n, float sharpness, float* __restrict weights) {
+void exponentials(const float* __restrict logits, int n, float inverse_temperature, float* __restrict weights) {
     float most[PANEL], best = logits[0];
     for (int j = 0; j < PANEL; ++j) most[j] = best;
     int i = 0;
@@ -133,7 +135,7 @@ void exponentials(const float* __restrict logits, int n, float sharpness, float*
     for (; i < n; ++i) best = logits[i] > best ? logits[i] : best;
     for (int j = 0; j < PANEL; ++j) best = most[j] > best ? most[j] : best;
     for (int j = 0; j < n; ++j) {
-        const float x = (logits[j] - best) * sharpness * LOG2_E;
+        const float x = (logits[j] - best) * inverse_temperature * LOG2_E;
         const float weight = exp2_of(x > -126.0f ? x : -126.0f);
         weights[j] = x > -126.0f ? weight : 0.0f;
     }

@@ -1,14 +1,16 @@
-// What one instruction set does for the engine: two tables of the same functions, for float32 and for int8 weights.
+// The interface of an instruction set: two tables of the same functions, for float32 and for int8 weights.
 //
 // A vector of channels is padded with zeros to whole panels of 16. A matrix is cut into tiles of 32 output rows, and
-// stored tile by tile: for each input (int8: for each pair of inputs) the weights of all rows of the tile lie side by
-// side, so that a product broadcasts an input, multiplies, adds, and never sums across a vector:
+// stored tile by tile: for each input (int8: for each pair of inputs) the weights of all rows of the tile are adjacent,
+// so that a product broadcasts an input, multiplies, adds, and never sums across a vector:
 //
 //     float32   w[tile][input][row]             y[row] += w * x[input]
 //     int8      w[tile][pair][row][2]           y[row] += w0 * x[2 pair] + w1 * x[2 pair + 1]
 //
-// Every sum runs over the inputs in their order, one after the other, however the work is cut. So sums are the same to
-// the last bit for any number of streams, threads or calls.
+// Every sum runs over the inputs in order, one after another, however the work is split. So sums are the same to the last
+// bit for any number of streams, threads or calls. Vector kernels fuse multiply-adds and agree with each other to the last
+// bit, too. The portable ones do not on x86, where old processors have no fused multiply-add and emulating it in the gates
+// alone would take as long as the products: their float32 sums, and the gates in both precisions, differ in the last bits.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +20,7 @@ namespace wavenet {
 
 constexpr int PANEL = 16;  // rows; widths are padded to multiples of it
 constexpr int TILE = 32;   // rows of a tile; the last tile of a matrix may have PANEL rows only
-constexpr int MOST_LEVELS = 32766;  // of int16 activations, with one to spare for rounding
+constexpr int MAX_ACTIVATION = 32766;  // int16, with one to spare for rounding
 
 constexpr int padded(int width) { return (width + PANEL - 1) / PANEL * PANEL; }
 
@@ -27,8 +29,8 @@ template <class Weight, class Input, class Sum>
 struct Product {
     const Weight* weights;    // first tile of the rows
     std::size_t tile_stride;  // weights in a tile: TILE times all inputs of the matrix
-    int first;                // first input used, counted in the matrix; even
-    int inputs;               // how many are used: a multiple of PANEL
+    int first;                // index of the first input that is used; even
+    int inputs;               // number of inputs that are used: a multiple of PANEL
     int rows;                 // a multiple of PANEL
     const Input* x;           // [streams][inputs]
     std::size_t x_stride;
@@ -38,42 +40,43 @@ struct Product {
     bool fresh;  // y = W x instead
 };
 
-// Elementwise steps. `scale` [n] turns integer sums into numbers; float32 ignores it, and `level`, the integer that
-// stands for 1. Every n is a multiple of PANEL.
+// Elementwise functions. `scale` [n] turns integer sums into values; float32 ignores it. `resolution`: integer steps per
+// 1.0 in an int16 output; float32 ignores it. Every n is a multiple of PANEL.
 template <class Weight, class Input, class Sum>
 struct Arithmetic {
     void (*product)(const Product<Weight, Input, Sum>&);
-    // does independent multiply-adds in registers and returns how many: timed, the most that this set can do
+    // Does independent multiply-adds on registers and returns their number: timed, the most that this set can do.
     double (*multiply_adds)(int rounds);
-    // x [n] = row [n], and once more as the next product's input
-    void (*embed)(const float* row, int n, float level, float* x, Input* out);
-    // z [n] = tanh(a) sigmoid(b) of the sums [a | b], y [2n], with scale [2n] and a bias [2n] that lies between two:
-    // `along` of the way
-    void (*gate)(const Sum* y, const float* scale, const float* from, const float* to, float along, int n, float level,
-                 Input* z);
-    // x [n] += y + bias, and once more as the next product's input
-    void (*residual)(const Sum* y, const float* scale, const float* bias, int n, float level, float* x, Input* out);
-    // out [n] = max(0, y + bias); returns what one of out's integers stands for, the largest of them being `levels`.
-    // `step` is that of the sums.
-    float (*relu)(const Sum* y, const float* scale, float step, const float* bias, int n, float levels, float* scratch,
-                  Input* out);
-    // logits [n] = y + bias
-    void (*output)(const Sum* y, const float* scale, float step, const float* bias, int n, float* logits);
+    // x [n] = row [n], and the same as input of the next product
+    void (*embed)(const float* row, int n, float resolution, float* x, Input* out);
+    // z [n] = tanh(a) sigmoid(b) of the sums [a | b], y [2n], with scale [2n] and a bias [2n] between two: `from` at
+    // fraction 0, `to` at fraction 1
+    void (*gate)(const Sum* y, const float* scale, const float* from, const float* to, float fraction, int n,
+                 float resolution, Input* z);
+    // x [n] += y + bias, and the same as input of the next product
+    void (*residual)(const Sum* y, const float* scale, const float* bias, int n, float resolution, float* x, Input* out);
+    // out [n] = max(0, y + bias), in int8 with the resolution at which its largest value becomes `largest`. Returns the
+    // size of one integer step of out; `sum_scale` is that of the product's input.
+    float (*relu)(const Sum* y, const float* scale, float sum_scale, const float* bias, int n, float largest,
+                  float* scratch, Input* out);
+    // values [n] = y + bias
+    void (*output)(const Sum* y, const float* scale, float sum_scale, const float* bias, int n, float* values);
 };
 
 struct Kernels {
     const char* name;
     Arithmetic<float, float, float> f32;
     Arithmetic<std::int8_t, std::int16_t, std::int32_t> i8;
-    // weights [n] = exp((logits - the largest of them) * sharpness), below 1e-38 zero; any n
-    void (*exponentials)(const float* logits, int n, float sharpness, float* weights);
+    // weights [n] = exp((logits - the largest logit) * inverse_temperature), zero below 1e-38; any n
+    void (*exponentials)(const float* logits, int n, float inverse_temperature, float* weights);
 };
 
-// The instruction sets of this machine, best first; the last is "portable".
-// Forced by the environment variable WAVENET_KERNELS; throws std::invalid_argument for one that is not here.
+// The best instruction set of this machine, or that in the environment variable WAVENET_KERNELS. Throws
+// std::invalid_argument if this machine does not have it.
 const Kernels& chosen_kernels();
 const Kernels& kernels_by_name(const char* name);
-// Fills `names` with at most `room` names and returns how many there are.
+// Fills `names` with at most `room` names of the sets of this machine, best first, and returns their number. The last is
+// "portable".
 int available_kernels(const char** names, int room);
 
 }  // namespace wavenet

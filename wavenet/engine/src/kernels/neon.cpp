@@ -46,9 +46,9 @@ struct I8 {
         for (int i = 0; i < 4; ++i) vst1q_s32(y + 4 * i, p.val[i]);
     }
     static Weights weights(const std::int8_t* w) {
-        const int8x16x2_t apart = vld2q_s8(w);  // the pairs taken apart
-        return {{vmovl_s8(vget_low_s8(apart.val[0])), vmovl_s8(vget_high_s8(apart.val[0]))},
-                {vmovl_s8(vget_low_s8(apart.val[1])), vmovl_s8(vget_high_s8(apart.val[1]))}};
+        const int8x16x2_t separate = vld2q_s8(w);  // separates the pairs
+        return {{vmovl_s8(vget_low_s8(separate.val[0])), vmovl_s8(vget_high_s8(separate.val[0]))},
+                {vmovl_s8(vget_low_s8(separate.val[1])), vmovl_s8(vget_high_s8(separate.val[1]))}};
     }
     static Pair broadcast(const std::int16_t* x) { return {x[0], x[1]}; }
     static void add(Panel& sums, const Weights& w, Pair x) {

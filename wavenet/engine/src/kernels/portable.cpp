@@ -1,4 +1,4 @@
-// Plain C++, for every machine, and the yardstick of the others in the tests.
+// Plain C++ for every machine, and the reference for the others in the tests.
 #ifdef __GNUC__
 #define WAVENET_INLINE __attribute__((noinline))  // GCC vectorises these loops one by one; in a larger function, fewer
 #endif
@@ -12,7 +12,7 @@ struct F32 {
     using Input = float;
     using Sum = float;
 #ifdef __GNUC__
-    typedef float Vector __attribute__((vector_size(16)));  // in any four floats' worth of registers
+    typedef float Vector __attribute__((vector_size(16)));  // whatever the machine has for it
 #else
     using Vector = float;
 #endif

@@ -1,4 +1,4 @@
-// What a kernel file needs: the shared loops, and the table that it fills with its own arithmetic.
+// Included by each kernel file: the shared loops, and the table of its functions.
 #pragma once
 
 #include "elementwise.h"

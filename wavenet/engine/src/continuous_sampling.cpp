@@ -1,4 +1,4 @@
-#include "outputs.h"
+#include "continuous_sampling.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,9 +6,9 @@
 namespace wavenet {
 namespace {
 
-// as in wavenet/sampling.py
-constexpr double LEAST_LOG_SCALE = -14, MOST_LOG_SCALE = 8;
-constexpr double LEAST_TAIL = 1.0 / 9007199254740992;  // 2^-53
+// as in wavenet/engine/sampling.py
+constexpr double MIN_LOG_SCALE = -14, MAX_LOG_SCALE = 8;
+constexpr double MIN_TAIL = 1.0 / 9007199254740992;  // 2^-53
 
 // p[0] + p[1] x + ... + p[7] x^7
 double polynomial(const double (&p)[8], double x) {
@@ -20,8 +20,8 @@ double polynomial(const double (&p)[8], double x) {
 }  // namespace
 
 // Wichura 1988, "Algorithm AS 241: The Percentage Points of the Normal Distribution", Applied Statistics 37 (3),
-// PPND16: ratios of polynomials in the middle, near the tails and far out in them; 1 part in 10^16.
-double normal_quantile(double share) {
+// PPND16: ratios of polynomials in the middle, near the tails and far out in the tails; 1 part in 10^16.
+double normal_quantile(double probability) {
     constexpr double MIDDLE = 0.425, NEAR = 5;
     static constexpr double a[] = {3.3871328727963666080e0, 1.3314166789178437745e+2, 1.9715909503065514427e+3,
                                    1.3731693765509461125e+4, 4.5921953931549871457e+4, 6.7265770927008700853e+4,
@@ -41,50 +41,52 @@ double normal_quantile(double share) {
     static constexpr double f[] = {1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
                                    7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7,
                                    2.04426310338993978564e-15};
-    const double q = share - 0.5;
+    const double q = probability - 0.5;
     if (std::abs(q) <= MIDDLE) {
         const double r = MIDDLE * MIDDLE - q * q;
         return q * polynomial(a, r) / polynomial(b, r);
     }
-    const double r = std::sqrt(-std::log(q < 0 ? share : 1 - share));
+    const double r = std::sqrt(-std::log(q < 0 ? probability : 1 - probability));
     const double x = r <= NEAR ? polynomial(c, r - 1.6) / polynomial(d, r - 1.6)
                                : polynomial(e, r - NEAR) / polynomial(f, r - NEAR);
     return q < 0 ? -x : x;
 }
 
-std::int64_t LinearSampler::draw(const float* numbers, double coin, const Sampling& sampling) {
-    const double steps = std::nearbyint(quantile(numbers, coin, sampling) * FULL_SCALE);  // a half to the even one
-    return std::int64_t(std::min(std::max(-FULL_SCALE, steps), FULL_SCALE - 1));  // in this order a number even of NaN
+std::int64_t ContinuousSampler::draw(const float* parameters, double uniform, const Sampling& sampling) {
+    const double steps = std::nearbyint(quantile(parameters, uniform, sampling) * FULL_SCALE);  // half to even
+    return std::int64_t(std::min(std::max(-FULL_SCALE, steps), FULL_SCALE - 1));  // in this order a code even for NaN
 }
 
 // The sample in full scale.
-double LinearSampler::quantile(const float* numbers, double coin, const Sampling& sampling) {
-    const int parts = int(cumulative_.size());
-    int part = 0;
+double ContinuousSampler::quantile(const float* parameters, double uniform, const Sampling& sampling) {
+    const int components = int(cumulative_.size());
+    int component = 0;
     if (output_ == Output::LOGISTIC) {
-        part = pick(numbers, coin, sampling);
-        numbers += parts;  // behind the logits
+        component = pick_component(parameters, uniform, sampling);
+        parameters += components;  // behind the logits
     }
-    const double mean = numbers[part], log_scale = numbers[parts + part];
+    const double mean = parameters[component], log_scale = parameters[components + component];
     if (sampling.greedy) return mean;
-    if (sampling.top_p < 1) coin = 0.5 + (coin - 0.5) * sampling.top_p;
-    coin = std::clamp(coin, LEAST_TAIL, 1 - LEAST_TAIL);
-    const double standard = output_ == Output::GAUSSIAN ? normal_quantile(coin) : std::log(coin / (1 - coin));
-    return mean + sampling.temperature * std::exp(std::clamp(log_scale, LEAST_LOG_SCALE, MOST_LOG_SCALE)) * standard;
+    if (sampling.top_p < 1) uniform = 0.5 + (uniform - 0.5) * sampling.top_p;
+    uniform = std::clamp(uniform, MIN_TAIL, 1 - MIN_TAIL);
+    const double standard =
+        output_ == Output::GAUSSIAN ? normal_quantile(uniform) : std::log(uniform / (1 - uniform));
+    return mean + sampling.temperature * std::exp(std::clamp(log_scale, MIN_LOG_SCALE, MAX_LOG_SCALE)) * standard;
 }
 
-// The part of a mixture that a coin picks; the coin becomes the place within its share, from 0 to 1.
-int LinearSampler::pick(const float* logits, double& coin, const Sampling& sampling) {
+// The mixture component that a uniform random number selects. The number becomes its position within that component's
+// probability, from 0 to 1, which is uniform again.
+int ContinuousSampler::pick_component(const float* logits, double& uniform, const Sampling& sampling) {
     const float* const end = logits + cumulative_.size();
     const float* const best = std::max_element(logits, end);
     if (sampling.greedy) return int(best - logits);
     double total = 0;
-    for (std::size_t part = 0; part < cumulative_.size(); ++part)
-        cumulative_[part] = total += std::exp((double(logits[part]) - *best) / sampling.temperature);
-    const double wanted = coin * total;  // below the total, the coin being below 1
+    for (std::size_t i = 0; i < cumulative_.size(); ++i)
+        cumulative_[i] = total += std::exp((double(logits[i]) - *best) / sampling.temperature);
+    const double wanted = uniform * total;  // below the total, since uniform < 1
     const auto found = std::upper_bound(cumulative_.begin(), cumulative_.end() - 1, wanted);
     const double before = found == cumulative_.begin() ? 0 : found[-1];
-    coin = (wanted - before) / (*found - before);
+    uniform = (wanted - before) / (*found - before);
     return int(found - cumulative_.begin());
 }
 

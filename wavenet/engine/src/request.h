@@ -1,0 +1,27 @@
+// What one call computes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "conditioning.h"
+#include "sampling.h"
+
+namespace wavenet {
+
+// Some of the n samples of B streams; every array is [B][n]. The codes are either given, or drawn with uniform random
+// numbers.
+struct Request {
+    std::size_t length = 0;                            // n
+    std::size_t first = 0, samples = 0;                // `samples` samples from `first` on
+    const ConditioningFrames* conditioning = nullptr;  // of a conditioned network
+    std::size_t offset = 0;                            // of sample `first` within the conditioning chunk
+    const std::int64_t* given = nullptr;               // codes to feed, or
+    const double* uniforms = nullptr;                  // in [0, 1), to draw codes with,
+    Sampling sampling;                                 // in this way,
+    std::int64_t* drawn = nullptr;                     // and the codes drawn
+    float* outputs = nullptr;                          // output parameters [B][n][A], or nothing
+    bool predicts() const { return uniforms || outputs; }
+};
+
+}  // namespace wavenet

@@ -1,0 +1,59 @@
+// A few streams that advance together, sample by sample.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+
+#include "continuous_sampling.h"
+#include "network.h"
+#include "pipeline.h"
+#include "request.h"
+#include "state.h"
+#include "thread_pool.h"
+
+namespace wavenet {
+
+template <class P>
+struct StreamGroup {
+    StreamGroup(const Config& config, int streams) : StreamGroup(config, Memory<P>(config, streams)) {}
+    // Continues from the same sample.
+    StreamGroup(const Config& config, const Queues<P>& queues) : StreamGroup(config, Memory<P>(config, queues)) {}
+    StreamGroup(const Config& config, Memory<P> memory)
+        : memory(std::move(memory)),
+          sampler(config.output_channels),
+          continuous_sampler(config.output, config.components) {}
+    int streams() const { return memory.queues->streams; }
+
+    Memory<P> memory;
+    CategoricalSampler sampler;
+    ContinuousSampler continuous_sampler;
+};
+
+// Computes samples [from, to) of a request for one group, whose first stream is row `first` of the request; on several
+// threads if there is a pipeline.
+template <class P>
+void advance(const Network<P>& network, StreamGroup<P>& group, const Request& request, std::size_t first,
+             std::size_t from, std::size_t to, Pipeline<P>* pipeline);
+
+// Several groups, each advanced by whichever thread is free.
+class GroupsJob : public Job {
+public:
+    using Advance = std::function<void(std::size_t group)>;
+    GroupsJob(std::size_t count, Advance advance) : count_(count), advance_(std::move(advance)) {}
+    void run(int) override { work(); }
+    void work();
+    void wait();  // until all groups are done
+
+private:
+    const std::size_t count_;
+    const Advance advance_;
+    std::atomic<std::size_t> next_{0};
+    std::mutex mutex_;
+    std::condition_variable all_done_;
+    std::size_t done_ = 0;
+};
+
+}  // namespace wavenet
