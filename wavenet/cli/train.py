@@ -140,7 +140,7 @@ def _trainer(
     """The trainer. Raises `UsageError` where the run is one of another folder and was not named with --out."""
     from wavenet.training.trainer import Trainer
 
-    progress = ProgressLine("counting codes", "samples")
+    progress = ProgressLine("reference levels", "samples")
     trainer = Trainer(run, recipe, recordings, device, fresh, progress)
     progress.clear()
     state = trainer.state

@@ -47,8 +47,9 @@ def check_training_memory(model: ModelConfig, training: TrainingConfig, device: 
     if needed > MOST_MEMORY * available:
         what = "this machine" if device == "cpu" else "the CUDA device"
         raise MemoryError(
-            f"a training step needs about {needed:,.0f} MB of memory and {what} has {available:,.0f}: lower "
-            f"training.batch (now {training.batch:,}) or training.crop (now {training.crop:,}), or the model's channels"
+            f"a training step needs about {needed:,.0f} MB of memory, more than {MOST_MEMORY:.0%} of the "
+            f"{available:,.0f} MB of {what}: lower training.batch (now {training.batch:,}) or training.crop (now "
+            f"{training.crop:,}), or the model's channels"
         )
 
 
