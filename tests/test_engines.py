@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from wavenet.config import ModelConfig
 from wavenet.engine import EngineUnavailable, create, torch_step
 from wavenet.engine.sampling import Sampling, draw_uniforms, uniform_generator
+from wavenet.engine.torch import TorchEngine
 from wavenet.model import WaveNet
 
 NAMES = ("native", "torch", "naive")
@@ -165,6 +166,7 @@ def test_the_memory_of_a_state_is_constant() -> None:
 
 def test_a_step_writes_one_slot_per_layer_which_it_does_not_read() -> None:
     engine = engine_for("torch", random_model(ModelConfig(2, 3, 3, 4, skip_channels=8)))
+    assert isinstance(engine, TorchEngine)
     state = engine.new_state(1)
     draw(engine, state, 40)
     ring = state.snapshot.memory.program.ring

@@ -38,6 +38,9 @@ OTHER = {
     "deviation": 2.0,
 }
 
+HEADER = b"{'descr': '<f4', 'fortran_order': False, 'shape': (10, 1000000000000000), }\n"
+HUGE = b"\x93NUMPY\x01\x00" + len(HEADER).to_bytes(2, "little") + HEADER  # 40 petabytes are announced
+
 
 def noise(*shape: int, seed: int = 0) -> NDArray[np.float32]:
     return (0.2 * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
@@ -136,10 +139,6 @@ def test_other_files_are_refused_in_one_line(make: Callable[[Path], object], mes
         feature_file.read(path, SMALL)
     assert str(error.value).startswith(str(path))
     assert "\n" not in str(error.value)
-
-
-HEADER = b"{'descr': '<f4', 'fortran_order': False, 'shape': (10, 1000000000000000), }\n"
-HUGE = b"\x93NUMPY\x01\x00" + len(HEADER).to_bytes(2, "little") + HEADER  # 40 petabytes are announced
 
 
 def test_every_shortened_file_is_refused(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ class Head(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.activation = nn.ReLU()
+        self.activation: nn.Module = nn.ReLU()
         self.hidden = nn.Linear(config.skip_channels, config.head)
         self.output = nn.Linear(config.head, config.output_channels)
 
