@@ -224,6 +224,24 @@ def test_the_network_compiles_without_graph_breaks(config: ModelConfig) -> None:
     torch.testing.assert_close(compiled(*inputs), expected, rtol=1e-10, atol=1e-10)
 
 
+def test_the_layers_of_a_network_with_linear_prediction_compile() -> None:
+    config = ModelConfig(
+        cycles=1,
+        layers_per_cycle=3,
+        residual_channels=5,
+        skip_channels=6,
+        output="gaussian",
+        features=MEL,
+        linear_prediction=4,
+    )
+    model = double_model(config)
+    inputs = random_inputs(config, 2, 30, 3)
+    compiled = torch.compile(model, backend="eager")  # the predictor itself is NumPy, and remains
+    torch.testing.assert_close(compiled(*inputs), model(*inputs), rtol=1e-10, atol=1e-10)
+    (only,) = torch._dynamo.explain(model)(*inputs).break_reasons
+    assert "<function predicted" in only.reason
+
+
 def test_gradients_of_gradients_need_the_plain_stack() -> None:
     model, codes = double_model(SMALL), torch.randint(0, 256, (1, 9))
     weight = model.layers[0].dilated.weight

@@ -31,7 +31,7 @@ from wavenet.data.pcm import FULL_SCALE
 from wavenet.nn import fused
 from wavenet.nn.conditioning import Conditioning, GateBias
 from wavenet.nn.fused import LayerWeights
-from wavenet.nn.linear_prediction import Prediction, predict
+from wavenet.nn.linear_prediction import predict
 
 EMBEDDING_CYCLES = 8.0  # highest frequency of the initial embedding, in cycles over all codes
 SAMPLE_SCALE = 10.0  # initial weights of a 16-bit sample: speech has an RMS of about a tenth
@@ -128,6 +128,19 @@ class Head(nn.Module):
                 self.output.bias.view(3, -1)[1] = torch.linspace(-0.5, 0.5, self.config.mixtures)
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # NumPy; codes are integers: there are no gradients
+def predicted(config: ModelConfig, codes: Tensor, local: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What a linear predictor computes from the features: `wavenet.nn.linear_prediction`.
+
+    The network's inputs [B, T, 3 + pitch taps], and factors and offsets [B, T, A] that turn the output parameters of
+    the predictor's residual, which the network models, into those of the samples.
+    """
+    prediction = predict(config, codes.numpy(force=True), local.double().numpy(force=True), first)
+    transform = prediction.transform(config, np.float64 if local.dtype == torch.float64 else np.float32)
+    inputs, factors, offsets = (torch.from_numpy(array).to(local) for array in (prediction.inputs, *transform))
+    return inputs, factors, offsets
+
+
 class WaveNet(nn.Module):
     """A stack of dilated causal convolutions that predicts every next sample: codes [B, T] -> [B, T, A].
 
@@ -169,26 +182,29 @@ class WaveNet(nn.Module):
         """
         if codes.dim() != 2 or codes.shape[1] == 0:
             raise ValueError(f"codes must be [B, T] with T >= 1, not {list(codes.shape)}")
-        gate_bias = prediction = None
+        gate_bias = inputs = factors = offsets = None
         if self.config.conditioned:
             gate_bias = self.conditioning(speaker, local, codes.shape[0], first, codes.shape[1])
         elif speaker is not None or local is not None:
             raise ValueError("this model is not conditioned: leave out speaker and local")
         if self.config.linear_prediction and local is not None:
-            prediction = predict(self.config, codes.numpy(force=True), local.numpy(force=True), first)
-        x = self.embed(codes, prediction)  # [B, T, R]
+            inputs, factors, offsets = predicted(self.config, codes, local, first)
+        x = self.embed(codes, inputs)  # [B, T, R]
         skip = self.fused_stack(x, gate_bias) if self.uses_fused_stack(x) else self.residual_stack(x, gate_bias)
         parameters = self.head(skip)  # [B, T, S] -> [B, T, A]
-        return parameters if prediction is None else self._of_samples(parameters, prediction)
+        return parameters if factors is None or offsets is None else parameters * factors + offsets
 
-    def embed(self, codes: Tensor, prediction: Prediction | None = None) -> Tensor:
-        """Codes [B, T] -> the first layer's x [B, T, R]: a table for mu-law, a linear map of 16-bit samples."""
+    def embed(self, codes: Tensor, inputs: Tensor | None = None) -> Tensor:
+        """Codes [B, T] -> the first layer's x [B, T, R]: a table for mu-law, a linear map of 16-bit samples.
+
+        inputs [B, T, 3 + pitch taps]: those of a linear predictor, which take the place of the samples.
+        """
         if self.config.output == "mulaw":
             return self.embedding(codes)
         weight = self.embedding.weight  # [1, R]; with linear prediction [3 + pitch taps, R]
-        if prediction is None:
-            return codes[..., None].to(weight) / FULL_SCALE @ weight
-        return torch.from_numpy(prediction.inputs).to(weight) @ weight
+        if inputs is None:
+            inputs = codes[..., None].to(weight) / FULL_SCALE  # [B, T, 1]
+        return inputs @ weight
 
     def residual_stack(self, x: Tensor, gate_bias: GateBias | None = None) -> Tensor:
         """All layers and the skip sum: x [B, T, R] -> [B, T, S]."""
@@ -219,13 +235,6 @@ class WaveNet(nn.Module):
             or module._backward_pre_hooks
             for module in (*self.layers.modules(), self.skip)
         )
-
-    def _of_samples(self, parameters: Tensor, prediction: Prediction) -> Tensor:
-        """From the output parameters of a linear predictor's residual to those of the samples, [B, T, A]."""
-        kind = np.float64 if parameters.dtype == torch.float64 else np.float32
-        transform = prediction.transform(self.config, kind)
-        factors, offsets = (torch.from_numpy(array).to(parameters.device) for array in transform)
-        return parameters * factors + offsets
 
     @property
     def typed_layers(self) -> list[ResidualLayer]:

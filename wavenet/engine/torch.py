@@ -104,7 +104,8 @@ class TorchEngine(SteppedEngine[TorchState]):
         with self.running():
             program = memory.program.copy()
             prediction = self._predict(state, TorchMemory(program, memory.predictor), inputs, start)
-            x = self.model.embed(torch.from_numpy(inputs).to(self.device), prediction)  # [B, N, R]
+            predicted = None if prediction is None else torch.from_numpy(prediction.inputs).float().to(self.device)
+            x = self.model.embed(torch.from_numpy(inputs).to(self.device), predicted)  # [B, N, R]
             gate_bias = None
             if state.conditioning is not None:
                 gate_bias = torch.from_numpy(state.conditioning.gate_biases(start, inputs.shape[1])).to(self.device)

@@ -71,20 +71,6 @@ def residual_stack(
     return skip.view(samples, streams, -1).transpose(0, 1)
 
 
-def layer_forward(
-    rows: Tensor, shift: int, weights: LayerWeights, gate_bias: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """One layer without gradients: rows [N, R] -> the next layer's rows [N, R] and z [N, G].
-
-    shift: the dilation in rows. gate_bias [N, 2G]: all that is added to the gates, the layer's own bias included; it is
-    overwritten.
-    """
-    z = rows.new_empty(len(rows), weights.dilated_bias.numel() // 2)
-    with torch.no_grad():
-        rows, _ = _forward(rows, z, shift, weights, gate_bias)
-    return rows, z
-
-
 def _forward(x: Tensor, z: Tensor, shift: int, layer: LayerWeights, gate_bias: Tensor | None) -> tuple[Tensor, Tensor]:
     """The equations of a layer. Writes z [N, G]; returns the next rows [N, R], and [tanh(a), sigmoid(b)] as [N, 2G].
 
