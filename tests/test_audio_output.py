@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -15,34 +14,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from commands import BLOCK, FIRST, SAMPLE_RATE, Capture, run, save_model
 
-from wavenet import checkpoint, cli
-from wavenet.config import ModelConfig
 from wavenet.data import audio, files
 from wavenet.data.audio_writer import AudioWriter
 from wavenet.generate import Session
 
-SAMPLE_RATE = 8_000
-FIRST, BLOCK = 160, 800  # samples of the first block and of the others: 20 ms and 100 ms
-
 
 @pytest.fixture
 def model_file(tmp_path: Path) -> Path:
-    return small_model(tmp_path / "a model.safetensors")
-
-
-def small_model(path: Path, sample_rate: int = SAMPLE_RATE, silent: bool = False) -> Path:
-    config = ModelConfig(1, 2, 2, 2, skip_channels=2, sample_rate=sample_rate)
-    generator = np.random.default_rng(0)
-    weights = {name: generator.normal(size=shape).astype(np.float32) for name, shape in config.shapes.items()}
-    if silent:
-        weights["head.output.bias"][128] = 1e3
-    checkpoint.write_tensors(path, weights, {"wavenet.format": "1", "wavenet.config": json.dumps(config.to_dict())})
-    return path
-
-
-def run(*arguments: object) -> int:
-    return cli.main([str(argument) for argument in arguments])
+    return save_model(tmp_path / "a model.safetensors")
 
 
 def fail_after(monkeypatch: pytest.MonkeyPatch, calls: int, error: BaseException) -> None:
@@ -74,7 +55,7 @@ def test_an_interruption_keeps_what_was_generated(
     model_file: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Capture,
     extension: str,
 ) -> None:
     out = tmp_path / f"new.{extension}"
@@ -92,7 +73,7 @@ def test_an_interruption_keeps_what_was_generated(
 
 
 def test_an_interruption_keeps_every_stream(
-    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     fail_after(monkeypatch, 2, KeyboardInterrupt())
     assert run("generate", model_file, "-o", tmp_path / "x.wav", "--count", 3) == 130
@@ -102,7 +83,7 @@ def test_an_interruption_keeps_every_stream(
 
 
 def test_an_old_file_stays_where_nothing_was_generated(
-    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     (tmp_path / "x.wav").write_bytes(b"old")
     fail_after(monkeypatch, 0, KeyboardInterrupt())
@@ -113,7 +94,7 @@ def test_an_old_file_stays_where_nothing_was_generated(
 
 
 def test_an_error_keeps_what_was_generated(
-    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     fail_after(monkeypatch, 5, RuntimeError("the engine failed"))
     assert run("generate", model_file, "-o", tmp_path / "x.wav") == 1
@@ -158,7 +139,7 @@ def test_a_full_disk_keeps_what_it_holds(model_file: Path, tmp_path: Path, exten
 
 
 def test_a_read_only_disk_is_not_the_users_mistake(
-    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     def read_only(*_: object) -> None:
         raise OSError(30, "Read-only file system")
@@ -170,7 +151,7 @@ def test_a_read_only_disk_is_not_the_users_mistake(
 
 
 def test_a_folder_without_permission_is_named(
-    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
@@ -193,7 +174,7 @@ def test_more_than_a_file_can_hold_is_refused_before_the_first_sample(
     model_file: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Capture,
     name: str,
     seconds: float,
     message: str,
@@ -205,8 +186,8 @@ def test_more_than_a_file_can_hold_is_refused_before_the_first_sample(
     assert len(said.splitlines()) == 1
 
 
-def test_silence_advises_what_the_training_had_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = small_model(tmp_path / "model.safetensors", silent=True)
+def test_silence_advises_what_the_training_had_not(tmp_path: Path, capsys: Capture) -> None:
+    model = save_model(tmp_path / "model.safetensors", silent=True)
     shutil.copy(model, tmp_path / "alone.safetensors")
     advice = {}
     for joined in ("true", "false"):

@@ -7,44 +7,26 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-import torch
+from commands import Capture, run, save_model
 
 import wavenet
-from wavenet import checkpoint, cli, engine
+from wavenet import engine
 from wavenet.cli import failures
-from wavenet.config import ModelConfig
 from wavenet.data import audio
 from wavenet.engine import EngineUnavailable
 from wavenet.evaluation.metrics import MetricUnavailable
 from wavenet.play import PlaybackUnavailable
 
-Capture = pytest.CaptureFixture[str]
-
-
-def save_small_model(path: Path, **options: Any) -> Path:
-    torch.manual_seed(0)
-    config = ModelConfig(
-        cycles=1, layers_per_cycle=4, residual_channels=6, skip_channels=8, sample_rate=8_000, **options
-    )
-    model = wavenet.WaveNet(config)
-    model.head.output.weight.data.normal_()
-    checkpoint.save_model(path, model)
-    return path
-
 
 @pytest.fixture
 def model_file(tmp_path: Path) -> Path:
-    return save_small_model(tmp_path / "a model.safetensors")
-
-
-def run(*arguments: object) -> int:
-    return cli.main([str(argument) for argument in arguments])
+    return save_model(tmp_path / "a model.safetensors")
 
 
 def test_a_file_holds_what_the_generator_renders(model_file: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -233,12 +215,9 @@ def test_runs_of_folders_of_one_name_are_not_mixed(
 
 
 def test_a_full_disk_is_not_the_users_mistake(
-    model_file: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    model_file: Path, tmp_path: Path, capsys: Capture, fill_disk: Callable[[], None]
 ) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
+    fill_disk()
     out = tmp_path / "x.wav"
     assert run("generate", model_file, "-o", out, "--seconds", 0.01) == 1
     assert not out.exists()
@@ -287,7 +266,7 @@ def test_a_full_disk_is_recognised_behind_other_errors() -> None:
 def test_names_of_speakers_cannot_write_to_the_terminal(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    voices = save_small_model(tmp_path / "voices.safetensors", speakers=("ann", "bob"))
+    voices = save_model(tmp_path / "voices.safetensors", speakers=("ann", "bob"))
     content = voices.read_bytes()
     size = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + size])

@@ -6,37 +6,26 @@ import csv
 import dataclasses
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-import torch
+from commands import MEL, SAMPLE_RATE, Capture, error_of, run, save_model, save_vocoder
 
 import wavenet
-from wavenet import checkpoint, cli
-from wavenet.config import MelConfig, ModelConfig
+from wavenet import checkpoint
+from wavenet.config import MelConfig
 from wavenet.data import audio
 from wavenet.evaluation import copy_synthesis
 from wavenet.evaluation.metrics import Comparison
 from wavenet.features import mel_spectrogram
 
-Capture = pytest.CaptureFixture[str]
-SAMPLE_RATE = 8_000
-MEL = {"hop": 80, "fft": 256, "window": 160, "bands": 20, "high": 4_000.0}
-
-
-def save_model(path: Path, **options: Any) -> Path:
-    torch.manual_seed(0)
-    config = ModelConfig(1, 4, 2, 6, skip_channels=8, sample_rate=SAMPLE_RATE, frame_channels=8, **options)
-    checkpoint.save_model(path, wavenet.WaveNet(config))
-    return path
-
 
 @pytest.fixture
 def vocoder(tmp_path: Path) -> Path:
-    return save_model(tmp_path / "a vocoder.safetensors", output="gaussian", features=MEL, linear_prediction=8)
+    return save_vocoder(tmp_path / "a vocoder.safetensors")
 
 
 @pytest.fixture
@@ -51,17 +40,6 @@ def folder(tmp_path: Path) -> Path:
         tone = 0.3 * np.sin(2 * np.pi * hertz * np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE)
         audio.write(tmp_path / "voices" / speaker / "tone.wav", tone * np.hanning(len(tone)), SAMPLE_RATE)
     return tmp_path / "voices"
-
-
-def run(*arguments: object) -> int:
-    return cli.main([str(argument) for argument in arguments])
-
-
-def error_of(capsys: Capture, *arguments: object) -> str:
-    assert run(*arguments) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    return lines[0]
 
 
 def test_each_recording_is_predicted_with_its_speaker(voices: Path, folder: Path, capsys: Capture) -> None:
@@ -161,15 +139,12 @@ def test_of_a_long_recording_the_beginning_is_copied(
 
 
 def test_a_full_disk_names_the_table(
-    vocoder: Path, folder: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    vocoder: Path, folder: Path, tmp_path: Path, capsys: Capture, fill_disk: Callable[[], None]
 ) -> None:
     assert run("evaluate", vocoder, folder, "--copies", 0) == 0  # now the folder is in the cache
     capsys.readouterr()
 
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
+    fill_disk()
     table = tmp_path / "copies.csv"
     assert run("evaluate", vocoder, folder, "--copies", 1, "--csv", table) == 1
     assert capsys.readouterr().err.splitlines()[-1] == f"wavenet: {table}: cannot be written (No space left on device)"

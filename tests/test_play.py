@@ -1,6 +1,5 @@
 """Playback on a simulated sound device: a module in place of sounddevice, driven by hand or by a thread."""
 
-import json
 import subprocess
 import sys
 import threading
@@ -12,15 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from commands import BLOCK, FIRST, SAMPLE_RATE, Capture, run, save_model
 
-from wavenet import checkpoint, cli, engine
+from wavenet import engine
 from wavenet import play as playing
-from wavenet.config import ModelConfig
 from wavenet.generate import Session
 from wavenet.play import Playback, PlaybackUnavailable, play
-
-SAMPLE_RATE = 8_000
-CONFIG = ModelConfig(1, 4, 2, 6, skip_channels=8, sample_rate=SAMPLE_RATE)
 
 
 class PortAudioError(Exception):
@@ -100,15 +96,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Device:
 
 @pytest.fixture
 def model_file(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in CONFIG.shapes.items()}
-    path = tmp_path / "model.safetensors"
-    checkpoint.write_tensors(path, weights, {"wavenet.format": "1", "wavenet.config": json.dumps(CONFIG.to_dict())})
-    return path
-
-
-def run(*arguments: object) -> int:
-    return cli.main([str(argument) for argument in arguments])
+    return save_model(tmp_path / "model.safetensors")
 
 
 def ramp(start: int, samples: int) -> np.ndarray:
@@ -251,7 +239,7 @@ def test_a_device_that_does_not_start_is_reported(device: Device, monkeypatch: p
 
 
 def test_without_sounddevice_the_command_says_how_to_get_it(
-    model_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     assert run("generate", model_file, "--play") == 2
@@ -261,7 +249,7 @@ def test_without_sounddevice_the_command_says_how_to_get_it(
 
 
 def test_without_portaudio_the_command_says_how_to_get_it(
-    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
     monkeypatch.syspath_prepend(tmp_path)
@@ -277,7 +265,7 @@ def test_playback_alone_writes_no_file(
     model_file: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Capture,
 ) -> None:
     folder = tmp_path / "here"
     folder.mkdir()
@@ -306,7 +294,7 @@ def test_an_interrupted_playback_keeps_the_file(
     model_file: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Capture,
 ) -> None:
     device.free.set()
     original = Session.next
@@ -319,7 +307,7 @@ def test_an_interrupted_playback_keeps_the_file(
     monkeypatch.setattr(Session, "next", interrupted)
     assert run("generate", model_file, "--play", "-o", tmp_path / "x.wav") == 130
     assert f"interrupted: kept 0.3 s in {tmp_path / 'x.wav'}" in capsys.readouterr().err.splitlines()
-    assert soundfile.info(tmp_path / "x.wav").frames == 160 + 3 * 800
+    assert soundfile.info(tmp_path / "x.wav").frames == FIRST + 3 * BLOCK
     assert device.events[-1] == "close"
 
 
@@ -329,7 +317,7 @@ def test_an_interrupted_playback_keeps_the_file(
 def test_gaps_are_reported_at_the_first_and_counted_at_the_end(
     model_file: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Capture,
     seconds_per_block: float,
     first: str,
 ) -> None:
@@ -354,7 +342,7 @@ def test_gaps_are_reported_at_the_first_and_counted_at_the_end(
     assert len(summary) == 1 and f"{faster} or a smaller model" in summary[0]
 
 
-def test_only_one_stream_can_be_played(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_one_stream_can_be_played(model_file: Path, capsys: Capture) -> None:
     assert run("generate", model_file, "--play", "--count", 2) == 2
     assert "only one stream can be played" in capsys.readouterr().err
 
@@ -386,7 +374,7 @@ def test_the_native_engine_needs_no_slow_import(model_file: Path, engines: list[
 
 
 def test_the_slow_engine_is_reported_on_one_line(
-    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setattr(engine, "native_installed", lambda: False)
     assert run("generate", model_file, "-o", tmp_path / "x.wav", "--seconds", 0.05) == 0

@@ -5,44 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-import torch
+from commands import BLOCK, FIRST, SAMPLE_RATE, Capture, error_of, run, save_model, save_vocoder
 
 import wavenet
-from wavenet import checkpoint, cli
-from wavenet.config import ModelConfig
 from wavenet.data import audio
 from wavenet.engine import native_installed
 from wavenet.features import mel_spectrogram
 
-Capture = pytest.CaptureFixture[str]
-SAMPLE_RATE = 8_000
-MEL = {"hop": 80, "fft": 256, "window": 160, "bands": 20, "high": 4_000.0}
-
-
-def save_model(path: Path, **options: Any) -> Path:
-    torch.manual_seed(0)
-    config = ModelConfig(
-        cycles=1,
-        layers_per_cycle=4,
-        residual_channels=6,
-        skip_channels=8,
-        sample_rate=SAMPLE_RATE,
-        frame_channels=8,
-        **options,
-    )
-    checkpoint.save_model(path, wavenet.WaveNet(config))
-    return path
-
 
 @pytest.fixture
 def vocoder(tmp_path: Path) -> Path:
-    return save_model(tmp_path / "a vocoder.safetensors", output="gaussian", features=MEL, linear_prediction=8)
+    return save_vocoder(tmp_path / "a vocoder.safetensors")
 
 
 @pytest.fixture
@@ -55,17 +34,6 @@ def recording(tmp_path: Path) -> Path:
     path = tmp_path / "in put.wav"
     audio.write(path, 0.3 * np.sin(2 * np.pi * 220 * np.arange(4_050) / SAMPLE_RATE), SAMPLE_RATE)
     return path
-
-
-def run(*arguments: object) -> int:
-    return cli.main([str(argument) for argument in arguments])
-
-
-def error_of(capsys: Capture, *arguments: object) -> str:
-    assert run(*arguments) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    return lines[0]
 
 
 def test_a_copy_is_as_long_and_what_the_generator_renders(vocoder: Path, recording: Path, tmp_path: Path) -> None:
@@ -155,12 +123,9 @@ def test_wrong_arguments_are_refused_in_one_line(
 
 
 def test_a_full_disk_names_the_features(
-    vocoder: Path, recording: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    vocoder: Path, recording: Path, tmp_path: Path, capsys: Capture, fill_disk: Callable[[], None]
 ) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
+    fill_disk()
     mel = tmp_path / "mel.npy"
     assert run("vocode", vocoder, recording, "-o", tmp_path / "a.wav", "--save-mel", mel) == 1
     assert capsys.readouterr().err == f"wavenet: {mel}: cannot be written (No space left on device)\n"
@@ -179,7 +144,7 @@ def test_an_interruption_keeps_what_was_generated(
     monkeypatch.setattr(wavenet.Session, "next", interrupted)
     assert run("vocode", vocoder, recording, "-o", tmp_path / "x.wav") == 130
     assert capsys.readouterr().err.startswith("interrupted: kept 0.2 s in ")
-    assert soundfile.info(tmp_path / "x.wav").frames == 160 + 2 * 800
+    assert soundfile.info(tmp_path / "x.wav").frames == FIRST + 2 * BLOCK
 
 
 def test_speakers_by_name_and_blended(voices: Path, tmp_path: Path, capsys: Capture) -> None:

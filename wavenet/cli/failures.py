@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import click
 
 from wavenet.data.errors import printable
+from wavenet.extras import Unavailable
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # full or read-only
 SQLITE = (8, 10, 13)  # SQLITE_READONLY, SQLITE_IOERR, SQLITE_FULL: of the cache of recordings
@@ -21,14 +22,11 @@ PATH = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, er
 
 def exit_code(error: BaseException) -> int:
     """2 for what the user gave, 1 for what failed."""
-    from wavenet.engine.base import EngineUnavailable
-    from wavenet.extras import Unavailable
-
     if any(_of_the_machine(cause) for cause in _causes(error)):
         return 1
     if isinstance(error, OSError):
         return 2 if error.errno in PATH else 1
-    return 2 if isinstance(error, (click.ClickException, ValueError, Unavailable, EngineUnavailable)) else 1
+    return 2 if isinstance(error, (click.ClickException, ValueError, Unavailable)) else 1
 
 
 def _of_the_machine(error: BaseException) -> bool:

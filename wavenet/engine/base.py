@@ -21,13 +21,14 @@ from wavenet.config import ModelConfig
 from wavenet.data.quantizers import quantizer_for
 from wavenet.engine.conditioning import Conditioner, ConditioningInputs, ConditioningState
 from wavenet.engine.sampling import Sampling, check_continuous
+from wavenet.extras import Unavailable
 
 # Files in which Linux states how much memory a container may use: control groups, version 2 and 1.
 CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 MOST_MEMORY = 0.8  # share of the memory that one call may take
 
 
-class EngineUnavailable(RuntimeError):
+class EngineUnavailable(Unavailable):
     """The engine or precision asked for is not part of this installation; the message says what to use instead."""
 
 
