@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from wavenet import checkpoint, config, features, generate, model, mulaw, play
     from wavenet.config import ModelConfig
     from wavenet.data import audio
-    from wavenet.generate import Generator, Session
+    from wavenet.generate import Generator
     from wavenet.model import WaveNet
+    from wavenet.session import Session
 
     __version__: str
 
@@ -46,7 +47,7 @@ _MODULES = {
 _CLASSES = {
     "Generator": "wavenet.generate",
     "ModelConfig": "wavenet.config",
-    "Session": "wavenet.generate",
+    "Session": "wavenet.session",
     "WaveNet": "wavenet.model",
 }
 
