@@ -132,6 +132,7 @@ def test_a_prime_beyond_full_scale_is_reported(model_file: Path, tmp_path: Path,
         (["train", ".", "--set", "training.rte=3"], "training.rte"),
         (["evaluate", "MODEL", "none"], "does not exist"),
         (["evaluate", "MODEL", ".", "--voiced-temperature", "-1"], "voiced_temperature = -1.0: must be"),
+        (["evaluate", "MODEL", ".", "--seed", "-1"], "--seed"),
         (["info", "spech"], "spech"),
     ],
 )

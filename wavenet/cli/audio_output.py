@@ -104,13 +104,17 @@ def write_audio(
         print_message(f"{name}: {levels.summary(index)}")
     if playback:
         print_message(playback)
-    speed = count * samples / blocks.seconds
-    print_message(
-        f"{generator.engine} engine, {generator.precision}: {speed:,.0f} samples/s, "
-        f"{speed / sample_rate:.2f} x real time, {duration(blocks.seconds)}"
-    )
+    print_message(_speed_line(generator, blocks, count))
     if levels.silent_share > MOSTLY_SILENT and model is not None:
         print_message(_silence_note(levels.silent_share, trained_joined(model)))
+
+
+def _speed_line(generator: Generator, blocks: _Blocks, count: int) -> str:
+    speed = count * blocks.samples / blocks.seconds
+    return (
+        f"{generator.engine} engine, {generator.precision}: {speed:,.0f} samples/s, "
+        f"{speed / blocks.sample_rate:.2f} x real time, {duration(blocks.seconds)}"
+    )
 
 
 def _sent(

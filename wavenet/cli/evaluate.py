@@ -15,10 +15,10 @@ from wavenet.data.errors import printable
 from wavenet.engine.sampling import Sampling, checked_voiced_temperature
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+    from wavenet.engine.conditioning import Speaker
     from wavenet.evaluation.copy_synthesis import Copy, Evaluation
     from wavenet.generate import SessionOptions
+    from wavenet.model import WaveNet
 
 COPIED = 10  # recordings, unless --copies says otherwise
 FIGURES = {  # of `metrics.Comparison`: title, unit, why it can be undefined for a copy
@@ -42,7 +42,7 @@ FIGURES = {  # of `metrics.Comparison`: title, unit, why it can be undefined for
 @click.option(
     "--copies", type=click.IntRange(0), help=f"Recordings to copy.  [default: {COPIED} for a model with features]"
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the copies.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the copies.")
 @click.option("--temperature", type=float, default=1.0, show_default=True, help="Of the copies.")
 @VOICED_TEMPERATURE
 @TOP_P
@@ -78,53 +78,56 @@ def command(
     wavenet evaluate runs/vocoder recordings/test --csv copies.csv --save copies
     """
     from wavenet.checkpoint import load_model
-    from wavenet.evaluation.copy_synthesis import copies as copied
-    from wavenet.evaluation.copy_synthesis import evaluate
-    from wavenet.generate import Generator
 
     Sampling(temperature, top_p=top_p)  # refuses a wrong value now, not after the prediction
     if voiced_temperature is not None:
         checked_voiced_temperature(voiced_temperature)
     network = load_model(model)
-    options: SessionOptions = {
-        "seed": seed,
-        "temperature": temperature,
-        "voiced_temperature": voiced_temperature,
-        "top_p": top_p,
-        "speaker": parse_speaker(speaker, network.config.speakers),
-    }
-    count = COPIED if copies is None else copies
-    if network.config.features is None:
-        count = copies or 0
     of_copies = {"--csv": table, "--save": save, "--voiced-temperature": voiced_temperature, "--top-p": top_p}
     given = [name for name, value in of_copies.items() if value is not None]
-    if count and network.config.features is None:
-        raise click.UsageError(f"--copies: {printable(model)} is not conditioned on spectrograms, so it copies nothing")
-    if given and not count:
-        why = "with --copies 0" if copies == 0 else f"{printable(model)} is not conditioned on spectrograms, so"
-        raise click.UsageError(f"{', '.join(given)}: {why} nothing is copied; leave it out")
+    count = _copy_count(copies, given, network.config.features is not None, printable(model))
     _check_outputs(table, save)
-    predicting, counting = ProgressLine("predicting", "samples"), ProgressLine("counting codes", "samples")
-    try:
-        result = evaluate(
-            network,
-            folder,
-            ProgressLine("reading", "files"),
-            predicting,
-            counting,
-            precision,
-            speakers or "",
-            options["speaker"],
-        )
-    finally:
-        predicting.clear()
-        counting.clear()
+    named = parse_speaker(speaker, network.config.speakers)
+    result = _predict(network, folder, precision, speakers or "", named)
     _print_bits(result)
     if count:
-        generator = Generator.from_model(network, precision=precision or "auto")
-        line = ProgressLine("copying", "recordings")
-        made = copied(generator, result.recordings, count, options, line)
-        _report_copies(made, line, generator.sample_rate, table, save)
+        options: SessionOptions = {
+            "seed": seed,
+            "temperature": temperature,
+            "voiced_temperature": voiced_temperature,
+            "top_p": top_p,
+            "speaker": named,
+        }
+        _print_figures(_copies(network, result, count, precision, options, table, save))
+
+
+def _copy_count(copies: int | None, given: list[str], with_features: bool, model: str) -> int:
+    """How many recordings to copy. given: options that were given and have a meaning for copies only.
+
+    Raises `UsageError` where nothing can be or is to be copied, but options ask for it.
+    """
+    if copies and not with_features:
+        raise click.UsageError(f"--copies: {model} is not conditioned on spectrograms, so it copies nothing")
+    count = (COPIED if copies is None else copies) if with_features else 0
+    if given and not count:
+        why = "with --copies 0" if copies == 0 else f"{model} is not conditioned on spectrograms, so"
+        raise click.UsageError(f"{', '.join(given)}: {why} nothing is copied; leave it out")
+    return count
+
+
+def _predict(
+    network: WaveNet, folder: Path, precision: str | None, speakers: str, speaker: Speaker | None
+) -> Evaluation:
+    """Evaluate, with a progress line for each phase."""
+    from wavenet.evaluation.copy_synthesis import evaluate
+
+    reading = ProgressLine("reading", "files")
+    predicting, counting = ProgressLine("predicting", "samples"), ProgressLine("counting codes", "samples")
+    try:
+        return evaluate(network, folder, reading, predicting, counting, precision, speakers, speaker)
+    finally:
+        for line in (reading, predicting, counting):
+            line.clear()
 
 
 def _check_outputs(table: Path | None, save: Path | None) -> None:
@@ -148,34 +151,42 @@ def _print_bits(result: Evaluation) -> None:
     print_result(f"table of code pairs  {result.references.pairs:.4f}")
 
 
-def _report_copies(
-    copies: Iterable[Copy], progress: ProgressLine, sample_rate: int, table: Path | None, save: Path | None
-) -> None:
-    """Print the mean figures of copies, and write what is asked for."""
+def _copies(
+    network: WaveNet,
+    result: Evaluation,
+    count: int,
+    precision: str | None,
+    options: SessionOptions,
+    table: Path | None,
+    save: Path | None,
+) -> list[Copy]:
+    """Copy recordings, and write what is asked for. Returns the copies with their figures, but without their audio."""
     from wavenet.evaluation import copy_synthesis
+    from wavenet.generate import Generator
 
-    done = []
+    generator = Generator.from_model(network, precision=precision or "auto")
+    progress, done = ProgressLine("copying", "recordings"), []
     try:
-        for copy in copies:
+        for copy in copy_synthesis.copies(generator, result.recordings, count, options, progress):
             if save is not None:
-                _save(save, copy, sample_rate)
-            done.append(dataclasses.replace(copy, audio=copy.audio[:0]))  # only the figures are needed later
+                _save(save, copy, generator.sample_rate)
+            done.append(dataclasses.replace(copy, audio=copy.audio[:0]))
     finally:
         progress.clear()
-    if done:
-        _print_figures(done)
-    else:
-        print_message(f"no recording of {copy_synthesis.LEAST_SECONDS} s or more to copy")
     if table is not None:
         copy_synthesis.write_csv(table, done)
         print_message(f"figures of every copy: {printable(table)}")
+    return done
 
 
 def _print_figures(copies: list[Copy]) -> None:
     """A table of mean figures, and notes on those that are not over all copies."""
-    from wavenet.evaluation.copy_synthesis import METHODS
+    from wavenet.evaluation.copy_synthesis import LEAST_SECONDS, METHODS
     from wavenet.evaluation.metrics import counts, mean, missing_packages
 
+    if not copies:
+        print_message(f"no recording of {LEAST_SECONDS} s or more to copy")
+        return
     comparisons = {method: [copy.comparison for copy in copies if copy.method == method] for method in METHODS}
     means = {method: mean(rows) for method, rows in comparisons.items()}
     defined = {method: counts(rows) for method, rows in comparisons.items()}
