@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,10 +137,12 @@ class RunDirectory:
             _remove(file)
 
     def append_log(self, record: Mapping[str, Any]) -> None:
-        """Append a line of JSON."""
+        """Append a line of JSON, and flush it to the disk."""
         try:
             with open(self.log, "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise cannot_write(self.log, error) from error
 
