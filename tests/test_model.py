@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from builders import double_model
+from builders import definition_outputs, double_model, engine_for, random_codes, random_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from wavenet import mulaw
@@ -105,12 +105,17 @@ def test_a_residual_layer_by_hand() -> None:
     assert x.flatten().tolist() == pytest.approx([1 + 2 * expected[0] + 0.125, -2 + 2 * expected[1] + 0.125])
 
 
-def test_the_heads_activation_is_in_one_place() -> None:
+def test_the_heads_activation_is_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
     head = Head(SMALL)
     skip = torch.randn(2, 3, 6)
     assert torch.equal(head(skip), head.output(F.relu(head.hidden(F.relu(skip)))))
-    head.activation = nn.Tanh()
+    monkeypatch.setattr(Head, "activation", torch.tanh)
     assert torch.equal(head(skip), head.output(torch.tanh(head.hidden(torch.tanh(skip)))))
+    model, codes = random_model(SMALL), random_codes(SMALL, 2, 20)
+    for name in ("torch", "naive"):
+        engine = engine_for(name, model)
+        logits = engine.logits(engine.new_state(2), codes)
+        np.testing.assert_allclose(logits, definition_outputs(model, codes), atol=1e-3)
 
 
 def context_of(model: WaveNet, samples: int, at: int) -> list[int]:

@@ -19,6 +19,7 @@ backward pass, which is chosen automatically where nothing needs more (see `Wave
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -104,12 +105,16 @@ class ResidualLayer(nn.Module):
 
 
 class Head(nn.Module):
-    """From the skip sum to the output parameters of the next sample. Source: section 2.4, figure 4."""
+    """From the skip sum to the output parameters of the next sample. Source: section 2.4, figure 4.
+
+    The engines "torch" and "naive" use this activation, too; in the native engine it is always ReLU.
+    """
+
+    activation: Callable[[Tensor], Tensor] = staticmethod(F.relu)
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.activation: nn.Module = nn.ReLU()
         self.hidden = nn.Linear(config.skip_channels, config.head)
         self.output = nn.Linear(config.head, config.output_channels)
 

@@ -220,11 +220,16 @@ class StepProgram:
         return [
             partial(by_layer.copy_, self.work[:, :, config.gate : 2 * config.gate]),
             _affine(skip, gated, self.packed.skip, self.model.skip.bias),
-            skip.relu_,
+            _in_place(head.activation, skip),
             _affine(hidden, skip, head.hidden.weight, head.hidden.bias),
-            hidden.relu_,
+            _in_place(head.activation, hidden),
             _affine(self.outputs, hidden, head.output.weight, head.output.bias),
         ]
+
+
+def _in_place(activation: Callable[[Tensor], Tensor], target: Tensor) -> Callable[[], Tensor]:
+    """The call that applies the activation to target."""
+    return target.relu_ if activation is F.relu else lambda: target.copy_(activation(target))
 
 
 def _add_product(target: Tensor, source: Tensor, weight: Tensor) -> Callable[[], Tensor]:
