@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from builders import random_model
 from numpy.typing import NDArray
 
 from wavenet.config import MelConfig, ModelConfig
@@ -277,3 +278,17 @@ def test_a_voiced_temperature_takes_the_memory_of_one_call() -> None:
         assert tracemalloc.get_traced_memory()[1] < before + kept + 10e6  # all streams have the same features
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("engine", ["native", "torch", "naive"])
+@pytest.mark.parametrize("output", ["logistic", "gaussian"])
+def test_16_bit_audio_of_a_seed_is_the_same_for_every_block_size_and_thread_count(engine: str, output: str) -> None:
+    config = ModelConfig(1, 5, 2, 32, skip_channels=64, output=output, sample_rate=8_000)
+    model = random_model(config)
+    expected = Generator.from_model(model, engine, threads=1).render(0.05, seed=5)
+    assert len(np.unique(expected)) > 50
+    for threads in (1, 2, 3):
+        generator = Generator.from_model(model, engine, threads=threads)
+        for block in (400, 150, 7):
+            blocks = list(generator.stream(0.05, block, seed=5))
+            np.testing.assert_array_equal(np.concatenate(blocks), expected)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from builders import random_model
 
 from wavenet import mulaw
+from wavenet.checkpoint import save_model
 from wavenet.config import ModelConfig
 from wavenet.engine.sampling import Sampling
 from wavenet.generate import Generator, silent_share
@@ -255,3 +258,16 @@ def test_deep_copies_are_copies_and_pickles_are_refused() -> None:
     assert np.array_equal(twin.next(30), expected)
     with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(session)
+
+
+def test_playing_with_the_native_engine_imports_no_pytorch(tmp_path: Path, model: WaveNet) -> None:
+    save_model(tmp_path / "model.safetensors", model)
+    code = """
+import sys
+from wavenet.generate import Generator
+generator = Generator.load(sys.argv[1], engine="native")
+assert generator.render(0.01).shape == (80,)
+print(*{"torch", "torchaudio", "scipy", "librosa", "numba"} & {*sys.modules})
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "model.safetensors")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "\n"

@@ -40,9 +40,7 @@ def check_features(features: Array, mel: MelConfig) -> None:
     """
     lowest, highest = float(features.min()), float(features.max())  # NaN where there is one
     if not math.isfinite(lowest) or not math.isfinite(highest):
-        hint = (
-            f": clip the mel spectrogram to at least floor = {mel.floor:g} before the logarithm" if lowest < 0 else ""
-        )
+        hint = f": clip the mel spectrogram to {mel.floor:g} before the logarithm" if lowest == -math.inf else ""
         raise ValueError(f"features: they hold NaN, infinity or numbers beyond 1e38; replace those values first{hint}")
     limit = largest_feature(mel) + mel.power * math.log(OVERSHOOT)
     if lowest < mel.silence - ROUNDING or highest > limit:
@@ -96,13 +94,16 @@ def explanation(features: Array, mel: MelConfig) -> str:
     candidates: list[tuple[str, Callable[[Array], Array]]] = [
         (f"decibels: multiply by {decibel:.4g}", lambda x: x * np.float32(decibel)),
         ("log10 values: multiply by ln(10)", lambda x: x * np.float32(math.log(10))),
-        ("normalised values: undo the normalisation", lambda x: x * np.float32(mel.deviation) + np.float32(mel.mean)),
         (
-            "those of audio scaled to 16-bit integers: divide the samples by 32,768 first",
+            "features of audio scaled to 16-bit integers: divide the samples by 32,768 first",
             lambda x: x - np.float32(mel.power * math.log(32_768)),
         ),
     ]
-    if lowest >= 0:
+    if lowest < 0:
+        candidates.append(
+            ("normalised values: undo that", lambda x: x * np.float32(mel.deviation) + np.float32(mel.mean))
+        )
+    else:
         candidates.append(
             ("magnitudes without a logarithm: take the natural logarithm", lambda x: np.log(np.maximum(x, mel.floor)))
         )
@@ -116,7 +117,7 @@ def explanation(features: Array, mel: MelConfig) -> str:
     best = min(distances, key=distances.__getitem__, default=None)
     if best is None or distances[best] > EXPLAINS:
         return "check that they were computed with the parameters in the model's config.features"
-    return f"they look like {best}"
+    return f"they may be {best}"
 
 
 def _probe(features: Array) -> Array:
