@@ -68,7 +68,7 @@ def residual_stack(
     rows = x.transpose(0, 1).reshape(samples * streams, -1)  # [N, R]
     weights = [tensor for layer in layers for tensor in layer]
     skip = _Stack.apply(rows, skip_weight, skip_bias, shifts, frames, gate_bias, *weights)  # [N, S]
-    return skip.view(samples, streams, -1).transpose(0, 1)
+    return skip.view(samples, streams, -1).transpose(0, 1).contiguous()  # once, for all products behind it
 
 
 def _forward(x: Tensor, z: Tensor, shift: int, layer: LayerWeights, gate_bias: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -52,9 +52,8 @@ def negative_log_likelihood(output: str, parameters: Tensor, codes: Tensor) -> T
 
 def masked_loss(parameters: Tensor, targets: Tensor, mask: Tensor, output: str = "mulaw") -> Tensor:
     """Mean nats per sample of codes [B, T] under output parameters [B, T, A], where mask [B, T] is true."""
-    flat = parameters.transpose(0, 1).flatten(0, 1)  # [T*B, A]; time first, as of the fused stack: no copy
-    losses = negative_log_likelihood(output, flat, targets.t().flatten())  # [T*B]
-    return (losses * mask.t().flatten()).sum() / mask.sum().clamp_min(1)
+    losses = negative_log_likelihood(output, parameters.flatten(0, 1), targets.flatten())  # [B*T]
+    return (losses * mask.flatten()).sum() / mask.sum().clamp_min(1)
 
 
 def _log_logistic(distance: Tensor, log_scale: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
