@@ -130,6 +130,9 @@ def content(run: RunDirectory) -> dict[str, Any]:
     counters = json.loads(metadata["wavenet.state"])
     assert counters["validated"][1] == pytest.approx(counters["seconds"])
     files["last/state.safetensors"] = {name: tensor.tobytes() for name, tensor in tensors.items()}
+    if run.model.exists():  # the metadata of a file have no fixed order
+        tensors, metadata = checkpoint.read_tensors(run.model)
+        files["model.safetensors"] = {**metadata, **{name: tensor.tobytes() for name, tensor in tensors.items()}}
     files["counters"] = {**counters, "seconds": 0, "validated": counters["validated"][0]}
     return files
 
