@@ -91,13 +91,13 @@ def test_blends_add_up_to_one(blended: Speaker, shares: list[float]) -> None:
         (SPEAKERS, "bob", frames_of(3), "features: this model is not conditioned on features; leave them out"),
         (FRAMES, "bob", frames_of(3), "speaker = 'bob': this model has no speakers; leave it out"),
         (FRAMES, None, None, "features: this model is conditioned on a mel spectrogram"),
-        (FRAMES, None, frames_of(4).T, "must be [3, frames], as the model's bands = 3 say, not [4, 3]; they look tran"),
+        (FRAMES, None, frames_of(4).T, "must be [3, frames], as the model has bands = 3, not [4, 3]; they look tran"),
         (FRAMES, None, frames_of(4, 3), "not [3, 3, 4]"),
         (FRAMES, None, frames_of(4)[0], "not [4]"),
         (FRAMES, None, frames_of(4)[:2], "not [2, 4]"),
         (FRAMES, None, frames_of(4)[:, :0], "features: there are no frames in them"),
         (FRAMES, None, np.zeros((3, 4), int), "must be floating-point log-mel values, not int64"),
-        (FRAMES, None, np.where(frames_of(4) > -7, np.nan, 0), "they hold NaN, infinity"),
+        (FRAMES, None, np.where(frames_of(4) > -7, np.nan, 0), "they contain NaN, infinity"),
     ],
 )
 def test_wrong_inputs_are_one_line(config: ModelConfig, speaker: Any, features: Any, message: str) -> None:

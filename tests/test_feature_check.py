@@ -150,7 +150,7 @@ def test_steady_noise_is_unlike_speech() -> None:
 def test_features_that_are_not_finite_are_refused(value: float) -> None:
     features = np.full((1, 80, 30), -6, np.float32)
     features[0, 3, 4] = value
-    with pytest.raises(ValueError, match="features: they hold NaN, infinity or numbers beyond 1e38") as error:
+    with pytest.raises(ValueError, match="features: they contain NaN, infinity or numbers beyond 1e38") as error:
         check_features(features, MEL)
     assert ("clip the mel spectrogram to 1e-05" in str(error.value)) == (value == -np.inf)
 

@@ -261,7 +261,7 @@ def _prime_codes(audio: ArrayLike, streams: int, quantizer: Quantizer) -> NDArra
         raise ValueError("prime: the audio is empty; leave prime out to start from silence")
     peak = max(float(samples.max()), -float(samples.min()))
     if math.isnan(peak):
-        raise ValueError("prime: the audio holds NaN; replace those samples first")
+        raise ValueError("prime: the audio contains NaN; replace those samples first")
     if peak > HIGHEST_PEAK:
         raise ValueError(
             f"prime: peaks at {peak:,.4g}; audio is in [-1, 1]: 16-bit samples are first divided by 32,768"

@@ -122,7 +122,7 @@ def _checked_features(config: ModelConfig, streams: int, features: ArrayLike | N
     if frames.ndim != 3 or len(frames) != streams or frames.shape[1] != bands:
         hint = "; they look transposed" if frames.ndim > 1 and frames.shape[-1] == bands else ""
         given = list(np.asarray(features).shape)
-        raise ValueError(f"features: must be [{bands}, frames], as the model's bands = {bands} say, not {given}{hint}")
+        raise ValueError(f"features: must be [{bands}, frames], as the model has bands = {bands}, not {given}{hint}")
     if frames.shape[2] == 0:
         raise ValueError("features: there are no frames in them")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite

@@ -41,7 +41,9 @@ def check_features(features: Array, mel: MelConfig) -> None:
     lowest, highest = float(features.min()), float(features.max())  # NaN where there is one
     if not math.isfinite(lowest) or not math.isfinite(highest):
         hint = f": clip the mel spectrogram to {mel.floor:g} before the logarithm" if lowest == -math.inf else ""
-        raise ValueError(f"features: they hold NaN, infinity or numbers beyond 1e38; replace those values first{hint}")
+        raise ValueError(
+            f"features: they contain NaN, infinity or numbers beyond 1e38; replace those values first{hint}"
+        )
     limit = largest_feature(mel) + mel.power * math.log(OVERSHOOT)
     if lowest < mel.silence - ROUNDING or highest > limit:
         raise ValueError(
