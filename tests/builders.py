@@ -110,7 +110,7 @@ def random_codes(config: ModelConfig, streams: int, samples: int, seed: int = 0)
 
 
 def random_conditioning(config: ModelConfig, streams: int, samples: int, seed: int = 0) -> ConditioningInputs | None:
-    """Different features and a different blend of speakers for every stream; None for an unconditioned model."""
+    """Different features and a different mixture of speakers for every stream; None for an unconditioned model."""
     if not config.conditioned:
         return None
     generator = np.random.default_rng(seed)

@@ -195,7 +195,7 @@ def test_files_without_audio(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(np.nan, "holds NaN"), (np.inf, "infinity"), (-np.inf, "infinity"), (1e30, "infinity")]
+    ("value", "expected"), [(np.nan, "contains NaN"), (np.inf, "infinity"), (-np.inf, "infinity"), (1e30, "infinity")]
 )
 def test_values_that_are_not_finite(tmp_path: Path, value: float, expected: str) -> None:
     samples = sine(seconds=10)

@@ -234,7 +234,7 @@ def test_silence_advises_what_the_training_had_not(tmp_path: Path, capsys: Captu
     assert all("100% of this is silence" in line for line in advice.values())
     assert advice["true"].endswith("if that does not help, train longer")
     assert "or with --set data.join=true" in advice["false"]
-    assert advice["unknown"].endswith("train longer, and with data.join=true if the training had it not")
+    assert advice["unknown"].endswith("train longer, and with data.join=true if the model was trained without")
 
 
 def test_a_writer_appends_blocks(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_a_run_directory_means_its_best_model(file: Path, tmp_path: Path) -> Non
         (lambda tensors, meta: tensors.update(extra=np.zeros(1, np.float32)), "'extra' does not belong"),
         (lambda tensors, meta: tensors.update({"skip.bias": np.zeros(7, np.float32)}), r"'skip.bias' is F32 \[7\]"),
         (lambda tensors, meta: tensors.update({"skip.bias": np.zeros(6)}), "'skip.bias' is F64"),
-        (lambda tensors, meta: tensors["skip.bias"].fill(np.nan), "'skip.bias' holds NaN"),
+        (lambda tensors, meta: tensors["skip.bias"].fill(np.nan), "'skip.bias' contains NaN"),
         (lambda tensors, meta: meta.update({"wavenet.format": "2"}), "file format '2'"),
         (lambda tensors, meta: meta.pop("wavenet.config"), "not a model of this toolkit"),
         (lambda tensors, meta: meta.update({"wavenet.config": "{"}), "its configuration cannot be used"),

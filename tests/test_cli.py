@@ -181,7 +181,7 @@ def test_train_evaluate_info_and_generate_together(tmp_path: Path, capsys: Captu
     assert run("train", folder.parent, "--steps", 5, "--out", out) == 0
     assert "continuing at step 3" in capsys.readouterr().err
     assert run("train", folder.parent, "--steps", 5, "--out", out) == 0
-    assert "its budget is spent" in capsys.readouterr().err
+    assert "the budget is spent" in capsys.readouterr().err
     assert run("train", folder.parent, "--steps", 2, "--recipe", "tiny", "--fresh", *steps) == 0
     assert "continuing" not in capsys.readouterr().err
     assert run("evaluate", out, folder) == 0
@@ -212,7 +212,7 @@ def test_runs_of_folders_of_one_name_are_not_mixed(
     small = ["--recipe", "tiny", "--set", "training.crop=256", "--set", "training.clip_seconds=0"]
     assert run("train", "a/clips", "--steps", 1, *small) == 0
     assert run("train", "b/clips", "--steps", 2, *small) == 2
-    assert "name another run with --out" in capsys.readouterr().err
+    assert "give another run with --out" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_not_the_users_mistake(

@@ -173,7 +173,7 @@ def test_the_voiced_temperature_may_change_between_calls(vocoder: Generator) -> 
 
 
 def test_a_voiced_temperature_needs_one_set_of_features(vocoder: Generator) -> None:
-    with pytest.raises(ValueError, match="voiced_temperature: streams side by side must have the same features"):
+    with pytest.raises(ValueError, match="voiced_temperature: the streams must have the same features"):
         vocoder.session(features=frames_of(5, 2, (3,)), count=3, voiced_temperature=0.5, **speaker_of(vocoder))
     with pytest.raises(ValueError, match="voiced_temperature: this model has no features, from which"):
         conditioned_generator().session(voiced_temperature=0.5)
@@ -196,7 +196,7 @@ def test_the_speaker_may_change_between_calls(features: dict[str, int] | None) -
     assert not np.array_equal(ann, bob)
     session = generator.session(seed=6, speaker="ann", **options)
     np.testing.assert_array_equal(session.next(100), ann[:100])
-    stays, blended = session.copy(), session.copy()
+    stays, mixture = session.copy(), session.copy()
     session.speaker = "bob"
     assert (session.speaker, stays.speaker) == ("bob", "ann")
     changed = session.next(140)
@@ -205,11 +205,11 @@ def test_the_speaker_may_change_between_calls(features: dict[str, int] | None) -
     at_once = generator.session(seed=6, speaker="ann", **options)
     at_once.speaker = "bob"
     np.testing.assert_array_equal(at_once.next(240), bob)
-    blended.speaker = {"ann": 1, "bob": 3}
-    whole_bob = blended.copy()
-    mixed = blended.next(140)
+    mixture.speaker = {"ann": 1, "bob": 3}
+    whole_bob = mixture.copy()
+    mixed = mixture.next(140)
     assert not np.array_equal(mixed, changed) and not np.array_equal(mixed, ann[100:])
-    whole_bob.speaker = {"bob": 9}  # a blend of one is that one
+    whole_bob.speaker = {"bob": 9}  # a mixture of one is that one
     np.testing.assert_array_equal(whole_bob.next(140), changed)
 
 

@@ -133,7 +133,7 @@ def test_weights_of_the_conditioning_must_be_finite() -> None:
     for name in ("conditioning.from_speaker.weight", "conditioning.frames.first.bias"):
         weights = {key: tensor.clone() for key, tensor in model.state_dict().items()}
         weights[name].view(-1)[1] = torch.nan
-        with pytest.raises(ValueError, match=f"{name} hold NaN or infinity"):
+        with pytest.raises(ValueError, match=f"{name} contain NaN or infinity"):
             NativeEngine(model.config, weights)
 
 

@@ -1,4 +1,4 @@
-"""Conditioning inputs: names and blends of speakers, shapes of features, and the chunks they are computed in."""
+"""Conditioning inputs: names and mixtures of speakers, shapes of features, and the chunks they are computed in."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_name_is_one_share_and_the_same_for_all_streams() -> None:
 
 
 @pytest.mark.parametrize(
-    ("blended", "shares"),
+    ("mixture", "shares"),
     [
         ({"anna": 0.3, "cid": 0.7}, [0.3, 0, 0.7]),
         ({"anna": 3, "bob": 1}, [0.75, 0.25, 0]),  # made to add up to 1
@@ -69,8 +69,8 @@ def test_a_name_is_one_share_and_the_same_for_all_streams() -> None:
         ({"anna": 5e-324, "bob": 5e-324}, [0.5, 0.5, 0]),  # the smallest numbers above 0
     ],
 )
-def test_blends_add_up_to_one(blended: Speaker, shares: list[float]) -> None:
-    given = inputs_of(SPEAKERS, 1, blended).speaker
+def test_shares_of_a_mixture_are_normalised(mixture: Speaker, shares: list[float]) -> None:
+    given = inputs_of(SPEAKERS, 1, mixture).speaker
     assert given.dtype == np.float32
     np.testing.assert_allclose(given, [shares], rtol=1e-6)
 
@@ -78,7 +78,7 @@ def test_blends_add_up_to_one(blended: Speaker, shares: list[float]) -> None:
 @pytest.mark.parametrize(
     ("config", "speaker", "features", "message"),
     [
-        (SPEAKERS, None, None, "speaker: name one of those that this model has: anna, bob, cid"),
+        (SPEAKERS, None, None, "speaker: required; this model has the speakers anna, bob, cid"),
         (SPEAKERS, "ana", None, "speaker = 'ana': unknown, did you mean 'anna'?; known: anna, bob, cid"),
         (SPEAKERS, "zoe", None, "speaker = 'zoe': unknown; known: anna, bob, cid"),
         (SPEAKERS, {"anna": 1, "bop": 1}, None, "speaker = 'bop': unknown, did you mean 'bob'?; known: anna, bob, cid"),

@@ -258,7 +258,7 @@ def test_streams_that_do_not_fit_into_memory_are_refused(name: str, monkeypatch:
     engine = engine_for(name, WaveNet(ModelConfig()))
     monkeypatch.setattr("wavenet.engine.base.memory", lambda: 50_000_000)  # of which 40 MB may be used
     with pytest.raises(
-        ValueError, match=r"65,536 streams .* need 1\d\.\d GB .* has 0\.1: make at most 1[345]\d at"
+        ValueError, match=r"65,536 streams .* need 1\d\.\d GB .* has 0\.1: generate at most 1[345]\d at"
     ) as error:
         engine.new_state(65_536)
     assert "\n" not in str(error.value)

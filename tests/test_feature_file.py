@@ -111,9 +111,12 @@ def as_cut_zip(path: Path) -> None:
     [
         (
             lambda path: np.save(path, np.zeros((7, 10))),
-            r"is \[7, 10\]; .* bands = 10 ask for \[10, frames\]; transpose",
+            r"is \[7, 10\]; the model requires \[10, frames\], with bands = 10; transpose",
         ),
-        (lambda path: np.save(path, np.zeros((7, 9))), r"is \[7, 9\]; the model's bands = 10 ask for \[10, frames\]$"),
+        (
+            lambda path: np.save(path, np.zeros((7, 9))),
+            r"is \[7, 9\]; .* requires \[10, frames\], with bands = 10$",
+        ),
         (lambda path: np.save(path, np.zeros((2, 10, 7))), r"is \[2, 10, 7\]"),
         (lambda path: np.save(path, np.zeros(10)), r"is \[10\]"),
         (lambda path: np.save(path, np.zeros((10, 0))), r"is \[10, 0\]"),
@@ -186,7 +189,7 @@ def test_parameters_that_are_not_stated_default_to_those_of_the_model(tmp_path: 
 
 def test_files_that_cannot_be_written(tmp_path: Path) -> None:
     features = noise(10, 7)
-    with pytest.raises(FeatureError, match="name a file that ends in .npy"):
+    with pytest.raises(FeatureError, match="give a file name that ends in .npy"):
         feature_file.write(tmp_path / "x.json", features, SMALL)
     with pytest.raises(FeatureError, match="cannot be written"):
         feature_file.write(tmp_path / "none" / "x.npy", features, SMALL)

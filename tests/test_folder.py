@@ -96,7 +96,7 @@ def test_an_unreadable_folder_is_reported(folder: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("gone", "does not exist"), ("a.wav", "is a file: name the folder"), ("empty", "put files there")],
+    [("gone", "does not exist"), ("a.wav", "is a file: give the folder"), ("empty", "put files there")],
 )
 def test_a_folder_that_cannot_be_used(folder: Path, name: str, words: str) -> None:
     write_noise(folder / "a.wav")

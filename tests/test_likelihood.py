@@ -36,21 +36,21 @@ def model() -> WaveNet:
 
 def test_pieces_give_the_bits_of_the_whole(model: WaveNet, monkeypatch: pytest.MonkeyPatch) -> None:
     codes = np.random.default_rng(0).integers(0, 256, 500)
-    whole = likelihood.bits_of(model, codes)
+    whole = likelihood.sample_bits(model, codes)
     monkeypatch.setattr(likelihood, "PIECE", 37)
-    assert np.allclose(likelihood.bits_of(model, codes), whole, atol=1e-5)
+    assert np.allclose(likelihood.sample_bits(model, codes), whole, atol=1e-5)
 
 
 def test_bits_are_those_of_the_models_probabilities(model: WaveNet) -> None:
     codes = np.array([3, 200, 128, 7])
     probabilities = torch.softmax(model(torch.tensor([[128, 3, 200, 128]])), -1)[0].detach()
     by_hand = [-math.log2(probabilities[t, code]) for t, code in enumerate(codes)]
-    assert np.allclose(likelihood.bits_of(model, codes), by_hand, atol=1e-5)
+    assert np.allclose(likelihood.sample_bits(model, codes), by_hand, atol=1e-5)
 
 
 def test_the_mean_is_over_samples_and_can_be_limited(model: WaveNet) -> None:
     clips = clips_of([1, 2, 3, 4, 5, 6], [250, 128])
-    bits = [likelihood.bits_of(model, clips.codes(index)) for index in range(2)]
+    bits = [likelihood.sample_bits(model, clips.codes(index)) for index in range(2)]
     assert likelihood.bits_per_sample(model, clips) == pytest.approx(np.concatenate(bits).mean())
     assert likelihood.bits_per_sample(model, clips, seconds=4 / 16_000) == pytest.approx(bits[0][:4].mean(), abs=1e-5)
     assert math.isnan(likelihood.bits_per_sample(model, clips_of([])))
@@ -158,10 +158,10 @@ def test_pieces_of_a_conditioned_clip_give_the_bits_of_the_whole(
     config, clips = conditioned.config, voices()
     conditioning = likelihood.clip_conditioning(config, clips, 0)
     codes = clips.codes(0, quantizer_for(config.output))
-    whole = likelihood.bits_of(conditioned, codes, conditioning)
+    whole = likelihood.sample_bits(conditioned, codes, conditioning)
     for piece in (1, 37, 160):
         monkeypatch.setattr(likelihood, "PIECE", piece)
-        assert np.allclose(likelihood.bits_of(conditioned, codes[:400], conditioning), whole[:400], atol=1e-3)
+        assert np.allclose(likelihood.sample_bits(conditioned, codes[:400], conditioning), whole[:400], atol=1e-3)
 
 
 @pytest.mark.parametrize("network", ["plain", "parallel"])
@@ -171,7 +171,7 @@ def test_the_first_seconds_need_only_the_features_around_them(network: str, samp
     samples_read = np.tile(voices().samples[:700], 8)  # longer than the frames that the parallel network pools
     clips = Clips(samples_read, np.array([0]), np.array([5_600]), 8_000, ["bob"])
     codes = clips.codes(0, quantizer_for("gaussian"))
-    whole = likelihood.bits_of(model, codes, likelihood.clip_conditioning(model.config, clips, 0))
+    whole = likelihood.sample_bits(model, codes, likelihood.clip_conditioning(model.config, clips, 0))
     limited = likelihood.bits_per_sample(model, clips, seconds=samples / 8_000)
     assert limited == pytest.approx(whole[:samples].mean(), abs=1e-3)
     conditioning = likelihood.clip_conditioning(model.config, clips, 0, samples=samples)
@@ -185,8 +185,8 @@ def test_an_engine_gives_the_bits_of_the_network_for_a_conditioned_clip(conditio
     conditioning = likelihood.clip_conditioning(config, clips, 1)
     codes = clips.codes(1, quantizer_for(config.output))
     player = engine.create("torch", config, conditioned.state_dict())
-    expected = likelihood.bits_of(conditioned, codes, conditioning)
-    assert np.allclose(likelihood.bits_of(player, codes, conditioning), expected, atol=2e-3)
+    expected = likelihood.sample_bits(conditioned, codes, conditioning)
+    assert np.allclose(likelihood.sample_bits(player, codes, conditioning), expected, atol=2e-3)
 
 
 @pytest.mark.parametrize("name", ["speakers", "16 bits"])
@@ -225,4 +225,4 @@ def test_bits_of_16_bit_codes_are_those_of_the_distribution() -> None:
     model.head.output.bias.data[:] = torch.tensor([0.25, math.log(0.01)])
     codes = np.array([8_192, 8_192 + 328, -3_000])
     density = stats.norm.pdf(codes / 32_768, 0.25, 0.01)  # times the width of an interval
-    assert np.allclose(likelihood.bits_of(model, codes), -np.log2(density / 32_768), rtol=1e-3)
+    assert np.allclose(likelihood.sample_bits(model, codes), -np.log2(density / 32_768), rtol=1e-3)

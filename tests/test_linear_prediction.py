@@ -15,9 +15,9 @@ from wavenet.nn.linear_prediction import (
     MIN_GAIN,
     LinearPredictor,
     levinson,
-    parameters_of,
     predict,
     predictor_rows,
+    unpack_rows,
     voiced,
 )
 
@@ -78,7 +78,7 @@ def test_the_residual_of_a_known_process_is_its_innovation(
     deviation = 0.01
     audio, innovation = autoregressive(2.0, a, deviation)
     rows = predictor_rows(mel_spectrogram(audio.astype(np.float32), mel).T, mel, 8)[5:-5]  # [frames, order + 3]
-    coefficients, gain, rms, _ = parameters_of(rows)
+    coefficients, gain, rms, _ = unpack_rows(rows)
     actual = np.sqrt(np.square(audio).mean())
     assert actual > 1.5 * deviation  # so that there is something to predict
     assert 20 * np.log10(np.exp(np.log(gain).mean()) / deviation) == pytest.approx(0, abs=decibels)
@@ -94,7 +94,7 @@ def test_the_residual_of_a_known_process_is_its_innovation(
 
 def test_louder_audio_has_the_same_coefficients_and_a_larger_gain() -> None:
     quiet = np.random.default_rng(0).normal(-3, 1, (5, 80)).astype(np.float32)
-    one, other = (parameters_of(predictor_rows(quiet + np.float32(np.log(ratio)), MEL, 10)) for ratio in (1, 4))
+    one, other = (unpack_rows(predictor_rows(quiet + np.float32(np.log(ratio)), MEL, 10)) for ratio in (1, 4))
     np.testing.assert_allclose(other.coefficients, one.coefficients, atol=1e-5)
     np.testing.assert_allclose(other.gain - MIN_GAIN, 4 * (one.gain - MIN_GAIN), rtol=1e-5)
     np.testing.assert_allclose(other.rms - MIN_GAIN, 4 * (one.rms - MIN_GAIN), rtol=1e-5)
@@ -107,7 +107,7 @@ def test_digital_silence_has_finite_parameters(mel: MelConfig, order: int) -> No
     rows = predictor_rows(silence, mel, order)
     assert rows.shape == (3, order + 3)
     assert np.isfinite(rows).all()
-    coefficients, gain, rms, _ = parameters_of(rows)
+    coefficients, gain, rms, _ = unpack_rows(rows)
     assert min(gain.min(), rms.min()) >= MIN_GAIN
     assert abs(coefficients).max() < 1  # close to white: hardly anything is predicted
     samples = np.array([[0.0], [1.0], [-1.0]])
@@ -233,7 +233,7 @@ def voice(period: float, seconds: float = 0.5, sample_rate: int = 16_000, seed: 
 @pytest.mark.parametrize("period", [45, 64, 80, 101.5, 133])  # 356 to 120 Hz
 @FORMS
 def test_the_period_of_a_voice_is_found(mel: MelConfig, period: float) -> None:
-    found = parameters_of(predictor_rows(mel_spectrogram(voice(period), mel).T, mel, 8)[5:-5]).period
+    found = unpack_rows(predictor_rows(mel_spectrogram(voice(period), mel).T, mel, 8)[5:-5]).period
     assert abs(np.median(found) - period) <= 2
     assert (abs(found - period) <= 3).mean() > 0.9
 
@@ -244,7 +244,7 @@ def test_the_period_of_a_voice_is_found(mel: MelConfig, period: float) -> None:
 def test_periods_are_within_their_range(mel: MelConfig) -> None:
     features = np.random.default_rng(0).normal(-5, 3, (50, mel.bands)).astype(np.float32)
     shortest, longest = mel.pitch_periods
-    periods = parameters_of(predictor_rows(features, mel, 4)).period
+    periods = unpack_rows(predictor_rows(features, mel, 4)).period
     assert 5 <= shortest < longest <= mel.fft // 2
     assert periods.min() >= shortest
     assert periods.max() <= longest

@@ -212,7 +212,7 @@ def test_the_longer_one_is_cut_by_less_than_a_window(speech: Audio) -> None:
 
 @pytest.mark.parametrize(
     ("copy", "words"),
-    [(np.zeros((2, 8)), "copy: expected .samples., got .* .2, 8."), (np.array([np.nan]), "copy: holds NaN")],
+    [(np.zeros((2, 8)), "copy: expected .samples., got .* .2, 8."), (np.array([np.nan]), "copy: contains NaN")],
 )
 def test_other_arrays_are_refused(copy: Audio, words: str) -> None:
     with pytest.raises(ValueError, match=words):

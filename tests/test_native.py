@@ -20,7 +20,7 @@ from wavenet.data import audio
 from wavenet.engine import create
 from wavenet.engine.native import KERNELS_VARIABLE, NativeEngine, kernels
 from wavenet.engine.sampling import Sampling
-from wavenet.evaluation.likelihood import bits_of
+from wavenet.evaluation.likelihood import sample_bits
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 PRECISIONS = ("f32", "int8")
@@ -185,7 +185,7 @@ def test_int8_costs_at_most_5_thousandths_of_a_bit_on_real_speech() -> None:
     bits = {}
     for precision in PRECISIONS:
         engine = create("native", config, weights, precision)
-        bits[precision] = np.concatenate([bits_of(engine, codes) for codes in recordings])
+        bits[precision] = np.concatenate([sample_bits(engine, codes) for codes in recordings])
     assert len(bits["f32"]) > 30_000
     assert 1.5 < bits["f32"].mean() < 4  # the model has learned speech
     assert abs(bits["int8"].mean() - bits["f32"].mean()) <= 0.005

@@ -100,7 +100,7 @@ def test_a_finished_run_says_how_to_continue(folder: Path, tmp_path: Path, capsy
     assert train(folder, "--out", tmp_path / "run", "--steps", 2) == 0
     assert RunDirectory(tmp_path / "run").skipped.read_text() == "path,reason\n"
     assert train(folder, "--out", tmp_path / "run", "--steps", 2) == 0
-    assert "its budget is spent" in capsys.readouterr().err
+    assert "the budget is spent" in capsys.readouterr().err
 
 
 class Terminal:

@@ -147,7 +147,7 @@ def test_an_interruption_keeps_what_was_generated(
     assert soundfile.info(tmp_path / "x.wav").frames == FIRST + 2 * BLOCK
 
 
-def test_speakers_by_name_and_blended(voices: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_speakers_by_name_and_mixture(voices: Path, tmp_path: Path, capsys: Capture) -> None:
     for name, speaker in (("ann", "ann"), ("bob", "bob"), ("both", "ann=1,bob=1")):
         assert run("generate", voices, "-o", tmp_path / f"{name}.wav", "--seconds", 0.1, "--speaker", speaker) == 0
     capsys.readouterr()

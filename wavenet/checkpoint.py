@@ -1,7 +1,7 @@
-"""Model files. Weights are data: safetensors, with the configuration as JSON in the metadata.
+"""Model files: weights as safetensors, with the configuration as JSON in the metadata.
 
-Nothing that can run code is ever read, every tensor is consumed exactly, and every write is to a temporary name,
-flushed to the disk and then renamed, so that an interruption leaves the old file or the new one.
+Nothing that can run code is ever read. A missing, additional or misshapen tensor is an error. Every write is to a
+temporary name, flushed to the disk and then renamed, so that an interruption leaves the old file or the new one.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def load_model(path: str | os.PathLike[str]) -> WaveNet:
     from wavenet.model import WaveNet
 
     config, tensors = read_model(path)
-    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+    with torch.device("meta"):  # no memory and no random initialisation: the weights are replaced below
         model = WaveNet(config)
     model.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, assign=True)
     for weight in model.parameters():
@@ -60,7 +60,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[ModelConfig, Tensors]:
     """Configuration and weights (float32) of a model file or run directory, without torch. Raises `CheckpointError`."""
     file = model_file(path)
     header = read_header(file)
-    config = _config_of(file, header.metadata)
+    config = _read_config(file, header.metadata)
     for name in sorted(config.shapes.keys() | header.tensors.keys()):
         if name not in header.tensors:
             raise _error(file, f"the tensor {printable(name)!r} is missing")
@@ -76,12 +76,12 @@ def read_model(path: str | os.PathLike[str]) -> tuple[ModelConfig, Tensors]:
     tensors, _ = read_tensors(file)
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
-            raise _error(file, f"the tensor {name!r} holds NaN or infinity; the training that made it went wrong")
+            raise _error(file, f"the tensor {name!r} contains NaN or infinity: its training diverged")
     return config, tensors
 
 
 def model_file(path: str | os.PathLike[str]) -> Path:
-    """The model file that MODEL means: itself, or the best model of a run directory. Raises `CheckpointError`."""
+    """The file of MODEL: the model file itself, or the best model of a run directory. Raises `CheckpointError`."""
     path = Path(path)
     if path.is_dir():
         inside = path / MODEL_NAME
@@ -131,7 +131,7 @@ def _error(path: str | os.PathLike[str], reason: str) -> CheckpointError:
     return CheckpointError(f"{printable(path)}: {reason}")
 
 
-def _config_of(file: Path, metadata: Mapping[str, str]) -> ModelConfig:
+def _read_config(file: Path, metadata: Mapping[str, str]) -> ModelConfig:
     if "wavenet.config" not in metadata:
         raise _error(file, "not a model of this toolkit (its metadata has no wavenet.config)")
     if metadata.get("wavenet.format") != FORMAT:
@@ -166,4 +166,4 @@ def _what_is_wrong(path: Path, error: Exception) -> str:
         return "a PyTorch pickle, which can run code when read; only .safetensors model files are read"
     if not start:
         return "the file is empty"
-    return f"not a whole .safetensors file, perhaps cut short ({error})"
+    return f"not a complete .safetensors file, perhaps truncated ({error})"

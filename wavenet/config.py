@@ -1,8 +1,8 @@
 """Configurations: frozen, validated dataclasses; every derived quantity is a property.
 
-Three of them make a recipe: `ModelConfig` (the network; stored in the model file, with the parameters of its features
-in a `MelConfig`), `DataConfig` (from recordings to crops) and `TrainingConfig` (the budget and the optimizer). An
-invalid value raises `ConfigError` with a message that names the field, the value and what is allowed.
+A recipe consists of three: `ModelConfig` (the network; stored in the model file, with the parameters of its features in
+a `MelConfig`), `DataConfig` (from recordings to crops) and `TrainingConfig` (the budget and the optimizer). An invalid
+value raises `ConfigError` with a message that names the field, the value and what is allowed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from wavenet.mel_config import MAX_PITCH_TAPS as MAX_PITCH_TAPS
 from wavenet.mel_config import MelConfig as MelConfig
 
 MU_LAW_CODES = 256  # output classes and rows of the embedding table: 8-bit mu-law
-MIN_LOG_SCALE, MAX_LOG_SCALE = -14.0, 8.0  # of 16-bit distributions, in full scale: from 1/18 of half a step
+MIN_LOG_SCALE, MAX_LOG_SCALE = -14.0, 8.0  # of 16-bit distributions, relative to full scale; e^-14: 1/18 of half a step
 PCM_LEVELS = 65_536  # codes of the 16-bit outputs: -32,768 to 32,767
 OUTPUTS = ("mulaw", "logistic", "gaussian")
 FRAME_NETWORKS = ("plain", "parallel")
@@ -33,7 +33,7 @@ PLAIN_TAPS = 3  # kernel size of every convolution at frame rate
 PARALLEL_DILATIONS = (1, 2, 4, 8, 16)  # in frames, one for each dilated branch of the parallel frame network
 POOLED_FRAMES = 64  # frames to each side that the pooling branch averages over
 SCALAR_INPUTS, PREDICTED_INPUTS = 1, 3  # input channels of a 16-bit model without and with linear prediction
-MAX_PARAMETERS = 2**31  # more is a typing error or a hostile file
+MAX_PARAMETERS = 2**31  # more is a typing error or a malicious file
 MAX_QUEUE_SIZE = 2**26  # values in the queues of one stream: 256 MiB in float32; more is an error, likewise
 
 
@@ -271,7 +271,7 @@ class ModelConfig:
 
     @property
     def macs_per_sample(self) -> int:
-        """Multiply-adds per sample with cached queues: one per weight, except in the embedding, which is a look-up.
+        """Multiply-adds per generated sample: one per weight, except in the embedding, which is a look-up.
 
         The cost per frame of the features (`macs_per_frame`) and per speaker is not included.
         """

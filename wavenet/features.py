@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wavenet.config import MelConfig
 
-CHUNK = 500  # frames transformed at once: bounds the memory for audio of any length
+CHUNK = 500  # frames transformed at a time: bounds the memory for audio of any length
 ONE_THREAD = 2**18  # multiply-adds up to which OpenBLAS computes a product in the calling thread
 
 
@@ -53,16 +53,16 @@ def mel_spectrogram(audio: ArrayLike, config: MelConfig) -> NDArray[np.float32]:
 
 
 def frame_margin(config: MelConfig) -> int:
-    """Samples by which a frame's transform begins before its own hop samples; behind them it needs no more."""
+    """Samples before a frame's own hop samples that its Fourier transform covers; after them it covers no more."""
     return (config.fft - config.hop + 1) // 2
 
 
 def transform(samples: NDArray[np.floating], config: MelConfig) -> NDArray[np.float32]:
-    """Log-mel features [..., bands, (T - fft) // hop + 1] of the transforms that lie inside samples [..., T]."""
+    """Log-mel features [..., bands, (T - fft) // hop + 1] of samples [..., T], without padding."""
     before = (config.fft - config.window) // 2  # the window is centred in the transform; outside it is zero
     count = (samples.shape[-1] - config.fft) // config.hop + 1
     rows = sliding_window_view(samples[..., before:], config.window, axis=-1)[..., :: config.hop, :][..., :count, :]
-    # Where the zeros are changes only phases: here they are all behind the window.
+    # Where the zeros are changes only phases: here they all come after the window.
     spectrum = np.abs(np.fft.rfft(rows * _window(config), config.fft))  # [..., frames, bins]
     if config.power != 1:
         spectrum **= config.power
@@ -94,8 +94,8 @@ def hann_window(size: int) -> NDArray[np.float64]:
 def one_thread_product(rows: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """rows [n, in] @ matrix [in, out], in pieces small enough for OpenBLAS to compute them in the calling thread.
 
-    More threads gain nothing in products this small. Where another process has their core they multiply the time, and
-    once awake they wait for more work in a loop, beside a training step or an engine that has threads of its own.
+    More threads gain nothing in products this small. If other processes use the cores, more threads take several times
+    as long, and BLAS threads spin for a while after their work, beside a training step or an engine's own threads.
     """
     step = max(1, ONE_THREAD // matrix.size)
     product = np.empty((len(rows), matrix.shape[1]))

@@ -1,13 +1,13 @@
-"""Audio from a model: `Generator` renders and streams, `Session` is a stream that can be controlled. No files here.
+"""Generate audio with a model: `Generator` renders and streams; `Session` is a stream whose options can be changed.
 
-The same seed gives the same audio, as far as this holds:
+The same seed gives the same audio, within these limits:
 
-- Mu-law models: the same codes for every engine, precision "f32", instruction set, block size, thread count and batch
-  (stream i of a batch with seed s is the single stream with seed s + i), until a uniform random number falls between
-  two probabilities that differ in the last bits of a float32.
-- 16-bit models: the same for every block size and thread count, on one engine and one instruction set; on the native
-  engine in every batch, too. Between engines, instruction sets and versions of PyTorch, rounding makes the audio differ
-  after some thousand samples.
+- Mu-law models: in precision "f32" all engines, instruction sets, block sizes, thread counts and batches give the same
+  codes (stream i of a batch with seed s is the single stream with seed s + i), until a uniform random number falls
+  between two probabilities that differ in the last bits of a float32.
+- 16-bit models: on one engine and one instruction set, all block sizes and thread counts give the same codes; on the
+  native engine all batches, too. Between engines, instruction sets and versions of PyTorch, rounding makes the audio
+  differ after some thousand samples.
 """
 
 from __future__ import annotations
@@ -46,8 +46,11 @@ class Generator:
     def load(
         cls, path: str | PathLike[str], engine: str = "auto", precision: str = "auto", threads: int | None = None
     ) -> Self:
-        """A generator from a model file. Options and errors as of `wavenet.engine.create`, and those of loading."""
-        from wavenet.checkpoint import read_model  # imports no PyTorch, which the native engine does not need
+        """A generator from a model file or run directory.
+
+        Options and errors as of `wavenet.engine.create`; raises `CheckpointError` for a file that cannot be used.
+        """
+        from wavenet.checkpoint import read_model  # does not import PyTorch, which the native engine does not need
 
         config, weights = read_model(path)
         return cls(engines.create(engine, config, weights, precision, threads))
@@ -56,7 +59,7 @@ class Generator:
     def from_model(
         cls, model: WaveNet, engine: str = "auto", precision: str = "auto", threads: int | None = None
     ) -> Self:
-        """A generator from a model in memory. Its weights are copied: training it further changes nothing here."""
+        """A generator from a model in memory, whose weights are copied. Options and errors as of `load`."""
         return cls(engines.create(engine, model.config, model.state_dict(), precision, threads))
 
     @property
@@ -91,19 +94,19 @@ class Generator:
         features: ArrayLike | None = None,
         voiced_temperature: float | None = None,
     ) -> Session:
-        """A new stream from silence, or from the end of `prime`.
+        """A new stream that continues silence, or `prime`.
 
-        seed: of the uniform random numbers; stream i of a batch uses those of seed + i. The module says what is the
-            same for the same seed.
+        seed: of the uniform random numbers; stream i of a batch uses those of seed + i. See the module's docstring for
+            what a seed determines.
         temperature, top_k, top_p: see `Sampling`.
-        count: streams side by side, the first axis of what they return; None: one stream, without that axis.
+        count: number of streams in a batch, the first axis of the audio; None: one stream, without that axis.
         prime: audio to continue, float [n] in [-1, 1] at the model's sample rate for all streams, or [count, n].
-        speaker: of a model with several: a name, or a blend such as {"ann": 0.3, "bob": 0.7}.
-        features: of a model that is conditioned on them: log-mel frames [bands, N] for all streams, or
+        speaker: for a model with speakers: a name, or a mixture such as {"ann": 0.3, "bob": 0.7}.
+        features: for a model that is conditioned on them: log-mel frames [bands, N] for all streams, or
             [count, bands, N], with the parameters in `config.features`; `wavenet.features.mel_spectrogram` computes
-            them from audio. The first frame begins with the stream, or with `prime`.
-        voiced_temperature: the temperature in frames whose features have a pitch; None: `temperature`.
-        Raises `ValueError`, in one line, for options that are wrong, missing or not used by this model.
+            them from audio. The first frame starts at the first sample of the stream, or of `prime`.
+        voiced_temperature: the temperature in voiced frames, those with a pitch; None: `temperature`.
+        Raises `ValueError`, in one line, for options that are invalid, missing or not used by this model.
         """
         sampling = Sampling(temperature, top_k, top_p)
         return Session(self._engine, sampling, seed, count, speaker, features, voiced_temperature, prime)
@@ -111,10 +114,10 @@ class Generator:
     def stream(
         self, seconds: float | None = None, block: int = BLOCK, **options: Unpack[SessionOptions]
     ) -> Iterator[NDArray[np.float32]]:
-        """Blocks of float32 [block] or [count, block], without end, or for `seconds`; the last may be shorter.
+        """Iterate over blocks of audio, float32 [block] or [count, block]; the last one may be shorter.
 
-        With features it ends where they do, or before. Options as of `session`. Wrong ones raise `ValueError` here,
-        not at the first block.
+        seconds: length of the audio; None: to the end of the features, or without end if there are none.
+        Options and errors as of `session`; errors are raised by this call, not at the first block.
         """
         if not is_integer(block) or block < 1:
             raise ValueError(f"block = {block!r}: must be a whole number of samples from 1")
@@ -128,9 +131,9 @@ class Generator:
         progress: Callable[[int, int], None] | None = None,
         **options: Unpack[SessionOptions],
     ) -> NDArray[np.float32]:
-        """`seconds` of audio: float32 [samples] in [-1, 1], or [count, samples] if `count` is given.
+        """Generate `seconds` of audio: float32 [samples] in [-1, 1], or [count, samples] if `count` is given.
 
-        seconds: may be left out with features, whose length it then has.
+        seconds: None: to the end of the features; required without features.
         progress: called as progress(samples done, samples in total) twenty times per second of audio.
         Options and errors as of `session`; raises `ValueError` also for audio that does not fit into memory.
         """
@@ -150,7 +153,7 @@ class Generator:
         return audio
 
     def samples(self, seconds: float) -> int:
-        """Whole samples in `seconds`. Raises `ValueError` for a length that is not finite or less than one sample."""
+        """Number of samples in `seconds`. Raises `ValueError` for a length below one sample or not finite."""
         try:
             samples = round(float(seconds) * self.sample_rate)
         except (TypeError, ValueError, OverflowError):  # not a number, NaN, infinity
@@ -161,24 +164,24 @@ class Generator:
 
 
 def total_of(session: Session, samples: int | None) -> int | None:
-    """Samples that a stream generates: `samples`, or as many as the features last; None: without end.
+    """Number of samples to generate: `samples`, or up to the end of the features; None: without end.
 
-    Raises `ValueError` where the features end before `samples` do.
+    Raises `ValueError` if the features end earlier, or with the primed audio.
     """
     left = session.left
     if left is None:
         return samples
     if left == 0:
-        raise ValueError("the features end with the primed audio: nothing is left to generate")
+        raise ValueError("the features end with the primed audio: there is nothing left to generate")
     if samples is not None and samples > left:
         raise ValueError(f"the features last for {left:,} samples, not for {samples:,}: leave seconds out")
     return left if samples is None else samples
 
 
 def silent_share(audio: ArrayLike, sample_rate: int) -> float:
-    """Share, 0 to 1, of 20 ms frames whose RMS is below -50 dBFS, of audio [n] or [count, n] in [-1, 1].
+    """Share, 0 to 1, of 20 ms frames with an RMS below -50 dBFS in audio [n] or [count, n] in [-1, 1].
 
-    A last frame that is not full does not count, unless it is the only one. Raises `ValueError` for empty audio.
+    An incomplete last frame is ignored, unless it is the only one. Raises `ValueError` for empty audio.
     """
     samples = np.atleast_2d(np.asarray(audio, dtype=np.float64))  # [count, n]
     if samples.size == 0:

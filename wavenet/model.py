@@ -1,4 +1,4 @@
-"""The network: the definition, to be read beside the paper, which every faster implementation is tested against.
+"""The definition of the network, to be read beside the paper. Every faster implementation is tested against it.
 
     code of sample t -> embedding -> layer 0 -> layer 1 -> ... -> layer L-1        x: the residual path, R channels
                                         |          |                 |
@@ -11,9 +11,9 @@ Source: van den Oord et al., "WaveNet: A Generative Model for Raw Audio" (2016),
 
 Symbols: B streams, T samples, R residual, G gate, S skip, H head and A output channels, K taps, L layers.
 
-The layers run in one of two ways with the same values and gradients: here, or in `wavenet.nn.fused` with a hand-written
-backward pass, which is chosen automatically where nothing needs more (see `WaveNet.fused`). Conditioning is in
-`wavenet.nn.conditioning`, losses are in `wavenet.nn.outputs`.
+The residual stack has two implementations with the same values and gradients: the one here, and `wavenet.nn.fused`,
+which has a hand-written backward pass and is used automatically where it can be (see `WaveNet.fused`). Conditioning is
+in `wavenet.nn.conditioning`, losses are in `wavenet.nn.outputs`.
 """
 
 from __future__ import annotations
@@ -59,21 +59,24 @@ class CausalConv(nn.Module):
         return y
 
     def reset_parameters(self) -> None:
+        """Initialise: inputs of unit variance give outputs of unit variance."""
         kernel_size, _, inputs = self.weight.shape
         nn.init.normal_(self.weight, std=1 / math.sqrt(kernel_size * inputs))
         nn.init.zeros_(self.bias)
 
 
 def delayed(x: Tensor, samples: int) -> Tensor:
-    """x [B, T, C] so many samples later, zeros in front: y_t = x_(t - samples)."""
+    """x [B, T, C] delayed by a number of samples, with zeros in front: y_t = x_(t - samples)."""
     return F.pad(x, (0, 0, samples, 0))[:, : x.shape[1]]
 
 
 class ResidualLayer(nn.Module):
-    """One layer: a, b = W * x + V c + U g;  z = tanh(a) . sigmoid(b);  x + Q z. Sources: section 2.3, figure 4, 2.5.
+    """One layer: a, b = W * x + V c + U g;  z = tanh(a) . sigmoid(b);  next x = x + Q z.
 
-    `wavenet.nn.fused` contains the same equations. Whoever changes them here sets `WaveNet.fused = False`, or puts
-    a subclass into `WaveNet.layers`, which is recognised.
+    Sources: section 2.3 (gates), section 2.4 and figure 4 (residual and skip connections), section 2.5 (conditioning).
+
+    `wavenet.nn.fused` contains the same equations. To use others, put instances of a subclass into `WaveNet.layers`:
+    the fused stack is then not used. After an edit of this class, set `WaveNet.fused = False`.
     """
 
     def __init__(self, config: ModelConfig, dilation: int, last: bool) -> None:
@@ -84,7 +87,7 @@ class ResidualLayer(nn.Module):
         self.residual = None if last else nn.Linear(config.gate, config.residual_channels)
 
     def forward(self, x: Tensor, gate_bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x [B, T, R] and what conditioning adds, [B, T, 2G] -> the next layer's x [B, T, R] and z [B, T, G]."""
+        """x [B, T, R] and the gate bias of conditioning [B, T, 2G] -> the next layer's x [B, T, R], and z [B, T, G]."""
         gates = self.dilated(x)  # W * x: [B, T, 2G]
         if gate_bias is not None:
             gates = gates + gate_bias  # + V c_t + U g
@@ -93,13 +96,14 @@ class ResidualLayer(nn.Module):
         return (x if self.residual is None else x + self.residual(z)), z
 
     def reset_parameters(self) -> None:
+        """Initialise: the L residual outputs, which are summed, have a variance of about 1 / L each."""
         self.dilated.reset_parameters()
-        if self.residual is not None:  # L layers add up: each adds a variance of 1 / L
+        if self.residual is not None:
             nn.init.normal_(self.residual.weight, std=3 / math.sqrt(self.residual.in_features * self.depth))
             nn.init.zeros_(self.residual.bias)
 
     def weights(self) -> LayerWeights:
-        """The layer's tensors; the last layer has no residual product."""
+        """The layer's tensors; the last layer has no residual projection."""
         residual = (None, None) if self.residual is None else (self.residual.weight, self.residual.bias)
         return LayerWeights(self.dilated.weight, self.dilated.bias, *residual)
 
@@ -124,6 +128,7 @@ class Head(nn.Module):
         return self.output(self.activation(hidden))
 
     def reset_parameters(self) -> None:
+        """Initialise: the output parameters are close to zero."""
         nn.init.normal_(self.hidden.weight, std=math.sqrt(2 / self.hidden.in_features))
         nn.init.normal_(self.output.weight, std=0.01 / math.sqrt(self.output.in_features))
         nn.init.zeros_(self.hidden.bias)
@@ -134,11 +139,11 @@ class Head(nn.Module):
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # NumPy; codes are integers: there are no gradients
-def predicted(config: ModelConfig, codes: Tensor, local: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor]:
-    """What a linear predictor computes from the features: `wavenet.nn.linear_prediction`.
+def linear_prediction(config: ModelConfig, codes: Tensor, local: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Apply linear prediction (`wavenet.nn.linear_prediction`) to codes [B, T]; arguments as of `WaveNet.forward`.
 
-    The network's inputs [B, T, 3 + pitch taps], and factors and offsets [B, T, A] that turn the output parameters of
-    the predictor's residual, which the network models, into those of the samples.
+    Returns the network's inputs [B, T, 3 + pitch taps], and the factors and offsets [B, T, A] that convert its outputs,
+    the parameters of the prediction residual's distribution, to those of the sample's distribution.
     """
     prediction = predict(config, codes.numpy(force=True), local.double().numpy(force=True), first)
     transform = prediction.transform(config, np.float64 if local.dtype == torch.float64 else np.float32)
@@ -149,11 +154,11 @@ def predicted(config: ModelConfig, codes: Tensor, local: Tensor, first: int) -> 
 class WaveNet(nn.Module):
     """A stack of dilated causal convolutions that predicts every next sample: codes [B, T] -> [B, T, A].
 
-    fused: whether the layers run in `wavenet.nn.fused`. None: where it is supported and no more is needed (no hooks,
-        subclasses or replaced modules in the stack). True or False force one or the other, on the class or an
-        instance; False is needed for gradients of gradients and forward-mode differentiation. The fused stack has all
-        its gradients at the end of its backward pass: under `DistributedDataParallel` False lets the exchange of late
-        layers' gradients overlap with the backward pass of early ones.
+    fused: whether the layers run in `wavenet.nn.fused`. None: if it supports the input, and the stack has no hooks,
+        subclasses or replaced modules. True or False, set on the class or an instance, force one or the other. Second
+        derivatives and forward-mode differentiation need False. The gradients of the fused stack are all ready at the
+        end of its backward pass: with False, `DistributedDataParallel` can exchange the gradients of late layers
+        during the backward pass of early ones.
     """
 
     fused: bool | None = None
@@ -180,10 +185,10 @@ class WaveNet(nn.Module):
 
         speaker: indices [B], or weights of all speakers [B, speakers], for a model with speakers.
         local: features [B, bands, N] of a whole recording, or of a part of one, for a model with features. Position t
-            is conditioned on frame (first + t) // hop, that of the sample that it predicts, interpolated with its
-            neighbours; frames beyond the ends are silent.
+            is conditioned on frame (first + t) // hop, which contains the sample that it predicts, interpolated with
+            the neighbouring frames; frames beyond the ends are silent.
         first: index in `local` of the sample that the first position predicts.
-        Raises `ValueError` for another shape, and for conditioning that is missing or not part of this model.
+        Raises `ValueError` for wrong shapes, and for conditioning that is missing or that this model does not have.
         """
         if codes.dim() != 2 or codes.shape[1] == 0:
             raise ValueError(f"codes must be [B, T] with T >= 1, not {list(codes.shape)}")
@@ -193,16 +198,16 @@ class WaveNet(nn.Module):
         elif speaker is not None or local is not None:
             raise ValueError("this model is not conditioned: leave out speaker and local")
         if self.config.linear_prediction and local is not None:
-            inputs, factors, offsets = predicted(self.config, codes, local, first)
+            inputs, factors, offsets = linear_prediction(self.config, codes, local, first)
         x = self.embed(codes, inputs)  # [B, T, R]
         skip = self.fused_stack(x, gate_bias) if self.uses_fused_stack(x) else self.residual_stack(x, gate_bias)
         parameters = self.head(skip)  # [B, T, S] -> [B, T, A]
         return parameters if factors is None or offsets is None else parameters * factors + offsets
 
     def embed(self, codes: Tensor, inputs: Tensor | None = None) -> Tensor:
-        """Codes [B, T] -> the first layer's x [B, T, R]: a table for mu-law, a linear map of 16-bit samples.
+        """Codes [B, T] -> the first layer's x [B, T, R]: an embedding of mu-law codes, a linear map of 16-bit samples.
 
-        inputs [B, T, 3 + pitch taps]: those of a linear predictor, which take the place of the samples.
+        inputs [B, T, 3 + pitch taps]: the inputs computed by linear prediction, which replace the samples.
         """
         if self.config.output == "mulaw":
             return self.embedding(codes)
@@ -247,11 +252,11 @@ class WaveNet(nn.Module):
         return [cast(ResidualLayer, layer) for layer in self.layers]
 
     def reset_parameters(self) -> None:
-        """Initialise: all paths carry signals of about unit size, the output parameters are close to zero (8 bits).
+        """Initialise: all activations have about unit variance, and the output parameters are close to zero (8 bits).
 
-        Mu-law codes are ordered by level, so their embedding starts as a smooth curve: each channel is a sine of the
-        code, of random frequency and phase, and neighbouring codes have similar vectors. Against independent random
-        vectors this saved 0.13 bits per sample after 700 steps on speech.
+        Mu-law codes are ordered by amplitude, so their embedding is initialised to a smooth curve: each channel is a
+        sine of the code, of random frequency and phase, and neighbouring codes have similar vectors. Compared with
+        independent random vectors this saved 0.13 bits per sample after 700 steps on speech.
         """
         channels = self.config.residual_channels
         with torch.no_grad():

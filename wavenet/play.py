@@ -1,7 +1,7 @@
-"""Play audio while it is generated: blocks through a small buffer to the default sound device.
+"""Play audio while it is generated: a small buffer between the generator and the default sound device.
 
-The sound device requests samples from its own thread; the generator puts blocks into a buffer, and waits while the
-buffer is full. Where the generator is late the device gets silence, and the gap is counted:
+The sound device requests samples from its own thread; the generator puts blocks into the buffer, and waits while the
+buffer is full. If the generator is late, the device receives silence, and the gap is counted:
 
     generator -> block -> [ buffer, 200 ms ] -> callback of the sound device -> [ latency of the device ] -> loudspeaker
 """
@@ -21,23 +21,23 @@ from numpy.typing import NDArray
 
 from wavenet.extras import Unavailable, how_to_install
 
-BUFFER_SECONDS = 0.2  # two blocks of `Generator.stream`: enough for a busy moment, and hardly noticeable
+BUFFER_SECONDS = 0.2  # two blocks of `Generator.stream`: covers short delays of the system
 INVALID_SAMPLE_RATE = -9997  # paInvalidSampleRate of portaudio.h
 
 
 class PlaybackUnavailable(Unavailable):
-    """Audio cannot be played here; the message says what is missing and how to get it."""
+    """Audio cannot be played on this machine. The message is what is missing, and how to get it."""
 
 
 @dataclass(frozen=True)
 class Playback:
     """Statistics of a playback.
 
-    samples: samples that the sound device took, `sample_rate` of them a second: the sample rate of the audio, or that
-        of the device where it supports no other.
-    underruns: gaps, filled with silence, because a block or the callback of the device was late.
-    buffer_ms: audio held in the buffer, in milliseconds; at most one block more.
-    latency_ms: the same with the latency of the device: from generating a sample to its playback.
+    samples: number of samples that the sound device took.
+    sample_rate: of these samples, in Hz: that of the audio, or that of the device if it does not support it.
+    underruns: number of gaps, filled with silence, because a block or the callback of the device was late.
+    buffer_ms: length of the buffer in milliseconds; it can contain up to one block more.
+    latency_ms: from the generation of a sample to its playback: the buffer and the latency of the device.
     """
 
     samples: int
@@ -53,15 +53,15 @@ def play(
     buffer_seconds: float = BUFFER_SECONDS,
     on_underrun: Callable[[], None] | None = None,
 ) -> Playback:
-    """Play blocks, float32 [n] in [-1, 1] at `sample_rate` Hz, as they come; returns when the last one was played.
+    """Play blocks, float32 [n] in [-1, 1] at `sample_rate` Hz, while they are generated; returns after the last sample.
 
-    The device is opened before the first block is requested, and starts when the buffer holds `buffer_seconds`. After
-    a gap it starts again in the same way: a few long gaps disturb less than many short ones. For a device that does
-    not support the sample rate the audio is resampled.
+    The device is opened before the first block is requested, and starts when the buffer contains `buffer_seconds` of
+    audio. After a gap the buffer is filled again first: a few long gaps disturb less than many short ones. For a device
+    that does not support the sample rate the audio is resampled.
     on_underrun: called once, from the calling thread, after the first gap.
-    Raises `PlaybackUnavailable` without sounddevice, PortAudio or an output device, `RuntimeError` when the device
-    stops on its own, `ValueError` for blocks of another shape, and what `blocks` raises. After any error, Ctrl-C
-    included, the device stops at once and is closed.
+    Raises `PlaybackUnavailable` without sounddevice, PortAudio or an output device, `RuntimeError` if the device stops
+    unexpectedly, `ValueError` for blocks of another shape, and what `blocks` raises. After any error, Ctrl-C included,
+    the device stops immediately and is closed.
     """
     if not buffer_seconds > 0:
         raise ValueError(f"buffer_seconds = {buffer_seconds}: must be above 0")
@@ -91,30 +91,30 @@ def _checked(blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float
 
 
 def _resampled(
-    blocks: Iterator[NDArray[np.float32]], sample_rate: int, device_rate: int
+    blocks: Iterator[NDArray[np.float32]], sample_rate: int, device_sample_rate: int
 ) -> Iterator[NDArray[np.float32]]:
-    if device_rate == sample_rate:
+    if device_sample_rate == sample_rate:
         yield from blocks
         return
-    import soxr  # few devices need it
+    import soxr  # slow to import, and rarely needed
 
-    resampler = soxr.ResampleStream(sample_rate, device_rate, 1, dtype="float32")
+    resampler = soxr.ResampleStream(sample_rate, device_sample_rate, 1, dtype="float32")
     for block in blocks:
         yield resampler.resample_chunk(block)
     yield resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
 
 
 class _Buffer:
-    """Samples passed between two threads: `put` by the generator's, `take` by that of the sound device."""
+    """A queue of samples between two threads: the generator's calls `put`, that of the sound device `take`."""
 
     def __init__(self, capacity: int) -> None:
-        self.capacity = capacity  # samples; full is at least so many
+        self.capacity = capacity  # samples; full with at least this many
         self.played = 0  # samples
         self.underruns = 0
         self._blocks: deque[NDArray[np.float32]] = deque()
         self._held = 0  # samples in the blocks
         self._filling = True  # `take` returns silence until the buffer is full
-        self._ended = False  # no further block will come
+        self._ended = False  # there are no further blocks
         self._closed = False  # the device has stopped
         self._changed = threading.Condition()
 
@@ -129,15 +129,15 @@ class _Buffer:
             self._filling = self._filling and not self.full
 
     def end(self) -> None:
-        """No further block will come."""
+        """Mark the end: there are no further blocks."""
         with self._changed:
             self._ended, self._filling = True, False
 
     def take(self, out: NDArray[np.float32], late: bool = False) -> bool:
         """Fill `out` [n] with the next samples, or silence; False when everything has been played.
 
-        late: the device has reported an underflow of its own, since this call came too late. It counts as a gap only
-            after the first sample, and not within the silence of a gap that is counted already.
+        late: the device has reported an underflow, as this call came too late. It counts as a gap only after the first
+            sample, and not during the silence of a gap that is counted already.
         """
         with self._changed:
             self.underruns += late and self.played > 0 and not self._filling
@@ -159,7 +159,7 @@ class _Buffer:
             return not self._ended or self._held > 0
 
     def close(self) -> None:
-        """The sound device has stopped."""
+        """Called when the sound device has stopped."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -180,7 +180,7 @@ class _Buffer:
 
 
 class _Stream:
-    """The open device, which takes samples from a buffer once it is started."""
+    """The open sound device, and the buffer that it takes samples from once it is started."""
 
     def __init__(self, sounddevice: Any, sample_rate: int, channels: int, buffer_seconds: float) -> None:
         self.sample_rate = sample_rate
@@ -190,7 +190,7 @@ class _Stream:
             more = buffer.take(out[:, 0], bool(status.output_underflow))
             out[:, 1:] = out[:, :1]
             if not more:
-                raise sounddevice.CallbackStop  # the device plays what it was given, then calls finished_callback
+                raise sounddevice.CallbackStop  # the device plays the samples it has, then calls finished_callback
 
         self._started = False
         self._stream = sounddevice.OutputStream(
@@ -203,17 +203,17 @@ class _Stream:
 
     @property
     def latency(self) -> float:
-        """Of the device, in seconds."""
+        """Latency of the device, in seconds."""
         return float(self._stream.latency)
 
     def start(self) -> None:
-        """Start the device; a second call changes nothing."""
+        """Start the device; further calls do nothing."""
         if not self._started:
             self._started = True
             self._stream.start()
 
     def close(self) -> None:
-        """Stop at once: samples that the device holds are not played."""
+        """Stop immediately: samples in the buffer of the device are not played."""
         self._stream.close()
 
 
@@ -227,7 +227,7 @@ def _opened(sample_rate: int, buffer_seconds: float) -> Iterator[_Stream]:
         raise PlaybackUnavailable(
             "playback needs a sound device, and none was found: write to a file with -o instead"
         ) from None
-    channels = min(2, device["max_output_channels"])  # some support no mono
+    channels = min(2, device["max_output_channels"])  # some do not support mono
     try:
         with _quiet():
             try:
@@ -240,7 +240,7 @@ def _opened(sample_rate: int, buffer_seconds: float) -> Iterator[_Stream]:
         raise PlaybackUnavailable(f"the sound device {device['name']!r} cannot be opened: {error}") from None
     try:
         yield stream
-    except sounddevice.PortAudioError as error:  # of its start
+    except sounddevice.PortAudioError as error:  # from `start`
         raise PlaybackUnavailable(f"the sound device {device['name']!r} cannot be started: {error}") from None
     finally:
         stream.close()
@@ -251,14 +251,14 @@ def _sounddevice() -> Any:
         import sounddevice
     except ImportError:
         raise PlaybackUnavailable(how_to_install("playback", "sounddevice", "play")) from None
-    except OSError:  # sounddevice includes PortAudio everywhere but on Linux
+    except OSError:  # on Linux, sounddevice does not include PortAudio
         raise PlaybackUnavailable("playback needs the PortAudio library: apt install libportaudio2") from None
     return sounddevice
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide what PortAudio and ALSA write to standard error; their errors are raised as well."""
+    """Suppress the output of PortAudio and ALSA to standard error; their errors are raised as exceptions."""
     kept = None
     with suppress(OSError):  # standard error may be closed
         kept = os.dup(2)

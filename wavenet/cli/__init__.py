@@ -1,4 +1,4 @@
-"""The `wavenet` command: parse, check, call, print. The work is in functions for Python users."""
+"""The `wavenet` command. Commands parse and check their arguments, call functions of the package, and print."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEBUG = "--debug"
 
 
 class Wavenet(click.Group):
-    """Imports a command's module when it is called, so that `--help` is quick."""
+    """The group of commands. A command's module is imported when it is called, so that `--help` is fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -66,7 +66,7 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code: 2 for what the user gave, 1 for what failed, 130 for Ctrl-C."""
+    """Run a command. Returns its exit code: 2 for invalid input, 1 for other failures, 130 for Ctrl-C."""
     arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     debug = DEBUG in arguments
     try:
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
         return result if isinstance(result, int) else 0
     except (KeyboardInterrupt, click.Abort):
         return 130
-    except SystemExit:  # of click, where the reader of our output has closed it, which is no error
+    except SystemExit:  # from click when the reader of the output has closed the pipe: not an error
         return 0
     except Exception as error:
         if debug:
@@ -95,6 +95,6 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Print a warning on one line; other kinds than `UserWarning` are for developers, and name the file."""
+    """Print a warning on one line. All but `UserWarning` are for developers: they name the file and line."""
     place = "" if category is UserWarning else f"{filename}:{lineno}: {category.__name__}: "
     print_message(f"wavenet: {place}{' '.join(str(message).split())}")

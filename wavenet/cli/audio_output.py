@@ -1,4 +1,4 @@
-"""Generate audio into files, standard output or a sound device, block by block, in constant memory."""
+"""Write generated audio to files or standard output, or play it, block by block in constant memory."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
     from wavenet.generate import Generator, Session
 
-FIRST_BLOCK_SECONDS = 0.02  # of audio: playback starts at once
+FIRST_BLOCK_SECONDS = 0.02  # of audio; short, so that playback starts immediately
 BLOCK_SECONDS = 0.1  # of audio, per write and per update of the progress line
 MOSTLY_SILENT = 0.6  # share of silent frames
 INTERRUPTED = 130  # exit code after Ctrl-C
-SPARE_FILES = 64  # that the process may open beside its outputs
+SPARE_FILES = 64  # files that the process may open in addition to its outputs
 
 
 def output_paths(output: str | None, count: int) -> list[Path]:
-    """The files to write: none for None, and for "-", which is standard output. Checked now, before the work.
+    """The files to write: none for None, and for "-", which is standard output. Called before anything is generated.
 
-    Raises `AudioError` for a file that cannot be written, `click.UsageError` where standard output cannot be used.
+    Raises `AudioError` for a file that cannot be written, `click.UsageError` if standard output cannot be used.
     """
     if output == "-":
         if count > 1:
-            raise click.UsageError("standard output takes one stream: leave out --count, or name a file with -o")
+            raise click.UsageError("standard output takes one stream: leave out --count, or give a file with -o")
         if sys.stdout is None:
-            raise click.UsageError("standard output is closed: name a file with -o")
+            raise click.UsageError("standard output is closed: give a file with -o")
     if output is None or output == "-":
         return []
     from wavenet.data.audio_writer import check_writable  # loads libsndfile, which standard output does not need
@@ -56,7 +56,7 @@ def output_paths(output: str | None, count: int) -> list[Path]:
 
 
 def check_lengths(paths: Sequence[Path], samples: int, sample_rate: int) -> None:
-    """Raises `AudioError` where files of these names cannot hold so many samples."""
+    """Raises `AudioError` if the format of these files cannot hold this many samples."""
     if paths:
         from wavenet.data.audio_writer import check_length
 
@@ -72,10 +72,10 @@ def write_audio(
     count: int = 1,
     model: Path | None = None,
 ) -> None:
-    """Generate `samples` samples and send them to `output` and, if `play`, to the sound device; print a summary.
+    """Generate `samples` samples, write them to `output`, play them if `play`, and print a summary.
 
-    session: of `count` streams, with that axis. output: as of `output_paths`. model: its path, for advice.
-    What was generated before an error or Ctrl-C is kept.
+    session: a batch of `count` streams (blocks are [count, n]). output: as of `output_paths`. model: its path, to print
+    advice on silent audio. Audio generated before an error or Ctrl-C is kept.
     """
     sample_rate = generator.sample_rate
     blocks, levels = _Blocks(session, samples, sample_rate), _Levels(sample_rate)
@@ -120,7 +120,7 @@ def _speed_line(generator: Generator, blocks: _Blocks, count: int) -> str:
 def _sent(
     blocks: _Blocks, levels: _Levels, files: _Files, piped: bool, progress: ProgressLine
 ) -> Iterator[NDArray[np.float32]]:
-    """The blocks [count, n], each after it was written where it belongs."""
+    """Write each block [count, n] to the files or standard output, update the levels and the progress, and yield it."""
     for block in blocks:
         if piped:
             _write_raw(block[0])
@@ -161,7 +161,7 @@ def _play(blocks: Iterator[NDArray[np.float32]], source: _Blocks, progress: Prog
 
 
 def _faster(generator: Generator) -> str:
-    """What generates faster than this generator."""
+    """A suggestion for faster generation."""
     if generator.engine != "native":
         return "the native engine or a smaller model"
     return "a smaller model" if generator.precision == "int8" else "--precision int8 or a smaller model"
@@ -171,8 +171,8 @@ def _silence_note(share: float, joined: bool | None) -> str:
     """Advice on audio that is mostly silent."""
     longer = {
         True: "train longer",
-        False: "train longer, or with --set data.join=true, which trains on what follows the end of a clip",
-        None: "train longer, and with data.join=true if the training had it not",
+        False: "train longer, or with --set data.join=true, so that another clip follows where one ends",
+        None: "train longer, and with data.join=true if the model was trained without",
     }[joined]
     return (
         f"note: {share:.0%} of this is silence. Try another --seed, a --temperature nearer to 1, or --prime CLIP; "
@@ -181,7 +181,7 @@ def _silence_note(share: float, joined: bool | None) -> str:
 
 
 class _Blocks:
-    """The blocks of a session, each [count, n], the first one short; and the time that generating them took."""
+    """Iterates over the blocks of a session, each [count, n], the first one short, and measures their time."""
 
     def __init__(self, session: Session, total: int, sample_rate: int) -> None:
         self.session, self.total, self.sample_rate = session, total, sample_rate
@@ -203,7 +203,7 @@ class _Blocks:
 
 
 class _Files:
-    """The audio files of streams generated side by side, open while the context lasts; see `AudioWriter`."""
+    """Context manager of the audio files of a batch of streams, one per stream; see `AudioWriter`."""
 
     def __init__(self, paths: list[Path], sample_rate: int) -> None:
         self.paths, self.sample_rate = paths, sample_rate
@@ -231,7 +231,7 @@ class _Files:
             writer.write(audio)
 
     def kept_line(self, interrupted: bool, seconds: float) -> str:
-        """What to print after an error or an interruption, which came after so many seconds of audio."""
+        """The line to print after an error or an interruption, at `seconds` of audio; empty if there is none."""
         start = "interrupted: " if interrupted else ""
         kept = [writer for writer in self._writers if writer.complete]
         if kept:
@@ -244,7 +244,7 @@ class _Files:
 
 
 def _allow_open_files(count: int) -> None:
-    """Raise the limit of open files of this process, where the system has one and lets us."""
+    """Raise this process's limit of open files, as far as the system allows."""
     try:
         import resource
     except ImportError:  # Windows
@@ -257,7 +257,7 @@ def _allow_open_files(count: int) -> None:
 
 
 class _Levels:
-    """Peak, RMS and share of silence of streams generated side by side, from their blocks."""
+    """Peak, RMS and share of silence of a batch of streams, from their blocks."""
 
     def __init__(self, sample_rate: int) -> None:
         self.sample_rate, self.samples, self.silent = sample_rate, 0, 0.0
@@ -265,7 +265,7 @@ class _Levels:
         self.power: Any = 0.0  # [count], summed over the samples
 
     def add(self, block: NDArray[np.float32]) -> None:
-        """Count a block [count, n]."""
+        """Add a block [count, n]."""
         import numpy as np
 
         from wavenet.generate import silent_share
@@ -290,5 +290,5 @@ class _Levels:
         return f"{length}, peak {_decibels(self.peak[index])}, RMS {_decibels(rms)}"
 
 
-def _decibels(level: float) -> str:
-    return f"{20 * math.log10(level):.1f} dBFS" if level else "-inf dBFS"
+def _decibels(amplitude: float) -> str:
+    return f"{20 * math.log10(amplitude):.1f} dBFS" if amplitude else "-inf dBFS"

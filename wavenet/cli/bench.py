@@ -5,19 +5,19 @@ from __future__ import annotations
 import click
 
 from wavenet.cli.console import print_message, print_result
-from wavenet.cli.models import network_of
+from wavenet.cli.models import load_network
 
 
 @click.command()
 @click.argument("what", metavar="[MODEL|RECIPE]", required=False)
 @click.option(
-    "--streams", type=click.IntRange(1, 1024), default=1, show_default=True, help="Streams generated side by side."
+    "--streams", type=click.IntRange(1, 1024), default=1, show_default=True, help="Streams generated together."
 )
 def command(what: str | None, streams: int) -> None:
-    """Samples/s and x real time of MODEL or RECIPE on this machine, per engine, precision and thread count.
+    """Measure the speed of MODEL or RECIPE on this machine, per engine, precision and thread count.
 
-    Without either, the default network; the weights of a recipe are random. MMAC are millions of multiply-adds. The
-    last column is the share of this machine's peak, which is measured in the same run, in the same precision.
+    Without an argument the default network is measured. A recipe's network has random weights. MMAC are millions of
+    multiply-adds. The last column is the share of this machine's peak, measured in the same run and precision.
 
     \b
     wavenet bench runs/speech
@@ -26,7 +26,7 @@ def command(what: str | None, streams: int) -> None:
     from wavenet.engine import how_to_get_native, native_installed
     from wavenet.evaluation.bench import generation_speeds
 
-    model, _ = network_of(what)
+    model, _ = load_network(what)
     config = model.config
     if not native_installed():
         print_message(f"the native engine is not installed: {how_to_get_native()}")
@@ -39,4 +39,4 @@ def command(what: str | None, streams: int) -> None:
             f"{row.engine:8} {row.precision:9} {row.threads:7} {speed:11,.0f} {row.times_real_time:11.3f} "
             f"{1e6 / speed:11,.1f} {row.macs_per_second / 1e6:11,.0f} {share}"
         )
-    print_result(f"{config.macs_per_sample:,} multiply-adds per sample with cached queues; {config.sample_rate:,} Hz")
+    print_result(f"{config.macs_per_sample:,} multiply-adds per sample; {config.sample_rate:,} Hz")

@@ -21,23 +21,23 @@ LONGEST_NAME = 60  # characters of a speaker's name
 
 
 def print_message(text: str) -> None:
-    """Print a message to standard error; control characters in it are escaped, and lines of excessive length cut."""
+    """Print a message to standard error; control characters are escaped, and very long lines shortened."""
     for line in text.split("\n"):
         click.echo(printable(line, LONGEST_MESSAGE), err=True)
 
 
 def print_result(line: str) -> None:
-    """Print a line of results to standard output; control characters in it are escaped."""
+    """Print a line of results to standard output; control characters are escaped."""
     click.echo(printable(line))
 
 
 def short_name(name: str) -> str:
-    """A name from a model file, fit to be printed: on one line, and of bounded length."""
+    """A name from a model file in printable form: on one line, and of bounded length."""
     return printable(name, LONGEST_NAME)
 
 
 def duration(seconds: float | None) -> str:
-    """Such as 45 s, 12:05 or 3:07:00; "?" for None and NaN."""
+    """Format a duration: 45 s, 12:05 or 3:07:00; "?" for None and NaN."""
     if seconds is None or math.isnan(seconds):
         return "?"
     if seconds < 59.5:
@@ -50,8 +50,8 @@ def duration(seconds: float | None) -> str:
 class ProgressLine:
     """One line of progress, redrawn in place: label, bar, share done, time left, details.
 
-    Silent where standard error is no terminal. Where the terminal is too narrow for everything, the bar is left out
-    first, then the details from the last to the first; the share done and the time left always fit.
+    Nothing is drawn if standard error is not a terminal. If the terminal is too narrow, the bar is left out first, then
+    the details from the last to the first.
     """
 
     def __init__(self, label: str, unit: str = "") -> None:
@@ -62,19 +62,19 @@ class ProgressLine:
         self.drawn_characters = 0  # on the screen now
 
     def __call__(self, done: int, total: int) -> None:
-        """Draw progress by count; speed and time left follow from the time since this object was made."""
+        """Draw progress by count; speed and time left are estimated from the time since this object was created."""
         elapsed = time.monotonic() - self.started
-        known = done > 0 and (elapsed >= ESTIMATE_SECONDS or done >= total)
-        speed = f"{done / max(elapsed, 1e-3):,.0f} {self.unit}/s" if known else f"? {self.unit}/s"
-        self.draw(done / max(total, 1), elapsed * (total - done) / done if known else None, [speed])
+        measurable = done > 0 and (elapsed >= ESTIMATE_SECONDS or done >= total)
+        speed = f"{done / max(elapsed, 1e-3):,.0f} {self.unit}/s" if measurable else f"? {self.unit}/s"
+        self.draw(done / max(total, 1), elapsed * (total - done) / done if measurable else None, [speed])
 
     def draw(
         self, fraction: float, seconds_left: float | None, details: Sequence[str] = (), label: str | None = None
     ) -> None:
         """Draw progress as a share of the work, 0 to 1.
 
-        seconds_left: None or NaN while unknown. details: beside it, the most important first. label: of this phase of
-        the work, instead of the usual one.
+        seconds_left: None or NaN while unknown. details: texts after it, the most important first. label: of this phase
+        of the work, instead of the usual one.
         """
         now = time.monotonic()
         if not self.enabled or (now - self.drawn_at < REDRAW_SECONDS and fraction < 1):
@@ -93,13 +93,13 @@ class ProgressLine:
             self.drawn_characters, self.drawn_at = 0, -math.inf
 
     def _erase(self, columns: int) -> str:
-        """Control codes that erase the line, also where a terminal made narrower has wrapped it."""
+        """Control codes that erase the line, also if the terminal was made narrower and has wrapped it."""
         wrapped = max(0, self.drawn_characters - 1) // max(1, columns)  # rows above that of the cursor
         return (f"\033[{wrapped}A" if wrapped else "") + "\r\033[J"
 
 
 def progress_text(label: str, fraction: float, left: str, details: Sequence[str], width: int) -> str:
-    """A progress line of at most `width` characters: what fits of it, the most important parts first."""
+    """A progress line of at most `width` characters; parts that do not fit are left out, the least important first."""
     share = min(max(fraction, 0.0), 1.0)
     figures = f"{math.floor(100 * share):3}%  {left} left"  # 100% only when all is done
     for detail in details:
@@ -116,7 +116,7 @@ def progress_text(label: str, fraction: float, left: str, details: Sequence[str]
 
 
 def _columns() -> int:
-    """Width of the terminal that standard error is, which the user may change at any time."""
+    """Current width of the terminal of standard error; the user may change it at any time."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns or DEFAULT_COLUMNS
     except (OSError, ValueError):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wavenet.generate import SessionOptions
     from wavenet.model import WaveNet
 
-COPIED = 10  # recordings, unless --copies says otherwise
+COPIED = 10  # recordings, without --copies
 FIGURES = {  # of `metrics.Comparison`: title, unit, why it can be undefined for a copy
     "log_mel_db": ("log-mel distance", "dB", "have no audio in the recording"),
     "mcd_db": ("mel-cepstral distortion", "dB", "have no audio in the recording"),
@@ -37,13 +37,15 @@ FIGURES = {  # of `metrics.Comparison`: title, unit, why it can be undefined for
 @click.option(
     "--precision", type=click.Choice(["f32", "int8"]), help="Predict with the native engine, in this precision."
 )
-@click.option("--speakers", metavar="folders|FILE.csv", help="Speaker of each recording: its folder, or path,speaker.")
+@click.option(
+    "--speakers", metavar="folders|FILE.csv", help="Speaker of each recording: by sub-folder, or by lines path,speaker."
+)
 @click.option("--speaker", help="One speaker for all recordings instead.")
 @click.option(
     "--copies", type=click.IntRange(0), help=f"Recordings to copy.  [default: {COPIED} for a model with features]"
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the copies.")
-@click.option("--temperature", type=float, default=1.0, show_default=True, help="Of the copies.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the copies.")
+@click.option("--temperature", type=float, default=1.0, show_default=True, help="Temperature of the copies.")
 @VOICED_TEMPERATURE
 @TOP_P
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Write the figures of every copy to this file.")
@@ -62,14 +64,14 @@ def command(
     table: Path | None,
     save: Path | None,
 ) -> None:
-    """Bits per sample of MODEL on a FOLDER of recordings that it was not trained on.
+    """Measure the bits per sample of MODEL on a FOLDER of recordings that it was not trained on.
 
-    Lower is better; 8 is guessing for mu-law, 16 for 16-bit outputs. Two reference levels of the same recordings are
-    printed with it: the entropy of a histogram of codes, and that of a table of code pairs.
+    Lower is better; random guessing takes 8 for mu-law and 16 for 16-bit outputs. Two reference levels of the same
+    recordings are printed, too: the entropy of a histogram of codes, and that of a table of code pairs.
 
-    With a model that is conditioned on spectrograms, recordings are also copied: from their spectrogram back to audio.
-    The copies are compared with the recordings, and so are those of the Griffin-Lim algorithm and the recordings
-    themselves. PESQ and STOI need: pip install 'wavenet-toolkit[metrics]'
+    With a model that is conditioned on spectrograms, recordings are also copied: audio is generated from their
+    spectrograms and compared with them, and so are copies by the Griffin-Lim algorithm and the recordings themselves.
+    PESQ and STOI need: pip install 'wavenet-toolkit[metrics]'
 
     \b
     wavenet evaluate runs/speech recordings/test
@@ -79,7 +81,7 @@ def command(
     """
     from wavenet.checkpoint import load_model
 
-    Sampling(temperature, top_p=top_p)  # refuses a wrong value now, not after the prediction
+    Sampling(temperature, top_p=top_p)  # raises for an invalid value now, not after the prediction
     if voiced_temperature is not None:
         checked_voiced_temperature(voiced_temperature)
     network = load_model(model)
@@ -102,9 +104,9 @@ def command(
 
 
 def _copy_count(copies: int | None, given: list[str], with_features: bool, model: str) -> int:
-    """How many recordings to copy. given: options that were given and have a meaning for copies only.
+    """Number of recordings to copy. given: names of the options given that apply to copies only.
 
-    Raises `UsageError` where nothing can be or is to be copied, but options ask for it.
+    Raises `UsageError` if there are such options but nothing to copy, or `copies` for a model without features.
     """
     if copies and not with_features:
         raise click.UsageError(f"--copies: {model} is not conditioned on spectrograms, so it copies nothing")
@@ -131,7 +133,7 @@ def _predict(
 
 
 def _check_outputs(table: Path | None, save: Path | None) -> None:
-    """Make the folder of the copies, and check that the table can be written."""
+    """Create the folder of the copies, and check that the table can be written."""
     if table is not None:
         if table.is_dir() or not table.absolute().parent.is_dir():
             raise click.UsageError(f"--csv {table}: give a file name in a folder that exists")
@@ -160,7 +162,7 @@ def _copies(
     table: Path | None,
     save: Path | None,
 ) -> list[Copy]:
-    """Copy recordings, and write what is asked for. Returns the copies with their figures, but without their audio."""
+    """Copy recordings, and write the audio and the table if requested. Returns the copies without their audio."""
     from wavenet.evaluation import copy_synthesis
     from wavenet.generate import Generator
 
@@ -180,7 +182,7 @@ def _copies(
 
 
 def _print_figures(copies: list[Copy]) -> None:
-    """A table of mean figures, and notes on those that are not over all copies."""
+    """Print a table of mean figures, and notes on those that are undefined for some copies."""
     from wavenet.evaluation.copy_synthesis import LEAST_SECONDS, METHODS
     from wavenet.evaluation.metrics import counts, mean, missing_packages
 

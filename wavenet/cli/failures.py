@@ -1,7 +1,7 @@
-"""What an error says and which exit code it gives: 2 for what the user gave, 1 for what failed.
+"""Message and exit code of an error: 2 for invalid input, 1 for other failures.
 
-A full or read-only disk, and every other failure of the machine, is 1 wherever it happens. A path that does not exist
-or must not be used, a wrong value, and an optional package that is not installed are 2.
+A full or read-only disk and every other failure of the machine is 1, wherever it happens. A path that does not exist or
+that the user may not use, an invalid value, and an optional package that is not installed are 2.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PATH = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, er
 
 
 def exit_code(error: BaseException) -> int:
-    """2 for what the user gave, 1 for what failed."""
+    """The exit code of an error: 2 for invalid input, 1 for other failures."""
     if any(_of_the_machine(cause) for cause in _causes(error)):
         return 1
     if isinstance(error, OSError):
@@ -37,7 +37,7 @@ def _of_the_machine(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """The error on one line; an unforeseen one names its kind."""
+    """The message of an error on one line; an unexpected one includes its type."""
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         hint = f" (see: {context.command_path} --help)" if context else ""
@@ -48,14 +48,14 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError):
         return f"out of memory: {text}" if text else "out of memory"
-    foreseen = isinstance(error, (ValueError, RuntimeError)) and text
-    return text if foreseen else f"{type(error).__name__}: {text} (--debug shows where)"
+    expected = isinstance(error, (ValueError, RuntimeError)) and text
+    return text if expected else f"{type(error).__name__}: {text} (--debug shows where)"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and the errors that caused it, once each."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
+    """An error and the errors that caused it, each once."""
+    visited: set[int] = set()
+    while error is not None and id(error) not in visited:
+        visited.add(id(error))
         yield error
         error = error.__cause__ or error.__context__

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULT_OUTPUT = "generated.wav"
-RIPPLE = 1.1  # peak that resampling may give a recording within [-1, 1]
+RIPPLE = 1.1  # largest peak that resampling can give a recording within [-1, 1]
 
 
 @click.command()
@@ -24,10 +24,10 @@ RIPPLE = 1.1  # peak that resampling may give a recording within [-1, 1]
 @OUTPUT
 @click.option("--seconds", type=float, default=5.0, show_default=True, help="Length of the audio.")
 @click.option(
-    "--count", type=click.IntRange(1, MAX_STREAMS), default=1, show_default=True, help="Streams generated side by side."
+    "--count", type=click.IntRange(1, MAX_STREAMS), default=1, show_default=True, help="Streams generated together."
 )
-@click.option("--top-k", type=int, help="Draw from the K most probable codes.")
-@click.option("--prime", type=click.Path(path_type=Path), help="A recording to continue.")
+@click.option("--top-k", type=int, help="Draw from the K most probable codes only.")
+@click.option("--prime", type=click.Path(path_type=Path), help="Recording that the audio continues.")
 @sampling_options
 def command(
     model: Path,
@@ -45,11 +45,11 @@ def command(
     precision: str,
     threads: int | None,
 ) -> None:
-    """Generate audio with MODEL: a model file, or a run directory (then its best model).
+    """Generate audio with MODEL: a model file, or a run directory (its best model).
 
-    Without -o and --play the audio is written to generated.wav. Several streams (--count) go to new-0.wav, new-1.wav,
-    ...; stream i is that of --seed SEED+i. Ctrl-C keeps what was generated. A model that is conditioned on
-    spectrograms needs: wavenet vocode.
+    Without -o and --play the audio is written to generated.wav. Several streams (--count) are written to new-0.wav,
+    new-1.wav, ...; stream i is the same as with --seed SEED+i. Ctrl-C keeps the audio generated so far. For a model
+    that is conditioned on spectrograms use: wavenet vocode
 
     \b
     wavenet generate runs/speech -o new.wav --seconds 5

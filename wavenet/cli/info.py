@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wavenet.cli.console import duration, print_result, short_name
-from wavenet.cli.models import network_of
+from wavenet.cli.models import load_network
 from wavenet.data.errors import printable
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("what", metavar="MODEL|RECIPE")
 def command(what: str) -> None:
-    """Describe MODEL or RECIPE: layers, dilations, receptive field, parameters, cost per sample, speed here.
+    """Describe MODEL or RECIPE: layers, dilations, receptive field, parameters, cost per sample, speed on this machine.
 
-    For a run directory also how far its training is and the bits per sample it reached; for a recipe, the time and the
-    memory that training takes on this machine, measured over a few steps.
+    For a run directory also the progress of its training and the bits per sample it reached; for a recipe, the time and
+    the memory that training takes on this machine, measured over a few steps.
 
     \b
     wavenet info runs/speech
@@ -32,7 +32,7 @@ def command(what: str) -> None:
     from wavenet.engine import create, native_installed
     from wavenet.evaluation.bench import generation_speed
 
-    model, recipe = network_of(what)
+    model, recipe = load_network(what)
     _print(_facts(model.config))
     if recipe is None:
         _print(_run_facts(Path(what)))

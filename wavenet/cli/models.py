@@ -1,4 +1,4 @@
-"""MODEL and RECIPE, the arguments of several commands."""
+"""The arguments MODEL and RECIPE, which several commands share."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from wavenet.training.recipe import Recipe
 
 
-def network_of(what: str | None) -> tuple[WaveNet, Recipe | None]:
-    """The network of a model file or run directory; or that of a recipe, with random weights, and the recipe."""
+def load_network(what: str | None) -> tuple[WaveNet, Recipe | None]:
+    """The network of a model file or run directory, and None; or that of a recipe, with random weights, and the recipe.
+
+    None: the default recipe. Raises `CheckpointError` or `ConfigError`.
+    """
     from wavenet.checkpoint import load_model
     from wavenet.model import WaveNet
     from wavenet.training import recipe
@@ -23,7 +26,7 @@ def network_of(what: str | None) -> tuple[WaveNet, Recipe | None]:
 
 
 def trained_joined(model: Path) -> bool | None:
-    """Whether a model was trained with data.join, by the recipe of its run directory; None where that is not known."""
+    """Whether a model was trained with data.join, from the recipe in its run directory; None if there is none."""
     from wavenet.training import recipe
 
     try:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the values that they stand for."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from typing import Any
 import click
 
 OUTPUT = click.option("-o", "--output", help="A .wav, .flac or .ogg file, or - for raw 16-bit samples.")
-TOP_P = click.option(
-    "--top-p", type=float, help="Draw from the fewest most probable values with this share of the probability."
-)
+TOP_P = click.option("--top-p", type=float, help="Draw from the most probable values with this total probability only.")
 VOICED_TEMPERATURE = click.option(
-    "--voiced-temperature", type=float, help="Temperature in frames that have a pitch.  [default: --temperature]"
+    "--voiced-temperature", type=float, help="Temperature in voiced frames.  [default: --temperature]"
 )
 SAMPLING = (
     click.option("--play", is_flag=True, help="Play the audio while it is generated."),
     click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same audio."),
     click.option(
-        "--temperature", type=float, default=1.0, show_default=True, help="Below 1: more probable audio; above: less."
+        "--temperature",
+        type=float,
+        default=1.0,
+        show_default=True,
+        help="Below 1: more probable values are drawn more often; above 1: less often.",
     ),
     TOP_P,
-    click.option("--speaker", help="A speaker of the model, or a blend such as ann=0.3,bob=0.7."),
+    click.option("--speaker", help="A speaker of the model, or a mixture such as ann=0.3,bob=0.7."),
     click.option("--engine", default="auto", show_default=True, help="auto, native, torch or naive."),
     click.option("--precision", default="auto", show_default=True, help="auto, f32 or int8."),
     click.option("--threads", type=click.IntRange(1), help="CPU threads."),
@@ -36,7 +38,7 @@ def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def parse_speaker(text: str | None, names: Sequence[str]) -> str | dict[str, float] | None:
-    """The value of --speaker: one of the model's `names`, or shares of several, such as ann=0.3,bob=0.7."""
+    """Parse --speaker: one of the model's `names`, or shares of several, such as ann=0.3,bob=0.7."""
     if text is None or text in names or "=" not in text:
         return text
     shares: dict[str, float] = {}

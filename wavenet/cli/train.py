@@ -27,14 +27,19 @@ LONGEST_NAME = 60  # characters of a speaker's name in the command that is sugge
 
 
 def _recipes() -> str:
-    """The recipes that come with the package, for --help."""
+    """The recipes of the package, for --help."""
     minutes = {name: recipes.load(name).training.minutes for name in recipes.names()}
     return "Recipes, with their minutes: " + ", ".join(f"{name} ({value:,g})" for name, value in minutes.items()) + "."
 
 
 @click.command(epilog=_recipes())
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--recipe", "name", metavar="NAME|FILE.toml", help="What to train and how; see below.  [default: none]")
+@click.option(
+    "--recipe",
+    "name",
+    metavar="NAME|FILE.toml",
+    help="Network, data and training settings; see below.  [default: none]",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/FOLDER]")
 @click.option(
     "--minutes",
@@ -43,12 +48,12 @@ def _recipes() -> str:
 )
 @click.option("--steps", type=click.IntRange(1), help="Budget in steps instead.")
 @click.option(
-    "--speakers", metavar="folders|FILE.csv", help="Distinguish speakers: by sub-folder, or by lines path,speaker."
+    "--speakers", metavar="folders|FILE.csv", help="Train with speakers: by sub-folder, or by lines path,speaker."
 )
 @click.option("--set", "overrides", multiple=True, metavar="a.b=value", help="Override a key of the recipe.")
 @click.option("--seed", type=int, help="Seed of the initial weights and of the crops.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--fresh", is_flag=True, help="Start an existing run again from the beginning.")
+@click.option("--fresh", is_flag=True, help="Start an existing run again from step 0.")
 def command(
     folder: Path,
     name: str | None,
@@ -61,10 +66,10 @@ def command(
     device: str,
     fresh: bool,
 ) -> None:
-    """Train on a FOLDER of recordings: wav, flac, ogg, opus, mp3, aiff, in sub-folders as you like.
+    """Train on a FOLDER of recordings: wav, flac, ogg, opus, mp3, aiff, also in sub-folders.
 
-    The run directory holds the best model, a clip generated at every validation, and the state of the run: the same
-    command continues a run that exists. Ctrl-C saves the state and stops.
+    The run directory contains the best model, a clip generated at every validation, and the state of the run: the same
+    command continues an existing run. Ctrl-C saves the state and stops.
 
     \b
     wavenet train recordings
@@ -80,12 +85,12 @@ def command(
     device = run_policy.pick_device(device)
     run.check()
     recipe = run_policy.recipe_for(run, name, [*overrides, *settings], fresh)
-    check_memory(recipe, device)  # now, not after all files are read
+    check_memory(recipe, device)  # before the files are read
     recordings = _open(folder, recipe, run)
     trainer = _trainer(run, run_policy.with_speakers(recipe, recordings), recordings, device, fresh, out is not None)
     _announce(trainer)
     if trainer.finished:
-        print_message("its budget is spent: continue with a larger --minutes or --steps, or start again with --fresh")
+        print_message("the budget is spent: continue with a larger --minutes or --steps, or start again with --fresh")
         return
     reporter = _Reporter()
     try:
@@ -105,7 +110,7 @@ def command(
 def _settings(
     minutes: float | None, steps: int | None, seed: int | None, speakers: str | None, overrides: tuple[str, ...]
 ) -> list[str]:
-    """Overrides of the recipe that the options stand for. Raises `UsageError` where two of them contradict."""
+    """The options as overrides of the recipe. Raises `UsageError` if two of them contradict each other."""
     if minutes is not None and steps is not None:
         raise click.UsageError("--minutes and --steps are both given: one of them is the budget")
     options: dict[str, dict[str, object]] = {
@@ -137,7 +142,7 @@ def _open(folder: Path, recipe: Recipe, run: RunDirectory) -> Recordings:
 def _trainer(
     run: RunDirectory, recipe: Recipe, recordings: Recordings, device: str, fresh: bool, named: bool
 ) -> Trainer:
-    """The trainer. Raises `UsageError` where the run is one of another folder and was not named with --out."""
+    """The trainer. Raises `UsageError` if the run was started with another folder, and --out was not given."""
     from wavenet.training.trainer import Trainer
 
     progress = ProgressLine("reference levels", "samples")
@@ -146,13 +151,13 @@ def _trainer(
     state = trainer.state
     if state.first_folder != state.folder:
         if not named:
-            raise click.UsageError(f"{run.path} was started with {state.first_folder}: name another run with --out")
+            raise click.UsageError(f"{run.path} was started with {state.first_folder}: give another run with --out")
         print_message(f"note: this run was started with {state.first_folder}")
     return trainer
 
 
 def _suggestion(model: ModelConfig, run: Path) -> str:
-    """A command that uses the model."""
+    """A command that generates audio with the model."""
     name = next((name for name in model.speakers if name.isprintable() and len(name) <= LONGEST_NAME), "NAME")
     speaker = f" --speaker {shlex.quote(name)}" if model.speakers else ""
     path = shlex.quote(str(run))

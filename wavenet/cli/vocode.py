@@ -37,10 +37,10 @@ def command(
     precision: str,
     threads: int | None,
 ) -> None:
-    """Generate audio from a mel spectrogram: of the recording IN, in any format, or of a .npy file.
+    """Generate audio from a mel spectrogram: that of the recording IN, or one in a .npy file.
 
-    MODEL is one that was trained with features, such as by the recipe vocoder. Only the spectrogram of IN is used.
-    Without -o and --play the audio is written to vocoded.wav. Ctrl-C keeps what was generated.
+    MODEL must be trained with features, as with --recipe vocoder. Only the spectrogram of IN is used, not its samples.
+    Without -o and --play the audio is written to vocoded.wav. Ctrl-C keeps the audio generated so far.
 
     \b
     wavenet vocode runs/vocoder in.wav -o out.wav

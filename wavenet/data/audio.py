@@ -4,7 +4,7 @@
     wavenet.audio.write("out.flac", audio, 16_000)
 
 Audio is float32 [samples] in [-1, 1]; its 16-bit form is int16 [samples], full scale 32,768. Lengths in headers are
-not trusted: files are read in blocks until the decoder has no more, and a file that was cut short is refused.
+not trusted: files are read in blocks until the decoder reaches the end, and truncated files are refused.
 """
 
 from __future__ import annotations
@@ -49,21 +49,21 @@ AUDIO_EXTENSIONS = frozenset(
         ".caf",
     ]
 )
-PLACEHOLDER_BYTES = 0x7F00_0000  # programs that write into a pipe announce this much (sox) or more (ffmpeg)
+PLACEHOLDER_BYTES = 0x7F00_0000  # programs that write to a pipe state this size (sox) or a larger one (ffmpeg)
 SILENCE_FRAME_SECONDS = 0.01  # silence at clip ends is measured in frames of this length
 SILENCE_DB = 45.0  # a frame this far below the loudest one is silence
-LARGEST_VALUE = 1e12  # a float file beyond it holds no audio, and the resampler would make NaN of it
-MAX_CHUNKS = 1_000  # a container with more before its data is no recording
+LARGEST_VALUE = 1e12  # float values beyond this are not audio, and the resampler would turn them into NaN
+MAX_CHUNKS = 1_000  # a container with more chunks before its samples is not a recording
 
 
 def read(path: AnyPath, sample_rate: int, trim_db: float = 0.0, clip: bool = True) -> NDArray[np.float32]:
     """Read a recording in any format of libsndfile (wav, flac, ogg, opus, mp3, aiff and more).
 
-    path: of a file. sample_rate: in Hz, to which the recording is resampled. trim_db: where above 0, silence at both
-    ends is removed, see `trim`. clip: False keeps values beyond [-1, 1], of float files and of resampling.
+    sample_rate: in Hz; the recording is resampled to it. trim_db: if above 0, silence at both ends is removed, see
+    `trim`. clip: False keeps values beyond [-1, 1], which float files and resampling can have.
     Returns float32 [samples] in [-1, 1], the mean of the channels.
-    Raises `AudioError` (a `ValueError`) for a path that is no file, and for a file that cannot be decoded, is cut
-    short, or holds no samples, NaN or infinity.
+    Raises `AudioError` (a `ValueError`) for a path that is not a file, and for a file that cannot be decoded, is
+    truncated, has no samples, or contains NaN or infinity.
     """
     pieces = list(blocks(path, sample_rate, clip))
     if not pieces:
@@ -72,9 +72,10 @@ def read(path: AnyPath, sample_rate: int, trim_db: float = 0.0, clip: bool = Tru
 
 
 def blocks(path: AnyPath, sample_rate: int, clip: bool = True) -> Iterator[NDArray[np.float32]]:
-    """Read the same recording block by block, each float32 [n] with n > 0, so that memory does not grow with the file.
+    """Read a recording as `read` does, but block by block, float32 [n] with n > 0: memory does not grow with the file.
 
-    Raises `AudioError` as `read` does; for a file cut short only at its end, after all that it holds.
+    Raises `AudioError` as `read` does; for a truncated file in a format without a stated length only after its last
+    block.
     """
     _check_readable(path)
     with _opened(path) as file:
@@ -92,9 +93,9 @@ def blocks(path: AnyPath, sample_rate: int, clip: bool = True) -> Iterator[NDArr
 
 
 def trim(audio: NDArray[np.float32], db: float) -> NDArray[np.float32]:
-    """View of `audio` [samples] without the silence at both ends: samples more than `db` below the peak of the clip.
+    """View of `audio` [samples] without the silence at both ends: samples more than `db` dB below the clip's peak.
 
-    db: 0 trims nothing. A clip that is all silence is returned whole.
+    db: 0 trims nothing. A clip that is all silence is returned unchanged.
     """
     peak = max(float(audio.max()), -float(audio.min())) if len(audio) else 0.0
     if db <= 0 or peak == 0:
@@ -123,12 +124,12 @@ def silent_edges(audio: NDArray[np.float32], sample_rate: int) -> tuple[int, int
 
 
 def write(path: AnyPath, audio: ArrayLike, sample_rate: int) -> None:
-    """Write audio as .wav or .flac (16 bits) or .ogg (Vorbis), by the extension; see `AudioWriter` for long audio.
+    """Write a .wav or .flac (16 bits) or .ogg (Vorbis) file, chosen by the extension; `AudioWriter` writes in blocks.
 
-    audio: float [samples] in [-1, 1], at least one sample; louder ones are clipped. sample_rate: in Hz.
-    The file is written under a temporary name, flushed, then renamed: `path` is either as it was or complete.
+    audio: float [samples] in [-1, 1], at least one sample; values beyond are clipped. sample_rate: in Hz.
+    The file is written under a temporary name, flushed, then renamed: `path` is either unchanged or complete.
     Raises `AudioError` (a `ValueError`) for another extension, a missing folder, no permission, a full or read-only
-    disk, NaN, another shape.
+    disk, NaN, or a wrong shape.
     """
     array = np.asarray(audio)
     if array.ndim != 1 or not len(array):
@@ -155,7 +156,7 @@ def _check_readable(path: AnyPath) -> None:
 
 @contextmanager
 def _opened(path: AnyPath) -> Iterator[SequentialFile]:
-    """The decoder of `path`, after a check of the length that its container announces."""
+    """An open decoder of `path`, after a check of the length stated in its container's header."""
     with open(path, "rb") as file:
         chunk = _data_chunk(file)
         if chunk and chunk.announced > chunk.held and chunk.announced < PLACEHOLDER_BYTES:
@@ -174,7 +175,7 @@ def _opened(path: AnyPath) -> Iterator[SequentialFile]:
 def _decoded(path: AnyPath, file: SequentialFile) -> Iterator[NDArray[np.float32]]:
     """Mono blocks at the sample rate of the file. Raises `AudioError` on NaN, infinity, or a premature end."""
     decoded = 0  # frames
-    checked = file.format == "FLAC" and file.frames < 2**62  # otherwise the announced length is missing or unreliable
+    checked = file.format == "FLAC" and file.frames < 2**62  # other formats state no length, or an unreliable one
     while True:
         try:
             block = file.read(BLOCK, dtype="float32", always_2d=True)  # [frames, channels]
@@ -187,7 +188,7 @@ def _decoded(path: AnyPath, file: SequentialFile) -> Iterator[NDArray[np.float32
             break
         decoded += len(block)
         if not (np.abs(block) < LARGEST_VALUE).all():
-            raise AudioError(path, "holds NaN" if np.isnan(block).any() else "holds infinity or values near it")
+            raise AudioError(path, "contains NaN" if np.isnan(block).any() else "contains infinity or values near it")
         yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)  # [frames]
     if checked and decoded < file.frames:
         seconds = f"{decoded / file.samplerate:.2f} of the {file.frames / file.samplerate:.2f} seconds announced"
@@ -207,22 +208,22 @@ def _resampler(path: AnyPath, source_rate: int, sample_rate: int) -> Any:
 
 @dataclass(frozen=True)
 class _DataChunk:
-    """The samples in a RIFF or FORM container, in bytes: the announced size and the size that the file has."""
+    """The chunk of samples in a RIFF or FORM container. Sizes are in bytes."""
 
     position: int  # of the 4-byte size field
     order: str  # byte order for struct
-    announced: int
-    held: int
-    minimum: int  # announced size of a chunk without samples
-    closed: bool  # the size of the container as a whole agrees with the file
+    announced: int  # size stated in the header
+    held: int  # from the start of the samples to the end of the file
+    minimum: int  # stated size of a chunk without samples
+    closed: bool  # the stated size of the whole container agrees with the file
 
     @property
     def left_open(self) -> bool:
-        """Whether the size was never filled in: no sample announced, but data up to the end of the file."""
+        """Whether the size was never filled in: it states no samples, but there is data up to the end of the file."""
         return self.announced <= self.minimum < self.held and not self.closed
 
     def completed(self, file: BinaryIO) -> mmap.mmap:
-        """The file with the true size filled in, in memory only."""
+        """The file's content with the true size filled in; the file itself is not changed."""
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         content[self.position : self.position + 4] = struct.pack(f"{self.order}I", min(self.held, 2**32 - 1))
         return content

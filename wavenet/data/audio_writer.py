@@ -1,4 +1,4 @@
-"""Audio files written block by block: memory does not grow with their length, and an interruption loses nothing."""
+"""Write audio files block by block: memory does not grow with their length, and an interruption loses nothing."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ from wavenet.data import files
 from wavenet.data.errors import AnyPath, AudioError
 from wavenet.data.pcm import to_int16
 
-BLOCK = 65_536  # samples encoded at a time; libvorbis fails on very long ones
-PROBE_BYTES = 1 << 20  # written to learn why the system refuses to write, which libsndfile does not say
+BLOCK = 65_536  # samples encoded at a time; libvorbis fails on very long blocks
+PROBE_BYTES = 1 << 20  # written to find out why the system refuses to write, which libsndfile does not report
 
 
 class Format(NamedTuple):
-    """A format of audio files: libsndfile's names of the container and the encoding, and the longest file."""
+    """A format of audio files."""
 
-    container: str
-    encoding: str
-    most_samples: int
+    container: str  # libsndfile's name
+    encoding: str  # libsndfile's name
+    most_samples: int  # of the longest file
 
 
 FORMATS = {
-    ".wav": Format("WAV", "PCM_16", (2**32 - 64) // 2),  # sizes in 32 bits, of the samples and some 44 bytes of headers
-    ".flac": Format("FLAC", "PCM_16", 2**36 - 1),  # the number of samples in 36 bits
-    ".ogg": Format("OGG", "VORBIS", 2**36 - 1),  # holds more, but 49 days at 16 kHz are a typing error
+    ".wav": Format("WAV", "PCM_16", (2**32 - 64) // 2),  # the size field has 32 bits; the headers take about 44 bytes
+    ".flac": Format("FLAC", "PCM_16", 2**36 - 1),  # the field with the number of samples has 36 bits
+    ".ogg": Format("OGG", "VORBIS", 2**36 - 1),  # could be longer, but more than 49 days at 16 kHz is a typing error
 }
 
 
 class SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
-    """A file read once from start to end. soundfile seeks after every block where it can, which is slow."""
+    """A file that is read once from start to end. In seekable files soundfile seeks after every block: slow."""
 
     def seekable(self) -> bool:
         return False
 
 
 class AudioWriter:
-    """A .wav or .flac (16 bits) or .ogg (Vorbis) file, by the extension, written block by block:
+    """Writes a .wav or .flac (16 bits) or .ogg (Vorbis) file, chosen by the extension, block by block:
 
         with AudioWriter("new.wav", 16_000) as file:
             file.write(block)  # float [n] in [-1, 1]
 
-    The samples go to a temporary file in the same folder, which `close` renames: until then a file of that name stays
-    as it was. When the `with` block is left by an exception, Ctrl-C included, the samples written so far are kept under
-    the final name, unless `keep` is False. A file without samples is never made.
+    The samples are written to a temporary file in the same folder, which `close` renames: until then an existing file
+    is not changed. When an exception (or Ctrl-C) leaves the `with` block, the samples written so far are kept under the
+    final name, unless `keep` is False. A file without samples is never created.
 
     samples: samples written so far. complete: whether the file has its final name.
     Raises `AudioError` for another extension, a missing folder, no permission, a full or read-only disk.
@@ -77,35 +77,35 @@ class AudioWriter:
             raise
 
     def write(self, audio: ArrayLike) -> None:
-        """Append float samples [n] in [-1, 1]; louder ones are clipped.
+        """Append float samples [n] in [-1, 1]; values beyond are clipped.
 
-        Raises `AudioError` on a full disk, NaN, or another shape.
+        Raises `AudioError` on a full disk, NaN, or a wrong shape.
         """
         with self._named_errors():
-            steps = to_int16(audio)
-            if steps.ndim != 1:
-                raise ValueError(f"expected [samples], got the shape {list(steps.shape)}")
-            for start in range(0, len(steps), BLOCK):
-                block = steps[start : start + BLOCK]
+            samples = to_int16(audio)
+            if samples.ndim != 1:
+                raise ValueError(f"expected [samples], got the shape {list(samples.shape)}")
+            for start in range(0, len(samples), BLOCK):
+                block = samples[start : start + BLOCK]
                 self._file.write(block)
                 self.samples += len(block)
                 self._size = self._temporary.stat().st_size
 
     def close(self) -> None:
-        """Complete the file: its header, a flush to the disk, and its final name. Once; again changes nothing."""
+        """Complete the file: write its header, flush it to the disk, rename it. Further calls do nothing."""
         if self._file.closed:
             return
         try:
             with self._named_errors():
                 self._file.close()
                 if self._failed:
-                    if self._file.format != "WAV":  # the last frame or page may be cut short
+                    if self._file.format != "WAV":  # the last frame or page may be incomplete
                         os.truncate(self._temporary, self._size)
                     self.samples = _decodable(self._temporary)
                 if self.samples:
                     try:
                         _flush(self._temporary)
-                    except KeyboardInterrupt:  # impatience must not lose what was written
+                    except KeyboardInterrupt:  # a second Ctrl-C must not lose what was written
                         self._rename()
                         raise
                     self._rename()
@@ -113,7 +113,7 @@ class AudioWriter:
             self._remove()
 
     def discard(self) -> None:
-        """Throw away what was written; a file of that name stays as it was."""
+        """Delete what was written; an existing file of that name is not changed."""
         with suppress(soundfile.SoundFileError):
             self._file.close()
         self._remove()
@@ -139,7 +139,7 @@ class AudioWriter:
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
-        """Raises `AudioError`, which names the file, for what the system or libsndfile refuses."""
+        """Turn errors of the system and of libsndfile into `AudioError`, which names the file."""
         try:
             yield
         except OSError as error:
@@ -152,7 +152,7 @@ class AudioWriter:
 
 
 def check_writable(path: AnyPath) -> tuple[Path, Format]:
-    """Where a file of this name is written (links are followed), and its format; checked by making a file there.
+    """The path that a file is written to (links are followed), and its format; checked by creating a file there.
 
     Raises `AudioError` for another extension, a missing folder, a directory, no permission, a full or read-only disk.
     """
@@ -180,7 +180,7 @@ def check_writable(path: AnyPath) -> tuple[Path, Format]:
 
 
 def check_length(path: AnyPath, samples: int, sample_rate: int) -> None:
-    """Raises `AudioError` where a file of this name cannot hold so many samples: before the first of them."""
+    """Raises `AudioError` if the format of `path` cannot hold this many samples; called before any is generated."""
     most = FORMATS[Path(path).suffix.lower()].most_samples
     if samples > most:
         wider = (
@@ -194,7 +194,7 @@ def check_length(path: AnyPath, samples: int, sample_rate: int) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What libsndfile says, without the path that the message names already."""
+    """The message of libsndfile, without the path: the caller's message names it already."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return text.rpartition("': ")[2].removeprefix("Error : ").rstrip(".")
 
@@ -209,12 +209,12 @@ def _flush(path: Path) -> None:
 
 
 def _refusal(path: Path) -> OSError | None:
-    """Why the system refuses to write more to a file: what it says to an attempt, which is undone."""
+    """The error with which the system refuses to extend a file, from an attempt that is undone; None if it does not."""
     try:
         size = path.stat().st_size
         try:
             with open(path, "ab", buffering=0) as file:
-                for _ in range(2):  # the first may be cut short by a limit, which the second one meets
+                for _ in range(2):  # a limit may let a part of the first write succeed; the second one then fails
                     file.write(bytes(PROBE_BYTES))
         finally:
             os.truncate(path, size)

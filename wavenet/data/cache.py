@@ -3,12 +3,12 @@
 The cache (`$WAVENET_CACHE`, by default `~/.cache/wavenet-toolkit`) has a folder for each combination of folder,
 sample rate and trim_db:
 
-    audio.i16     int16 mono at the model's sample rate, clip after clip; only ever appended to
+    audio.i16     int16 mono at the model's sample rate, all clips one after the other; append-only
     index.sqlite  clips: content hash -> offset and length in audio.i16, or why the content is not a recording
                   files: path -> size, times, content hash
 
 A file whose size and times are those of the index is not opened again. Any other file is hashed, and decoded only if
-its content is new. So a copy, a new name and an interrupted run cost no decoding, and a changed file is always noticed.
+its content is new. So copies, renamed files and interrupted runs need no second decoding, and changes are detected.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Decoded(NamedTuple):
     file: FoundFile
     key: bytes = b""  # content hash
     samples: NDArray[np.int16] = NO_SAMPLES
-    clip: CachedClip | None = None  # None: the content is known; the offset is set when the clip is stored
+    clip: CachedClip | None = None  # None: the content is in the cache; the offset is set when the clip is stored
     skipped: str = ""  # why the file could not be read this time; it is not stored
 
 
@@ -101,7 +101,7 @@ class Cache:
             return {FoundFile(os.fsdecode(name), *times): key for name, *times, key in rows}
 
     def keys(self) -> set[bytes]:
-        """Content hashes of all clips, and of all content that is known not to be a recording."""
+        """Content hashes of all clips, and of all content that was found not to be a recording."""
         with self._errors():
             return {key for (key,) in self.index.execute("SELECT hash FROM clips")}
 
@@ -128,13 +128,13 @@ class Cache:
             self.index.execute("INSERT OR REPLACE INTO moved VALUES (?, ?, ?)", (validation, key, held_out))
 
     def add(self, results: list[Decoded]) -> None:
-        """Store clips and files, all or nothing. The audio is on the disk before the index refers to it."""
+        """Store clips and files in one transaction. The audio is flushed to the disk before the index refers to it."""
         if not results:
             return
         with self._errors(), self._transaction():
             (end,) = self.index.execute("SELECT coalesce(max(offset + length), 0) FROM clips").fetchone()
             with open(self.audio_file, "r+b") as file:
-                file.seek(2 * end)  # anything beyond was left by an interruption
+                file.seek(2 * end)  # overwrite what an interrupted call left after it
                 for result in results:
                     if result.clip and self._insert(result.key, result.clip._replace(offset=end)):
                         file.write(result.samples.astype("<i2", copy=False).data)
@@ -145,7 +145,7 @@ class Cache:
                 os.fsync(file.fileno())
 
     def _insert(self, key: bytes, clip: CachedClip) -> bool:
-        """Whether the clip is new: another process may have stored the same one in the meantime."""
+        """Insert a clip; returns False if another process has stored the same one in the meantime."""
         cursor = self.index.execute("INSERT OR IGNORE INTO clips VALUES (?, ?, ?, ?, ?, ?, ?)", (key, *clip))
         return cursor.rowcount > 0
 
@@ -186,7 +186,7 @@ class Cache:
         except (OSError, sqlite3.Error) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             folder = audio.printable(self.folder)
-            advice = "set WAVENET_CACHE to a folder that can be written and has room"
+            advice = "set WAVENET_CACHE to a writable folder with enough space"
             raise DatasetError(f"the cache {folder} cannot be used ({reason}): {advice}") from error
 
 

@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 
 from wavenet.data import audio
 
-HAS_PREAD = hasattr(os, "pread")  # reads from a position that the call names; not on Windows
+HAS_PREAD = hasattr(os, "pread")  # read from a given position; not on Windows
 SAMPLE = np.dtype("<i2")
 
 
 class DatasetError(ValueError):
-    """A folder of recordings or a cache that cannot be used: one line that says what to do."""
+    """A folder of recordings or a cache cannot be used. The message is one line with the reason and what to do."""
 
 
 class CachedSamples:
     """The samples of a file of little-endian int16, read on every access. May be shared by threads.
 
-    This is not a memory map: where the file is truncated while it is mapped, an access ends the process with a bus
-    error. Here it raises `DatasetError`. A file that is deleted or replaced stays readable for those who opened it.
+    Not a memory map: if a mapped file is truncated, an access ends the process with a bus error. Here it raises
+    `DatasetError`. A file that is deleted or replaced remains readable for processes that have opened it.
     """
 
     def __init__(self, path: Path) -> None:

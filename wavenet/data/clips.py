@@ -1,4 +1,4 @@
-"""Clips: the recordings of a dataset as spans of one array of samples, in memory or in the cache file."""
+"""Clips: the recordings of a dataset as slices of one array of samples, in memory or in the cache file."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ class Clips:
         return self._of_speaker[name]
 
     def cumulative_positions(self, overhang: int) -> NDArray[np.int64]:
-        """Cumulative sum over the clips of the number of positions that a crop may have in each, int64 [n]; cached.
+        """Cumulative sum of the number of positions at which a crop may begin in each clip, int64 [n]; cached.
 
-        overhang: samples by which a crop may begin before a clip. A clip of more than overhang + 1 samples has
-        length + overhang positions, a shorter one as many as a clip of one sample.
+        overhang: number of samples by which a crop may begin before its clip. A clip of more than overhang + 1 samples
+        has length + overhang positions, a shorter one overhang + 1.
         """
         if overhang not in self._positions:
             self._positions[overhang] = np.cumsum(np.where(self.lengths > overhang + 1, self.lengths, 1) + overhang)

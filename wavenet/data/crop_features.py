@@ -11,7 +11,7 @@ from wavenet.features import frame_margin, transform
 
 
 class CropFeatures:
-    """The features that a whole recording would have around a crop, on a grid of frames that begins with the crop.
+    """Computes the features that the whole recording would have around a crop, with a frame that begins at the crop.
 
     margin: samples that are needed to each side of a crop.
     first: position of the crop's first sample in its features, in samples: a multiple of the hop.
@@ -20,7 +20,7 @@ class CropFeatures:
     def __init__(self, config: MelConfig, context_frames: int, crop: int) -> None:
         """context_frames: frames to each side of one that the frame network reads. crop: samples of a crop."""
         self.config = config
-        lead = context_frames + 1  # frames before and behind the crop; interpolation reads one more
+        lead = context_frames + 1  # frames before and after the crop; interpolation reads one more
         self.first = lead * config.hop
         self.frames = -(-crop // config.hop) + 2 * lead
         self.margin = self.first + config.hop + frame_margin(config)

@@ -33,14 +33,14 @@ def random_crops(
 ) -> Crops:
     """Draw `batch` random crops of T = `crop` samples, with `margin` samples of audio to each side, at least one.
 
-    The first input of a crop is the sample before it, at the start of a clip silence. All samples of all clips are
-    equally likely to be a target, the first and the last included:
+    The first input of a crop is the sample before it; at the start of a clip it is silence. All samples of all clips,
+    the first and the last included, are equally likely to be a target:
 
-        join=False  |--clip--|    A window moves over the clip from before its start to beyond its end. The crop is
-                   [===]   [===]  the overlap of both, left-aligned in its row and padded with silence. A clip that
-                                  is shorter than a crop always appears whole.
-        join=True   |--clip--|-another-|  The crop begins anywhere in the clip. Where the clip ends, another one
-                          [=======]       follows from its first sample: a random clip of the same speaker.
+        join=False  |--clip--|    A window of T samples may begin before the clip and end after it. The crop is the
+                   [===]   [===]  overlap of both, left-aligned in its row and padded with silence. A clip that is
+                                  shorter than a crop is always used whole.
+        join=True   |--clip--|-another-|  The crop begins anywhere in the clip. If the clip ends within it, a random
+                          [=======]       clip of the same speaker follows, from its first sample.
 
     Raises `ValueError` when there are no clips, `DatasetError` where the cache file has been truncated.
     """
@@ -73,9 +73,9 @@ def _read(
 ) -> tuple[int, int]:
     """Read a crop that begins at sample `start` of clip i, with its margins, into a row of zeros [margin + T + margin].
 
-    rng: draws the clips that follow where the crop extends beyond its clip; None: it is padded instead. A crop that is
-    shorter than T, since its window begins before the clip, has the samples that follow it in its margin.
-    Returns where in the row the audio begins and ends.
+    rng: draws the clips that follow where the crop extends beyond its clip; None: padding. A crop shorter than T, whose
+    window begins before the clip, is followed by the clip's next samples.
+    Returns the positions in the row at which the audio begins and ends.
     """
     crop_end = len(row) - margin
     audio = clips.clip(i, max(start - margin, 0), start + len(row) - margin)

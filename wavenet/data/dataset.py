@@ -52,13 +52,13 @@ def open_folder(
     """Index a folder of recordings at `sample_rate` Hz, decode new ones, and split it into training and validation.
 
     progress: called a few times a second with the number of files done and of all files.
-    An interruption (Ctrl-C) loses at most a second of decoding. Several processes may open the same folder at once.
+    An interruption (Ctrl-C) loses at most a second of decoding. Several processes may open a folder simultaneously.
     Raises `DatasetError` for a folder that does not exist or has no usable recording, for a table of speakers that
     cannot be used, and for a cache that cannot be written.
     """
     root = Path(folder)
     if not root.is_dir():
-        what = "is a file: name the folder that contains it" if root.exists() else "does not exist: name another folder"
+        what = "is a file: give the folder that contains it" if root.exists() else "does not exist: give another folder"
         raise DatasetError(f"{audio.printable(root)} {what}")
     found, skipped = scan(root)
     speaker_of = speaker_lookup(root, data.speakers, (file.name for file in found))
@@ -94,9 +94,9 @@ def _nothing_usable(summary: Summary) -> str:
 
 
 def _held_out(cache: Cache, keys: list[bytes], validation: float) -> NDArray[np.bool_]:
-    """Which clips are held out, bool [n]. It depends on their content only: new names and new files change nothing.
+    """Which clips are held out, bool [n]. It depends on their content only: renamed or added files change nothing.
 
-    Where that leaves one side empty, the clip nearest to the threshold changes sides, and the cache remembers it.
+    If all clips are on one side, the one nearest to the threshold changes sides, and the cache stores that.
     """
     if not validation:
         return np.zeros(len(keys), np.bool_)
@@ -140,7 +140,7 @@ def _split(
     if data.edge_silence >= 0:
         kept = round(data.edge_silence * sample_rate)
         cut_lead, cut_trail = np.maximum(lead - kept, 0), np.maximum(trail - tail - kept, 0)
-        cut = ~held_out & (cut_lead + cut_trail < stops - starts)  # a clip that is all silence but for its tail stays
+        cut = ~held_out & (cut_lead + cut_trail < stops - starts)  # keep a clip that is silent except for its tail
         summary.edge_seconds = int((cut_lead + cut_trail)[cut].sum()) / sample_rate
         starts, stops = starts + cut_lead * cut, stops - cut_trail * cut
     train = clips(~held_out, starts, stops)

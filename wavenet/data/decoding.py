@@ -62,7 +62,7 @@ def update(
 
 
 def _in_parallel(decoder: Decoder, files: list[FoundFile]) -> Generator[Decoded, None, None]:
-    """Results in order of completion. Decoder, resampler and hash release the interpreter's lock."""
+    """Results in order of completion. Decoding, resampling and hashing release the global interpreter lock."""
     workers = min(os.cpu_count() or 1, MAX_WORKERS)
     running: dict[Future[Decoded], int] = {}  # and the size of the file
     with ThreadPoolExecutor(workers) as pool:
@@ -107,7 +107,7 @@ class Decoder:
         except OSError as error:
             return Decoded(file, skipped=audio.reason_of(error, path))
         except MemoryError:
-            return Decoded(file, skipped="too long for the memory: cut it into pieces")
+            return Decoded(file, skipped="too long for the memory: split it into shorter files")
         if (status.st_size, status.st_mtime_ns, status.st_ctime_ns) != file[1:]:
             return Decoded(file, skipped=CHANGED)
         return decoded

@@ -8,7 +8,7 @@ AnyPath = str | os.PathLike[str]
 
 
 class AudioError(ValueError):
-    """An audio file that cannot be read or written: `path`, and the `reason`, "kind" or "kind: detail", in one line."""
+    """An audio file cannot be read or written: `path`, and the `reason`, "kind" or "kind: detail", on one line."""
 
     def __init__(self, path: AnyPath, reason: str) -> None:
         super().__init__(f"{printable(path)}: {reason}")
@@ -19,7 +19,7 @@ class AudioError(ValueError):
 def printable(text: AnyPath, longest: int | None = None) -> str:
     """A path or name that fits on one line of any terminal: control characters and undecodable bytes are escaped.
 
-    longest: of a longer text the beginning and the end are kept, with " ... " between them; None: all of it.
+    longest: a longer text is shortened to its beginning and end, with " ... " between them; None: not shortened.
     """
     text = os.fspath(text)
     if longest is not None and len(text) > longest:
@@ -29,7 +29,7 @@ def printable(text: AnyPath, longest: int | None = None) -> str:
 
 
 def reason_of(error: OSError, path: AnyPath) -> str:
-    """A few words for the operating system's refusal to open `path`."""
+    """The reason why the operating system cannot open `path`, in a few words."""
     if isinstance(error, FileNotFoundError):
         return "dangling link" if os.path.islink(path) else "no such file"
     if isinstance(error, PermissionError):

@@ -1,7 +1,7 @@
-"""Feature files: a .npy file of log-mel features [bands, frames], as other programs read and write them.
+"""Feature files: log-mel features [bands, frames] in a .npy file, to exchange with other programs.
 
-The parameters of the features in FILE.npy are in FILE.npy.json; parameters that are missing there are taken to be those
-of the model. NumPy only, so that features become audio without PyTorch.
+FILE.npy.json contains the parameters of the features in FILE.npy; missing ones are assumed to be those of the model.
+NumPy only, so that audio is generated from features without PyTorch.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from wavenet.data.errors import printable
 
 
 class FeatureError(ValueError):
-    """A feature file that cannot be used; the message is one line that names the file and the reason."""
+    """A feature file cannot be used. The message is one line with the file and the reason."""
 
 
 def read(path: str | PathLike[str], config: MelConfig) -> NDArray[np.float32]:
-    """Features [bands, frames] of a file, for a model with the parameters `config`.
+    """Read features [bands, frames] from a file, for a model with the feature parameters `config`.
 
     Raises `FeatureError` for a file that is not a .npy file of floating-point numbers of that shape, for NaN and
     infinity, and for parameters that differ from the model's.
@@ -48,21 +48,21 @@ def read(path: str | PathLike[str], config: MelConfig) -> NDArray[np.float32]:
     if features.ndim != 2 or features.shape[0] != config.bands or features.shape[1] == 0:
         hint = "; transpose it" if features.ndim == 2 and features.shape[1] == config.bands else ""
         raise FeatureError(
-            f"{name}: is {list(features.shape)}; the model's bands = {config.bands} ask for "
-            f"[{config.bands}, frames]{hint}"
+            f"{name}: is {list(features.shape)}; the model requires [{config.bands}, frames], with "
+            f"bands = {config.bands}{hint}"
         )
     with np.errstate(over="ignore"):  # values beyond float32 become infinity
         features = features.astype(np.float32)
     if not np.isfinite(features).all():
-        raise FeatureError(f"{name}: holds NaN, infinity or numbers beyond 1e38; replace those values first")
+        raise FeatureError(f"{name}: contains NaN, infinity or numbers beyond 1e38; replace those values first")
     return features
 
 
 def write(path: str | PathLike[str], features: NDArray[np.float32], config: MelConfig) -> None:
-    """Write features [bands, frames], and their parameters to a file beside them. Raises `FeatureError`."""
+    """Write features [bands, frames] to `path`, and their parameters to `path`.json. Raises `FeatureError`."""
     file, name = Path(path), printable(path)
     if file.suffix != ".npy":
-        raise FeatureError(f"{name}: name a file that ends in .npy")
+        raise FeatureError(f"{name}: give a file name that ends in .npy")
     content = io.BytesIO()
     np.save(content, features.astype(np.float32))
     parameters = json.dumps(dataclasses.asdict(config), indent=2) + "\n"

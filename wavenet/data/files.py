@@ -20,7 +20,7 @@ def replace(path: Path, content: bytes) -> None:
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
     finally:
-        with suppress(OSError):  # left over only when something went wrong
+        with suppress(OSError):  # it exists only after an error
             temporary.unlink(missing_ok=True)
 
 

@@ -10,7 +10,7 @@ BLOCK = 65_536  # samples converted at a time
 
 
 def to_int16(audio: ArrayLike) -> NDArray[np.int16]:
-    """int16 of samples in [-1, 1] of any shape, rounded; samples beyond are clipped. The inverse of x / 32,768.
+    """Convert samples in [-1, 1], of any shape, to int16: x * 32,768, rounded and clipped.
 
     Raises `ValueError` for NaN.
     """

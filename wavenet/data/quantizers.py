@@ -1,4 +1,4 @@
-"""Quantizers: from audio to the integer codes that a network predicts, 8-bit mu-law or 16-bit linear, and back."""
+"""Quantizers between audio and the integer codes that a network predicts: 8-bit mu-law or 16-bit linear."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Quantizer:
     low: int
     high: int
     silence: int  # the code of 0.0, and the first input of every clip
-    encode: Callable[[ArrayLike], NDArray[np.int64]]  # samples in [-1, 1] of any shape -> codes; clips beyond
+    encode: Callable[[ArrayLike], NDArray[np.int64]]  # samples of any shape, clipped to [-1, 1] -> codes
     decode: Callable[[ArrayLike], NDArray[np.float32]]  # codes of any shape -> samples
     encode_int16: Callable[[NDArray[np.int16]], NDArray[Any]]  # 16-bit samples -> codes, uint8 or int16; fast
 

@@ -13,7 +13,7 @@ RUN_DIRECTORY = {"recipe.toml", "last"}  # entries of a folder that `wavenet tra
 
 
 class FoundFile(NamedTuple):
-    """A recording, with what tells whether it has changed."""
+    """A recording, with the size and times by which a change is detected."""
 
     name: str  # path below the folder
     size: int  # bytes
@@ -54,8 +54,8 @@ def scan(root: Path) -> tuple[list[FoundFile], Skipped]:
 
 
 def _sort(entry: os.DirEntry[str], name: str, found: list[FoundFile], folders: list[str], skipped: Skipped) -> None:
-    """Append an entry of a folder to the list that it belongs to, or to none."""
-    if entry.name.startswith("._"):  # written by macOS beside each file on other file systems
+    """Append an entry of a folder to the list that it belongs to; other files are ignored."""
+    if entry.name.startswith("._"):  # metadata that macOS writes for each file on file systems of other kinds
         return
     is_recording = os.path.splitext(entry.name)[1].lower() in audio.AUDIO_EXTENSIONS
     hidden = entry.name.startswith(".")

@@ -1,4 +1,4 @@
-"""Which speaker each recording of a folder is by: from its sub-folders or from a table."""
+"""The speaker of each recording of a folder: from its sub-folder or from a table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Lookup = Callable[[str], tuple[str, str]]  # path below the folder -> speaker, o
 
 
 def speaker_lookup(root: Path, setting: str, names: Iterable[str]) -> Lookup:
-    """How to find the speaker of a file by its path below the folder, for `data.speakers` = `setting`.
+    """A function that returns the speaker of a file by its path below the folder, for `data.speakers` = `setting`.
 
     names: paths of all recordings. Raises `DatasetError` for a table that cannot be used, and for a sub-folder whose
     name cannot be the name of a speaker.
@@ -30,9 +30,9 @@ def speaker_lookup(root: Path, setting: str, names: Iterable[str]) -> Lookup:
     table = next((path for path in (Path(setting), root / setting) if os.path.isfile(path)), None)
     if table is None:
         raise DatasetError(f"data.speakers = {shown(setting)}: must be 'folders', or a file of lines path,speaker")
-    known = _read_table(table)
+    speakers = _read_table(table)
     reason = f"not listed: {audio.printable(table.name)} names no speaker"
-    return lambda name: (known[name], "") if name in known else ("", reason)
+    return lambda name: (speakers[name], "") if name in speakers else ("", reason)
 
 
 def _check_folder_name(root: Path, folder: str) -> None:
@@ -55,8 +55,8 @@ def _read_table(path: Path) -> dict[str, str]:
     for number, line in lines:
         if len(line) != 2 or not line[1].strip():
             raise DatasetError(f"{printed}: line {number} is not path,speaker: {shown(','.join(line))}")
-    known: dict[str, str] = {}
+    speakers: dict[str, str] = {}
     for number, (name, speaker) in lines:
-        if known.setdefault(os.path.normpath(name.strip()), speaker.strip()) != speaker.strip():
+        if speakers.setdefault(os.path.normpath(name.strip()), speaker.strip()) != speaker.strip():
             raise DatasetError(f"{printed}: line {number} gives {shown(name)} another speaker than an earlier line")
-    return known
+    return speakers

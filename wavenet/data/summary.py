@@ -26,7 +26,7 @@ class Summary:
     duplicates: int = 0  # kept files with the same content as another one
     seconds: float = 0.0  # kept, for training and validation
     trimmed_seconds: float = 0.0  # removed from the ends by trim_db
-    edge_seconds: float = 0.0  # silence that edge_silence leaves out, in training clips only
+    edge_seconds: float = 0.0  # silence that edge_silence excludes from training crops
     train_files: int = 0
     train_seconds: float = 0.0
     validation_files: int = 0

@@ -42,7 +42,7 @@ DTYPES: dict[str, np.dtype[Any]] = {  # those that NumPy has
 
 
 class TensorFileError(ValueError):
-    """Content that is not a whole .safetensors file; the message says what is wrong with it."""
+    """The content is not a complete .safetensors file. The message is the reason."""
 
 
 class Entry(NamedTuple):
@@ -53,10 +53,10 @@ class Entry(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What a file says about its content."""
+    """The header of a file."""
 
     metadata: dict[str, str]
-    tensors: dict[str, Entry]  # in the order of their values
+    tensors: dict[str, Entry]  # in the order of their values in the file
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:

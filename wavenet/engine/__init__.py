@@ -1,4 +1,4 @@
-"""Engines: ways to run a network sample by sample. Each is imported only when it is created."""
+"""Engines: implementations of generation sample by sample. Each is imported only when it is created."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wavenet.engine.sampling import is_integer
 
 ENGINES = ("auto", "native", "torch", "naive")
 PRECISIONS = ("auto", "f32", "int8")
-MAX_THREADS_PER_CORE = 4  # more is a typing error, and thousands of threads crash the process
+MAX_THREADS_PER_CORE = 4  # more is a typing error; thousands of threads crash the process
 
 __all__ = [
     "ENGINES",
@@ -39,12 +39,12 @@ def create(
 ) -> Engine[Any]:
     """Create an engine for a network, given its configuration and its weights under the names of `config.shapes`.
 
-    name: "native" (C++), "torch" (cached queues in PyTorch), "naive" (the reference), or "auto": native where it is
-        installed, otherwise torch, with one warning that says how to install the native one.
-    precision: "f32", or "int8", which is faster and only in the native engine; "auto" is f32.
-    threads: CPU threads at most, during this engine's calls. None: for "native" one per core, at most four; for "torch"
-        one, since its products are too small to share; for "naive" the process's setting.
-    Raises `ValueError` for an unknown name or a wrong thread count, `EngineUnavailable` for an engine that is not
+    name: "native" (C++), "torch" (cached queues in PyTorch), "naive" (the reference), or "auto": native if it is
+        installed, otherwise torch, with a warning on how to install the native one.
+    precision: "f32", or "int8", which is faster and supported by the native engine only; "auto" is f32.
+    threads: largest number of CPU threads during this engine's calls. None: for "native" one per core, at most four;
+        for "torch" one, since its matrix products are too small to divide; for "naive" PyTorch's setting.
+    Raises `ValueError` for an unknown name or an invalid thread count, `EngineUnavailable` for an engine that is not
     installed.
     """
     _check_known("engine", name, ENGINES)
@@ -78,8 +78,8 @@ def native_installed() -> bool:
 
 
 def how_to_get_native() -> str:
-    """What to do where `native_installed` is false."""
-    if (Path(__file__).parent / "src").is_dir():  # which an installed package does not have
+    """How to install the native engine, for messages."""
+    if (Path(__file__).parent / "src").is_dir():  # not in an installed package
         return "this is the source folder, where nothing is compiled: run elsewhere, or here: pip install -e ."
     return "install a C++ compiler and Python's headers, then install wavenet-toolkit again"
 
@@ -94,5 +94,5 @@ def _checked_threads(threads: Any) -> int | None:
     if threads is None:
         return None
     if not is_integer(threads) or not 1 <= int(threads) <= most:
-        raise ValueError(f"threads = {threads!r}: must be from 1 to {most} here, or None for the engine's own choice")
+        raise ValueError(f"threads = {threads!r}: must be from 1 to {most} here, or None for the engine's default")
     return int(threads)

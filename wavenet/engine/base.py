@@ -1,8 +1,7 @@
-"""The interface of every engine: a fixed network, and states that it advances.
+"""The interface of every engine: a network with fixed weights, and states that it advances.
 
-Configuration, weights (inside the engine) and running state (`State`) are three things: one engine serves any number
-of states, and a state can be copied at any time. This module needs NumPy only, so that an engine without PyTorch can
-be used without loading PyTorch.
+Configuration, weights (in the engine) and running state (`State`) are separate: one engine advances any number of
+states, and a state can be copied at any time. NumPy only: the native engine does not load PyTorch.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ MOST_MEMORY = 0.8  # share of the memory that one call may take
 
 
 class EngineUnavailable(Unavailable):
-    """The engine or precision asked for is not part of this installation; the message says what to use instead."""
+    """The requested engine or precision is not installed. The message includes what to use instead."""
 
 
 def cores() -> int:
@@ -50,7 +49,7 @@ def memory() -> int | None:
 
 
 def check_memory(what: str, size: int, advice: str) -> None:
-    """Raises `ValueError`, in one line, where `size` bytes do not fit into memory. what: the subject of the message."""
+    """Raises `ValueError`, in one line, if `size` bytes do not fit into memory. what: the subject of the message."""
     available = memory()
     if available is not None and size > MOST_MEMORY * available:
         raise ValueError(
@@ -59,10 +58,10 @@ def check_memory(what: str, size: int, advice: str) -> None:
 
 
 class Exclusive:
-    """A `with` block for one thread at a time; in another thread it raises `RuntimeError` at once.
+    """A `with` block for one thread at a time; in another thread it raises `RuntimeError` instead of waiting.
 
-    `dict.setdefault` checks and takes it in one operation. It is owned by a thread, so that the thread whose `with`
-    statement was interrupted while entering or leaving can enter again. It is not a lock against signal handlers.
+    `dict.setdefault` tests and sets the owner in one operation. The owner is a thread, so that a thread whose `with`
+    statement was interrupted while entering or leaving can enter again. It does not exclude signal handlers.
     """
 
     def __init__(self, what: str) -> None:
@@ -109,7 +108,7 @@ class State(ABC):
         return self.copy()
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("an engine's state belongs to its process: it can be copied, not pickled")
+        raise TypeError("the state of an engine cannot be pickled; it can be copied within its process")
 
 
 S = TypeVar("S", bound=State)
@@ -125,36 +124,36 @@ class Engine(ABC, Generic[S]):
 
     name: str
     precision = "f32"
-    states: type[State]  # of this kind of engine
+    states: type[State]  # the type of this engine's states
     config: ModelConfig
-    threads: int | None  # at most; None: the process's setting
+    threads: int | None  # largest number; None: PyTorch's setting
     conditioner: Conditioner | None  # of a conditioned network
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("an engine belongs to its process: save its model instead, it cannot be pickled")
+        raise TypeError("an engine cannot be pickled: save its model instead")
 
     @abstractmethod
     def new_state(self, streams: int = 1, inputs: ConditioningInputs | None = None) -> S:
         """The state before the first sample: queues of zeros, and silence as the first input.
 
-        inputs: of a conditioned network (`conditioning_inputs`); `state.conditioning.change` replaces them later.
-        Raises `ValueError` where they are missing, or are for another number of streams.
+        inputs: for a conditioned network (`conditioning_inputs`); `state.conditioning.change` replaces them later.
+        Raises `ValueError` if they are missing, or for another number of streams.
         """
 
     @abstractmethod
     def generate(self, state: S, uniforms: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
         """Draw the next codes [B, n] with the uniform numbers [B, n] and advance the state by n samples.
 
-        Interrupted at any moment, for example by Ctrl-C, the state has advanced by a whole number of samples. Here, in
-        `logits` and in `prime`: raises `ValueError`, and changes nothing, where the features end too early.
+        If it is interrupted, for example by Ctrl-C, the state has advanced by a whole number of samples. Like `logits`
+        and `prime` it raises `ValueError`, and changes nothing, if the features end too early.
         """
 
     @abstractmethod
     def logits(self, state: S, codes: ArrayLike) -> NDArray[np.float32]:
         """Feed the given codes [B, T] and return the output parameters [B, T, A] that predict them (mu-law: logits).
 
-        Those at t predict codes[:, t] from all samples before, the first ones from the state. The state advances by T
-        samples; interrupted, by a whole number of samples.
+        Those at t predict codes[:, t] from the samples before it, beginning with those in the state. The state advances
+        by T samples; if it is interrupted, by a whole number of samples.
         """
 
     @abstractmethod
@@ -179,16 +178,16 @@ class Engine(ABC, Generic[S]):
         return ConditioningState(self.conditioner, given)
 
     def check_memory(self, streams: int, size: int) -> None:
-        """Raises `ValueError` where a state of `streams` streams, of `size` bytes each, would not fit into memory."""
+        """Raises `ValueError` if a state of `streams` streams, of `size` bytes each, would not fit into memory."""
         available = memory()
         most = 0 if available is None else int(MOST_MEMORY * available / size)
-        advice = f"make at most {most:,} at a time" if most else "this model is too large for this machine"
-        check_memory(f"{streams:,} streams side by side", streams * size, advice)
+        advice = f"generate at most {most:,} at a time" if most else "this model is too large for this machine"
+        check_memory(f"{streams:,} streams", streams * size, advice)
 
     def check_own(self, state: State) -> None:
         """Raises `ValueError` for a state of another engine."""
         if not isinstance(state, self.states) or getattr(state, "engine", self) is not self:
-            raise ValueError("this state belongs to another engine; new_state of this one makes a state for it")
+            raise ValueError("this state belongs to another engine; create one with this engine's new_state")
 
     def check_sampling(self, sampling: Sampling) -> None:
         """Raises `ValueError` for options that the model's output does not have."""
@@ -196,14 +195,14 @@ class Engine(ABC, Generic[S]):
             check_continuous(sampling)
 
     def check_features(self, state: State, samples: int) -> None:
-        """Raises `ValueError` where the features end before the next `samples` samples do."""
+        """Raises `ValueError` if the features end before the next `samples` samples."""
         if state.conditioning is not None:
             state.conditioning.check(state.position, samples)
 
     def checked_uniforms(self, state: State, uniforms: ArrayLike) -> NDArray[np.float64]:
         """Uniform numbers as float64 [B, n].
 
-        Raises `ValueError` for a state of another engine, another shape, or a number outside [0, 1).
+        Raises `ValueError` for a state of another engine, a wrong shape, or a number outside [0, 1).
         """
         self.check_own(state)
         array = np.asarray(uniforms, dtype=np.float64)
@@ -216,7 +215,7 @@ class Engine(ABC, Generic[S]):
     def checked_codes(self, state: State, codes: ArrayLike) -> NDArray[np.int64]:
         """Codes as int64 [B, T], a copy.
 
-        Raises `ValueError` for a state of another engine, another shape, fractions, or codes that do not exist.
+        Raises `ValueError` for a state of another engine, a wrong shape, fractions, or codes out of range.
         """
         self.check_own(state)
         array = np.asarray(codes)

@@ -1,10 +1,9 @@
-"""Conditioning inputs, and the gate biases and linear predictors that an engine derives from them. NumPy only.
+"""Conditioning inputs, and the gate biases and linear predictors that an engine computes from them. NumPy only.
 
-`ConditioningInputs` are what the user gives: shares of speakers, and features. `Conditioner` computes from them what
-`WaveNet` computes with `wavenet.nn.conditioning`, so that an engine without PyTorch can be conditioned: the gate bias
-of every frame, and the coefficients of its linear predictor. It works on chunks of `CHUNK` frames on a fixed grid, and
-on one stream at a time, so the result for a frame does not depend on block sizes or on the other streams, to the last
-bit. `ConditioningState` holds the inputs of a state and the chunk in use.
+`ConditioningInputs` are shares of speakers, and features. From them `Conditioner` computes the gate bias of every
+frame, as `wavenet.nn.conditioning` does, but without PyTorch, and the coefficients of the frame's linear predictor. It
+computes chunks of `CHUNK` frames on a fixed grid, one stream at a time, so the result for a frame is the same to the
+last bit for all block sizes and batches. `ConditioningState` contains the inputs of a state and the current chunk.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ class ConditioningInputs:
 
     speaker: NDArray[np.float32] | None = None  # [B, speakers] shares; the rows sum to 1
     features: NDArray[np.float32] | None = None  # [B, bands, N] log-mel frames, from the first sample of the stream on
-    speaker_given: Speaker | None = None  # the speaker as the user gave it
+    speaker_given: Speaker | None = None  # the speaker as given by the user
 
 
 class ConditioningFrames(NamedTuple):
     """Gate biases and linear predictors of B streams in one chunk."""
 
-    # [B, CHUNK + 2, L, 2G], of the chunk's frames and one more to each side; without features [B, 1, L, 2G], for all
-    # samples. The gates' own bias is included.
+    # [B, CHUNK + 2, L, 2G]: of the chunk's frames and one more to each side; without features [B, 1, L, 2G], for all
+    # samples. Includes the bias of the dilated convolution.
     gate_bias: NDArray[np.float32]
     predictors: NDArray[np.float64] | None  # [B, CHUNK, order + 3]; see `wavenet.nn.linear_prediction`
 
@@ -51,10 +50,10 @@ def conditioning_inputs(
 ) -> ConditioningInputs:
     """Checked conditioning inputs for B streams of a model.
 
-    speaker: a name, or a blend: a mapping of names to shares of any positive sum.
+    speaker: a name, or a mixture: a mapping of names to shares of any positive sum.
     features: log-mel frames [bands, N] for all streams, or [B, bands, N]; see `wavenet.features`. They are copied.
-    Raises `ValueError`, in one line, for a speaker or features that are missing, unknown, or of another shape, and for
-    features that no audio in [-1, 1] has.
+    Raises `ValueError`, in one line, for a speaker or features that are missing, unknown, or of a wrong shape, and for
+    features that no audio in [-1, 1] can have.
     """
     return ConditioningInputs(
         speaker_shares(config, streams, speaker), _checked_features(config, streams, features), speaker
@@ -83,18 +82,18 @@ def speaker_shares(config: ModelConfig, streams: int, speaker: Speaker | None) -
     known = ", ".join(config.speakers)
     if speaker is None:
         if config.speakers:
-            raise ValueError(f"speaker: name one of those that this model has: {known}")
+            raise ValueError(f"speaker: required; this model has the speakers {known}")
         return None
     if not config.speakers:
         raise ValueError(f"speaker = {speaker!r}: this model has no speakers; leave it out")
     if not isinstance(speaker, (str, Mapping)):
         raise ValueError(f"speaker = {speaker!r}: must be a name, or a mapping of names to shares")
-    blend = {speaker: 1.0} if isinstance(speaker, str) else dict(speaker)
-    for name in blend:
+    mixture = {speaker: 1.0} if isinstance(speaker, str) else dict(speaker)
+    for name in mixture:
         if name not in config.speakers:
             raise ValueError(f"speaker = {name!r}: unknown{suggest(str(name), config.speakers)}; known: {known}")
     try:
-        shares = np.array([float(blend.get(name, 0.0)) for name in config.speakers])
+        shares = np.array([float(mixture.get(name, 0.0)) for name in config.speakers])
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"speaker = {speaker!r}: shares must be numbers from 0") from None
     if not np.isfinite(shares).all() or shares.min() < 0 or shares.max() <= 0:
@@ -125,7 +124,7 @@ def _checked_features(config: ModelConfig, streams: int, features: ArrayLike | N
         raise ValueError(f"features: must be [{bands}, frames], as the model has bands = {bands}, not {given}{hint}")
     if frames.shape[2] == 0:
         raise ValueError("features: there are no frames in them")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite
         copied = np.array(frames, dtype=np.float32, order="C")  # a copy: the caller may change its own array later
     check_features(copied, config.features)
     return copied
@@ -142,16 +141,16 @@ class Conditioner:
         self.weights = {k.removeprefix(prefix): w for k, w in weights.items() if k.startswith(prefix)}
         self.neighbours: list[tuple[int, float]] = []  # of every sample of a frame: see `ConditioningState.neighbours`
         if config.features is not None:
-            before, around, behind = interpolation_weights(config.hop).T.tolist()
-            self.neighbours = [(0, b) if a > 0 else (1, c) for a, b, c in zip(before, around, behind, strict=True)]
+            before, own, after = interpolation_weights(config.hop).T.tolist()
+            self.neighbours = [(0, b) if a > 0 else (1, c) for a, b, c in zip(before, own, after, strict=True)]
 
     @property
     def samples(self) -> int | None:
-        """Samples of a chunk; None without features: one chunk, of one frame, then serves for all samples."""
+        """Samples per chunk; None without features: one chunk of one frame is then used for all samples."""
         return None if self.config.features is None else CHUNK * self.config.hop
 
     def frames(self, inputs: ConditioningInputs, chunk: int) -> ConditioningFrames:
-        """Gate biases and predictors of chunk 0, 1, ...: deterministic, always computed in the same shapes."""
+        """Gate biases and predictors of chunk 0, 1, ...; always computed in the same shapes, thus deterministic."""
         speaker, features = inputs.speaker, inputs.features
         streams = len(cast(NDArray[np.float32], features if speaker is None else speaker))
         gate_bias = [self._gate_bias(inputs, stream, chunk) for stream in range(streams)]
@@ -166,7 +165,7 @@ class Conditioner:
         bias = self.bias.reshape(1, -1)  # [1, L*2G]
         if inputs.speaker is not None:
             embedded = inputs.speaker[stream] @ self.weights["speaker.weight"]  # [E]
-            bias = bias + np.einsum("oi,i->o", self.weights["from_speaker.weight"], embedded)  # in this thread, too
+            bias = bias + np.einsum("oi,i->o", self.weights["from_speaker.weight"], embedded)  # einsum: in this thread
         if inputs.features is not None:
             context = self._context(inputs.features[stream], chunk, 1 + self.config.frame_reach).T  # [n, bands]
             mel = cast(MelConfig, self.config.features)
@@ -209,8 +208,8 @@ class Conditioner:
 def _product(rows: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
     """rows [n, in] times weight [out, in], transposed: [n, out], in pieces small enough for one thread.
 
-    A second thread gains nothing in products this small. It costs thirty times the product where another process uses
-    its core, and afterwards it spins beside an engine that has threads of its own.
+    A second thread gains nothing in products this small. If another process uses its core, the product takes thirty
+    times as long; and it spins for a while after the product, beside the threads of the engine.
     """
     step = max(1, ONE_THREAD // rows.size)
     pieces = [rows @ weight[first : first + step].T for first in range(0, len(weight), step)]
@@ -224,7 +223,7 @@ class _Cached(NamedTuple):
 
 
 class ConditioningState:
-    """The conditioning inputs of a state, and the frames of the chunk in use. It can be copied at any time."""
+    """The conditioning inputs of a state, and the frames of its current chunk. It can be copied at any time."""
 
     def __init__(self, conditioner: Conditioner, inputs: ConditioningInputs) -> None:
         self.conditioner = conditioner
@@ -236,13 +235,13 @@ class ConditioningState:
         self.inputs = inputs
 
     def copy(self) -> ConditioningState:
-        """An independent copy; the arrays are shared, as nothing writes to them."""
+        """An independent copy. The arrays are shared: they are never written to."""
         other = ConditioningState(self.conditioner, self.inputs)
         other._cached = self._cached
         return other
 
     def pieces(self, position: int, samples: int) -> list[tuple[int, int, int]]:
-        """The next samples split at the ends of chunks: (first, last + 1, offset of the first in its chunk)."""
+        """Split the next samples at the ends of chunks: (first, last + 1, offset of the first one in its chunk)."""
         length = self.conditioner.samples
         if length is None:
             return [(0, samples, 0)]
@@ -250,7 +249,7 @@ class ConditioningState:
         return [(a, b, (position + a) % length) for a, b in pairwise(cuts) if a < b]
 
     def frames(self, position: int) -> ConditioningFrames:
-        """Gate biases and predictors of the chunk that holds the sample at `position`."""
+        """Gate biases and predictors of the chunk that contains the sample at `position`."""
         length = self.conditioner.samples
         chunk = 0 if length is None else position // length
         cached = self._cached
@@ -260,7 +259,7 @@ class ConditioningState:
         return cached.frames
 
     def neighbours(self, position: int) -> tuple[int, float]:
-        """(i, w): the gate bias of a sample is (1 - w) times that of row i of its chunk plus w times that of row i + 1.
+        """(i, w): the gate bias of a sample is (1 - w) times row i of its chunk's gate biases, plus w times row i + 1.
 
         Row 0 of a chunk is the frame before its first one. Without features there is one row: (0, 0).
         """
@@ -272,7 +271,7 @@ class ConditioningState:
         return frame + row, weight
 
     def gate_biases(self, position: int, samples: int) -> NDArray[np.float32]:
-        """What conditioning adds to the gates of the next samples, without their own bias: [L, B, samples, 2G]."""
+        """The gate biases of the next samples, without the bias of the dilated convolution: [L, B, samples, 2G]."""
         biases = []
         for first, last, _ in self.pieces(position, samples):
             frames = self.frames(position + first).gate_bias - self.conditioner.bias  # [B, CHUNK + 2 or 1, L, 2G]
@@ -297,7 +296,7 @@ class ConditioningState:
         return np.concatenate(rows, axis=1)
 
     def check(self, position: int, samples: int) -> None:
-        """Raises `ValueError` where the features end before the next `samples` samples do."""
+        """Raises `ValueError` if the features end before the next `samples` samples."""
         left = self.left(position)
         if left is not None and samples > left:
             frames = cast(NDArray[np.float32], self.inputs.features).shape[-1]

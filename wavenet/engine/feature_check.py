@@ -1,9 +1,9 @@
-"""Checks whether log-mel features can belong to audio in [-1, 1], and whether they resemble the training data.
+"""Check whether log-mel features can belong to audio in [-1, 1], and whether they resemble the training data.
 
-Features of another scale (decibels, another logarithm, audio scaled to integers) result in full-scale noise. Values
-that no audio in [-1, 1] has are refused. Values that some audio has, but whose mean or standard deviation over the
-frames that are not silent differ strongly from the normalisation of the model (`MelConfig.mean`,
-`MelConfig.deviation`), cause a warning. Both messages name the scale that explains the values best.
+Features on another scale (decibels, another logarithm, audio scaled to integers) result in full-scale noise. Values
+that no audio in [-1, 1] can have are an error. A mean or standard deviation, over the frames that are not silent, that
+differs strongly from the normalisation of the model (`MelConfig.mean`, `MelConfig.deviation`) is a warning. Both
+messages name the scale that explains the values best.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from wavenet.config import MelConfig
 from wavenet.features import hann_window, mel_filters
 
 ROUNDING = 0.02  # a feature may lie this far below the floor: half a step of float16 there is 0.004
-OVERSHOOT = 2.0  # amplitude that decoded and resampled audio may reach; more is another scale
+OVERSHOOT = 2.0  # amplitude that decoded and resampled audio may reach; a larger one means another scale
 PROBED_FRAMES = 2_000  # at most, evenly spaced, for mean and spread
-LEAST_FRAMES = 20  # that are not silent; fewer have no meaningful mean and spread
+LEAST_FRAMES = 20  # not silent ones; fewer have no meaningful mean and spread
 AUDIBLE = 1.0  # above the floor: a frame whose loudest band is below that counts as silent
 # Clips of speech, music and noise have means from -2.4 to 0.3 and spreads from 0.5 to 1.4, in units of the
 # normalisation; close to the floor, recordings of very low level have smaller spreads.
 HIGHEST_MEAN = 1.5
 SPREADS = (0.5, 2.0)
-LEVEL_OF_SMALL_SPREADS = -1.5  # mean, below which a small spread is due to the floor
+MEAN_NEAR_FLOOR = -1.5  # mean below which a small spread is due to the floor
 EXPLAINS = 1.2  # largest distance from the normalisation at which a scale counts as an explanation
 
 Array = NDArray[np.float32]
 
 
 def check_features(features: Array, mel: MelConfig) -> None:
-    """Raises `ValueError`, in one line, for features [B, bands, N] that no audio in [-1, 1] has.
+    """Raises `ValueError`, in one line, for features [B, bands, N] that no audio in [-1, 1] can have.
 
-    Those are values that are not finite, below ln(floor), or above `largest_feature`.
+    These are values that are not finite, below ln(floor), or above `largest_feature`.
     """
-    lowest, highest = float(features.min()), float(features.max())  # NaN where there is one
+    lowest, highest = float(features.min()), float(features.max())  # NaN if there is one
     if not math.isfinite(lowest) or not math.isfinite(highest):
         hint = f": clip the mel spectrogram to {mel.floor:g} before the logarithm" if lowest == -math.inf else ""
         raise ValueError(
@@ -53,7 +53,7 @@ def check_features(features: Array, mel: MelConfig) -> None:
 
 
 def warn_unusual(features: Array, mel: MelConfig) -> None:
-    """Warns, in one line, where mean or spread of features [B, bands, N] differ strongly from the training data's."""
+    """Warns, in one line, if mean or spread of features [B, bands, N] differ strongly from the training data's."""
     statistics = _statistics(_probe(features), mel)
     if statistics is not None and _unusual(*statistics):
         mean, spread = mel.mean + statistics[0] * mel.deviation, statistics[1] * mel.deviation
@@ -89,7 +89,7 @@ def _dual_norm(weights: NDArray[np.float64], power: float) -> NDArray[np.float64
 
 
 def explanation(features: Array, mel: MelConfig) -> str:
-    """What is probably wrong with features [B, bands, N], and what to do."""
+    """The most probable scale of features [B, bands, N], and how to convert them."""
     probe = _probe(features)
     lowest, highest = float(features.min()), float(features.max())
     decibel = math.log(10) / 20 * mel.power  # in natural logarithms of magnitudes to the power
@@ -123,10 +123,10 @@ def explanation(features: Array, mel: MelConfig) -> str:
 
 
 def _probe(features: Array) -> Array:
-    """[n, bands]: some of the frames of all streams."""
+    """A sample of the frames of all streams, [n, bands]."""
     streams, _, frames = features.shape
     step = -(-streams * frames // PROBED_FRAMES)
-    across = max(1, min(streams, step))  # of many streams some, of a long stream some frames
+    across = max(1, min(streams, step))  # every how many streams
     chosen = features[::across, :, :: max(1, step // across)]
     return chosen.transpose(0, 2, 1).reshape(-1, features.shape[1])
 
@@ -142,4 +142,4 @@ def _statistics(frames: Array, mel: MelConfig) -> tuple[float, float] | None:
 
 def _unusual(mean: float, spread: float) -> bool:
     low, high = SPREADS
-    return mean > HIGHEST_MEAN or spread > high or (spread < low and mean > LEVEL_OF_SMALL_SPREADS)
+    return mean > HIGHEST_MEAN or spread > high or (spread < low and mean > MEAN_NEAR_FLOOR)

@@ -15,7 +15,7 @@ from wavenet.engine.stepped import Snapshot, SteppedEngine, SteppedState, condit
 
 
 class NaiveState(SteppedState[NDArray[np.int64]]):
-    """Its memory: the inputs so far [B, n], at most the last `config.context`; fewer are the whole stream."""
+    """Its memory: the inputs so far [B, n], of which only the last `config.context` are kept."""
 
 
 class NaiveEngine(SteppedEngine[NaiveState]):
@@ -46,6 +46,6 @@ class NaiveEngine(SteppedEngine[NaiveState]):
             state.snapshot = Snapshot(position + codes.shape[1], codes[:, -1].copy(), history)
 
     def _extended(self, history: NDArray[np.int64], inputs: NDArray[np.int64]) -> NDArray[np.int64]:
-        """History and inputs [B, T], without what no prediction depends on any more."""
+        """History and inputs [B, T], without those that no further prediction depends on."""
         joined = np.concatenate([history, inputs], axis=1)
         return np.ascontiguousarray(joined[:, -self.config.context :])

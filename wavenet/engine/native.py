@@ -1,7 +1,7 @@
 """The C++ engine (`src/`): cached queues in float32, or with int8 weights, on the processor's vector instructions.
 
-This module is its Python interface and needs NumPy only. The extension `_native` is built by `pip install .` where
-there is a C++ compiler; without it, `create` of `wavenet.engine` says how to get it.
+This module is its Python interface and needs NumPy only. The extension `_native` is built by `pip install .` if there
+is a C++ compiler; without it, `wavenet.engine.create` explains how to install it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ MAX_DEFAULT_THREADS = 4  # more do not make one stream faster
 
 
 class NativeState(State):
-    """Queues in the extension's memory, about the size of the receptive field times the residual channels."""
+    """State with queues in the extension's memory: about receptive field x residual channels values."""
 
     def __init__(self, engine: NativeEngine, streams: int, conditioning: ConditioningState | None) -> None:
         super().__init__(streams, conditioning)
         self.engine = engine
         self.native = engine.native.new_state(streams)
-        self._position = 0  # the last one read
-        self.skipped = 0  # primed samples that the extension was not given, being older than the receptive field
+        self._position = 0  # the one last read
+        self.skipped = 0  # primed samples that were not passed to the extension, being older than the receptive field
         # the current chunk of frames, and the extension's copy of it
         self.chunk: tuple[ConditioningFrames, _native.ConditioningFrames] | None = None
         self.lock = Exclusive("state")  # held by the call that advances or copies the state
@@ -46,7 +46,7 @@ class NativeState(State):
 
     @property
     def position(self) -> int:
-        with suppress(RuntimeError):  # while another thread is advancing it: where that call began
+        with suppress(RuntimeError):  # another thread is advancing it: the position before that call
             self._position = self.native.position + self.skipped
         return self._position
 
@@ -60,7 +60,7 @@ class NativeState(State):
         return other
 
     def pieces(self, position: int, samples: int) -> Iterator[tuple[int, int, _native.ConditioningFrames | None, int]]:
-        """The `samples` samples from `position` on, split at the ends of chunks: (first, last + 1, chunk, offset)."""
+        """Split the samples from `position` on at the ends of chunks: (first, last + 1, chunk, offset in the chunk)."""
         if self.conditioning is None:
             yield 0, samples, None, 0
             return
@@ -74,11 +74,11 @@ class NativeState(State):
 class NativeEngine(Engine[NativeState]):
     """The network in C++.
 
-    On one instruction set, results are the same to the last bit for any number of threads, block size and batch. All
-    vector instruction sets (avx2, avx512, avx512vnni, neon) compute the same bits, too. The portable kernels do not on
-    x86: without fused multiply-adds they round twice where the others round once. In float32 their logits agree to
-    about 1e-5. In int8 the sums are the same integers, but an activation next to a rounding boundary can be quantised
-    to a different step, so that logits differ by up to 2% of their standard deviation.
+    On one instruction set, results are the same to the last bit for all thread counts, block sizes and batches, and so
+    they are between the vector instruction sets (avx2, avx512, avx512vnni, neon). The portable kernels differ on x86:
+    without fused multiply-adds they round twice where the others round once. In float32 their logits agree to about
+    1e-5. In int8 the sums are the same integers, but an activation next to a rounding boundary can be quantised to a
+    different step, so that logits differ by up to 2% of their standard deviation.
     """
 
     name = "native"
@@ -90,7 +90,7 @@ class NativeEngine(Engine[NativeState]):
         """Weights: tensors or arrays under the names of `config.shapes`; copied.
 
         precision: "f32" or "int8".
-        threads: at most so many; fewer where that is measured to be faster. None: one per core, up to four.
+        threads: the largest number; fewer are used if they are measured to be faster. None: one per core, up to four.
         Raises `ValueError` for a weight that is missing, extra, misshapen or not finite, and for an instruction set in
         the environment variable WAVENET_KERNELS that this machine does not have.
         """
@@ -126,7 +126,7 @@ class NativeEngine(Engine[NativeState]):
         return self.native.kernels
 
     def peak(self) -> float:
-        """Multiply-adds per second that one core can do at most with these instructions, measured on registers."""
+        """Peak multiply-adds per second of one core with these instructions, measured on registers."""
         return self.native.peak()
 
     def new_state(self, streams: int = 1, inputs: ConditioningInputs | None = None) -> NativeState:
@@ -182,7 +182,7 @@ class NativeEngine(Engine[NativeState]):
         return logits
 
     def prime(self, state: NativeState, codes: ArrayLike) -> None:
-        """Only the last `context` samples are run: older ones are in no queue and no predictor any more."""
+        """Run the last `context` samples only: older ones are no longer in any queue or predictor."""
         codes = self.checked_codes(state, codes)
         self.check_features(state, codes.shape[1])
         recent = np.ascontiguousarray(codes[:, -self.config.context :])
@@ -194,12 +194,12 @@ class NativeEngine(Engine[NativeState]):
 
 
 def kernels() -> list[str]:
-    """The instruction sets that this machine has kernels for, best first."""
+    """The kernels (instruction sets) that this machine can run, fastest first."""
     return _native.kernels()
 
 
 def _in_main_thread() -> bool:
-    """Whether this is the thread in which Python handles signals, which a call then checks for."""
+    """Whether this is the thread in which Python handles signals: calls check for signals only there."""
     return threading.current_thread() is threading.main_thread()
 
 
@@ -213,7 +213,7 @@ def _arrays(config: ModelConfig, weights: Mapping[str, Any]) -> dict[str, NDArra
             raise ValueError(f"the weights {name!r} do not belong to this network")
         if arrays[name].shape != config.shapes[name]:
             given, expected = list(arrays[name].shape), list(config.shapes[name])
-            raise ValueError(f"the weights {name!r} are {given}; the configuration says {expected}")
+            raise ValueError(f"the weights {name!r} are {given}; the configuration requires {expected}")
     return arrays
 
 
@@ -225,7 +225,7 @@ def _conditioning(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArra
     names = [name for name in arrays if name.startswith("conditioning.") or name.endswith("dilated.bias")]
     for name in names:
         if not np.isfinite(arrays[name]).all():
-            raise ValueError(f"the weights {name} hold NaN or infinity; their training went wrong")
+            raise ValueError(f"the weights {name} contain NaN or infinity: their training diverged")
     return {name: arrays[name].copy() for name in names}
 
 

@@ -3,11 +3,11 @@
 NumPy only. `sample` draws mu-law codes from logits, `sample_continuous` draws 16-bit codes from the distributions of
 `wavenet.nn.outputs`.
 
-The uniform number is an argument, so the same numbers give the same codes in every engine, as far as the output
-parameters are the same. All arithmetic here is float64, but engines, and instruction sets of the native engine, add
-in different orders, so that their float32 outputs differ in the last bits. That moves the boundaries between mu-law
-codes by 1e-8 to 1e-7: one draw in about 100,000 can differ where the distribution is broad (6 bits), and the audio
-differs from there on. 16-bit codes are 256 times as fine: there the audio differs after some thousand samples.
+The uniform numbers are an argument, so every engine draws the same codes, provided that the output parameters are the
+same. All arithmetic here is float64, but engines, and instruction sets of the native engine, sum in different orders,
+so that their float32 outputs differ in the last bits. That moves the boundaries between mu-law codes by 1e-8 to 1e-7:
+one draw in about 100,000 can differ if the distribution is broad (6 bits), and the audio differs from there on. 16-bit
+codes are 256 times as fine: with them the audio differs after some thousand samples.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from numpy.typing import ArrayLike, NDArray
 from wavenet.config import MAX_LOG_SCALE, MIN_LOG_SCALE
 from wavenet.data.pcm import FULL_SCALE
 
-GREEDY_BELOW = 1e-9  # colder is argmax: a logit would have to be within 1e-7 of the best one to be drawn at all
-MASS_ROUNDING = 1e-9  # top-p: a set this close to the wanted mass has reached it; rounding adds no further code
+GREEDY_BELOW = 1e-9  # a lower temperature is argmax: only logits within 1e-7 of the largest could be drawn
+MASS_ROUNDING = 1e-9  # top-p is reached at this relative distance, so that rounding adds no further code
 LEAST_TAIL = 2.0**-53  # uniform numbers are kept this far from 0 and 1, where quantiles are infinite
-MAX_STREAMS = 65_536  # side by side; more is a typing error
+MAX_STREAMS = 65_536  # in a batch; more is a typing error
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How codes are drawn. Applied in this order: temperature, top-k, top-p; then renormalised.
+    """Options of the draw, applied in this order: temperature, top-k, top-p; then renormalisation.
 
-    temperature: divides the logits; 1 is the model's own distribution, 0 takes the most probable code.
-    top_k: draw among the k most probable codes only; None: among all.
-    top_p: draw among the fewest most probable codes whose share reaches p (Holtzman et al. 2020, section 3.1), the
-        shares taken after top-k; None: among all.
-    Equally probable codes rank by code, lower first. Other real numbers (NumPy's, fractions) become int and float.
-    Raises `ValueError` naming the value that is out of range.
+    temperature: divides the logits; 1 is the model's own distribution, 0 selects the most probable code.
+    top_k: draw from the k most probable codes only; None: from all.
+    top_p: draw from the smallest set of most probable codes whose probability after top-k reaches p (Holtzman et al.
+        2020, section 3.1, "nucleus sampling"); None: from all.
+    Equally probable codes are ranked by code, the lower one first. Values are converted to int and float.
+    Raises `ValueError` naming the option that is out of range.
     """
 
     temperature: float = 1.0
@@ -64,7 +64,7 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        """Whether the most probable code is taken, whatever the uniform number is."""
+        """Whether the most probable code is selected, independent of the uniform number."""
         return self.temperature < GREEDY_BELOW
 
     @property
@@ -89,14 +89,14 @@ def draw_uniforms(generators: Iterable[np.random.Generator], samples: int) -> ND
 
 
 class Uniforms:
-    """The uniform random numbers of B streams, by index. Those of stream i are of `uniform_generator(seed + i)`.
+    """The uniform random numbers of B streams, by index. Those of stream i come from `uniform_generator(seed + i)`.
 
-    A call that continues the last one draws from its generators; any other first sets generators to its index. So an
-    interrupted call changes nothing.
+    A call that continues the last one uses its generators; any other call creates generators and advances them to its
+    index. So numbers do not depend on earlier calls, interrupted ones included.
     """
 
     def __init__(self, seed: int, streams: int) -> None:
-        uniform_generator(seed)  # raises for a seed that is not one
+        uniform_generator(seed)  # raises for an invalid seed
         self.seed, self.streams = int(seed), streams
         self._ready: tuple[int, list[np.random.Generator]] | None = None  # index of the next numbers, and generators
 
@@ -117,7 +117,7 @@ class Uniforms:
 
 
 def checked_voiced_temperature(value: float) -> float:
-    """A temperature for voiced frames, as a float. Raises `ValueError` for one that is out of range."""
+    """A temperature for voiced frames as a float. Raises `ValueError` if it is out of range."""
     try:
         return Sampling(value).temperature
     except ValueError as error:
@@ -127,10 +127,10 @@ def checked_voiced_temperature(value: float) -> float:
 def sample(logits: ArrayLike, uniforms: ArrayLike, sampling: Sampling) -> NDArray[np.int64]:
     """Codes [B] (int64) for logits [B, A] and one uniform number in [0, 1) per stream, [B].
 
-    The code drawn is the first, in code order, whose cumulative probability is above the uniform number; so it never
-    has probability zero. Raises `ValueError` if the logits hold NaN or +infinity, as those of a broken model do.
+    The code drawn is the first, in code order, whose cumulative probability is above the uniform number; it never has
+    probability zero. Raises `ValueError` for logits that are NaN or +infinity.
     """
-    weights = np.array(logits, dtype=np.float64)  # [B, A]; a copy, worked on in place
+    weights = np.array(logits, dtype=np.float64)  # [B, A]; a copy, changed in place
     best = np.maximum.reduce(weights, axis=1, keepdims=True)  # [B, 1]
     _check_finite(best)
     if sampling.greedy:
@@ -138,12 +138,12 @@ def sample(logits: ArrayLike, uniforms: ArrayLike, sampling: Sampling) -> NDArra
     weights -= best
     if sampling.temperature != 1:
         weights /= sampling.temperature
-    np.exp(weights, out=weights)  # softmax but for the total; the best code has weight 1
+    np.exp(weights, out=weights)  # softmax without its denominator; the most probable code has weight 1
     if sampling.truncates:
         _truncate(weights, np.asarray(logits), sampling)
     cumulative = np.add.accumulate(weights, axis=1)  # [B, A]
     total = cumulative[:, -1]  # [B]
-    # uniform < 1 makes uniform * total < total in floating point too, so there always is a code above it
+    # uniform < 1 implies uniform * total < total, in floating point, too: there always is such a code
     return (cumulative > (np.asarray(uniforms) * total)[:, np.newaxis]).argmax(axis=1)
 
 
@@ -151,9 +151,9 @@ def sample_continuous(output: str, parameters: ArrayLike, uniforms: ArrayLike, s
     """16-bit codes [B] (int64) for output parameters [B, A] of a "logistic" or "gaussian" output and uniforms [B].
 
     The uniform number first selects the mixture component, as `sample` selects a code; its position within that
-    component's share is uniform again, and the quantile there is the sample. The temperature divides the logits of the
-    mixture weights and multiplies the scales. top_p keeps the central interval of each component that holds that share
-    of it. Raises `ValueError` for a top_k, and for parameters that are not finite.
+    component's share is uniform again, and the sample is the component's quantile there. The temperature divides the
+    logits of the mixture weights and multiplies the scales. top_p restricts each component to its central interval of
+    that probability. Raises `ValueError` for a top_k, and for parameters that are not finite.
     """
     values = np.array(parameters, dtype=np.float64)
     _check_finite(values)
@@ -165,13 +165,13 @@ def sample_continuous(output: str, parameters: ArrayLike, uniforms: ArrayLike, s
 
 
 def check_continuous(sampling: Sampling) -> None:
-    """Raises `ValueError` for options that 16-bit outputs do not have."""
+    """Raises `ValueError` for options that 16-bit outputs do not support."""
     if sampling.top_k is not None:
         raise ValueError("top_k: a 16-bit output has no list of codes to choose from; use temperature or top_p")
 
 
 def _quantile(output: str, parameters: NDArray[np.float64], uniform: float, sampling: Sampling) -> float:
-    """The sample, in full scale, for the output parameters [A] of one stream."""
+    """The sample, relative to full scale, for the output parameters [A] of one stream."""
     if output == "gaussian":
         mean, log_scale = parameters.tolist()
     else:
@@ -189,7 +189,7 @@ def _quantile(output: str, parameters: NDArray[np.float64], uniform: float, samp
 
 
 def _select(logits: NDArray[np.float64], uniform: float, sampling: Sampling) -> tuple[int, float]:
-    """The mixture component that a uniform number selects, and its position in that component's share, from 0 to 1."""
+    """The mixture component that a uniform number selects, and the position within its share, from 0 to 1."""
     if sampling.greedy:
         return int(logits.argmax()), 0.5
     cumulative = np.add.accumulate(np.exp((logits - logits.max()) / sampling.temperature))
@@ -202,8 +202,8 @@ def _select(logits: NDArray[np.float64], uniform: float, sampling: Sampling) -> 
 def _truncate(weights: NDArray[np.float64], logits: NDArray[Any], sampling: Sampling) -> None:
     """Set the weights [B, A] of the codes that top-k and top-p exclude to zero, in place.
 
-    Ranks by logits [B, A]: where the temperature is very high or low, weights that differ are rounded to the same
-    number.
+    Codes are ranked by their logits [B, A]: at very high or low temperatures different weights are rounded to the same
+    value.
     """
     order = np.argsort(-logits, axis=1, kind="stable")  # [B, A]: most probable first, lower code first among equals
     ranked = np.take_along_axis(weights, order, axis=1)
@@ -212,14 +212,16 @@ def _truncate(weights: NDArray[np.float64], logits: NDArray[Any], sampling: Samp
     if sampling.top_p is not None and sampling.top_p < 1:
         reached = np.add.accumulate(ranked, axis=1)
         wanted = reached[:, -1:] * (sampling.top_p * (1 - MASS_ROUNDING))
-        ranked[:, 1:][reached[:, :-1] >= wanted] = 0  # a code goes if those before it are enough
+        ranked[:, 1:][reached[:, :-1] >= wanted] = 0  # if the codes before it suffice
     np.put_along_axis(weights, order, ranked, axis=1)
 
 
 def _check_finite(values: NDArray[np.float64]) -> None:
     # four times faster than np.isfinite(...).all() for one stream, where every microsecond is half a percent
     if not all(map(math.isfinite, values.ravel().tolist())):
-        raise ValueError("the model's output parameters are not finite; its weights or its training are broken")
+        raise ValueError(
+            "the model's output parameters are not finite: its weights are damaged, or its training diverged"
+        )
 
 
 def _is_real(value: Any) -> bool:

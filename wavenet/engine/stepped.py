@@ -1,7 +1,7 @@
-"""What the PyTorch engines share: a copy of the network, the thread count, and the loop over samples.
+"""Base of the PyTorch engines: a copy of the network, the thread count, and the loop over samples.
 
-Everything that a sample changes is in one `Snapshot`, which is replaced by a single assignment. So wherever a call is
-interrupted (Ctrl-C, no memory left), the state is the one before or the one after a whole sample.
+Everything that a sample changes is in one `Snapshot`, which is replaced in a single assignment. So a call that is
+interrupted at any moment (Ctrl-C, out of memory) has advanced the state by a whole number of samples.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Snapshot(NamedTuple, Generic[M]):
 
     position: int
     codes: NDArray[np.int64]  # [B], the last ones: the network's next input
-    memory: M  # what the engine keeps of earlier samples
+    memory: M  # the engine's representation of earlier samples
 
 
 class SteppedState(State, Generic[M]):
-    """A state whose content is `snapshot`; nothing that it refers to is changed as long as it is the current one."""
+    """A state whose content is `snapshot`. What the current snapshot refers to is not changed."""
 
     def __init__(
         self, engine: SteppedEngine[Any], streams: int, memory: M, conditioning: ConditioningState | None
@@ -64,9 +64,9 @@ T = TypeVar("T", bound=SteppedState[Any])
 
 
 class SteppedEngine(Engine[T]):
-    """An engine defined by the function `step`, which computes the output parameters of one sample."""
+    """An engine defined by the method `step`, which computes the output parameters of one sample."""
 
-    default_threads: int | None = None  # with threads=None; None again leaves PyTorch's setting
+    default_threads: int | None = None  # for threads=None; None: PyTorch's setting
 
     def __init__(self, config: ModelConfig, weights: Mapping[str, Any], threads: int | None = None) -> None:
         """Weights: tensors or arrays under the names of `config.shapes`; copied, and kept on their device.
@@ -75,7 +75,7 @@ class SteppedEngine(Engine[T]):
         """
         self.config = config
         self.threads = self.default_threads if threads is None else threads
-        with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+        with torch.device("meta"):  # no memory and no random initialisation: the weights are replaced below
             self.model = WaveNet(config)
         copies = {name: torch.as_tensor(value).detach().to(torch.float32, copy=True) for name, value in weights.items()}
         self.model.load_state_dict(copies, assign=True)
@@ -88,9 +88,9 @@ class SteppedEngine(Engine[T]):
 
     @abstractmethod
     def step(self, state: T) -> tuple[NDArray[np.float32], Any]:
-        """The output parameters [B, A] of the next code, and the memory of a snapshot behind it.
+        """The output parameters [B, A] of the next code, and the memory of the next snapshot.
 
-        Changes nothing that the current snapshot depends on, and may be repeated. The array may be overwritten by the
+        Changes nothing that the current snapshot depends on, so it may be repeated. The array may be overwritten by the
         next step.
         """
 
@@ -131,7 +131,7 @@ class SteppedEngine(Engine[T]):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Inside, PyTorch records no gradients and has this engine's thread count."""
+        """Context without gradients and with this engine's thread count."""
         before = torch.get_num_threads()
         try:
             if self.threads is not None:
@@ -146,12 +146,12 @@ class SteppedEngine(Engine[T]):
 def conditioning_tensors(
     inputs: ConditioningInputs | None, device: torch.device
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Speaker and features as `WaveNet.forward` takes them."""
+    """Speaker [B, speakers] and features [B, bands, N] as arguments of `WaveNet.forward`."""
     arrays = (None, None) if inputs is None else (inputs.speaker, inputs.features)
     speaker, local = (None if array is None else torch.from_numpy(array).to(device) for array in arrays)
     return speaker, local
 
 
 def input_codes(last: NDArray[np.int64], codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The network's inputs [B, T] while codes [B, T] are fed: the input for each sample is the sample before it."""
+    """The network's inputs [B, T] for codes [B, T]: the input for each sample is the previous one. last: [B]."""
     return np.concatenate([last[:, None], codes], axis=1)[:, :-1]

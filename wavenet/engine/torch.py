@@ -24,7 +24,7 @@ from wavenet.nn.linear_prediction import Prediction, PredictorState
 class TorchMemory(NamedTuple):
     """The queues, and the state of the linear predictor of a network that has one."""
 
-    program: StepProgram  # a step writes into it, but only into slots that it does not read
+    program: StepProgram  # a step writes only to slots that it does not read
     predictor: PredictorState | None
 
 
@@ -33,12 +33,12 @@ class TorchState(SteppedState[TorchMemory]):
 
 
 class TorchEngine(SteppedEngine[TorchState]):
-    """The fastest PyTorch can do sample by sample without compiling anything."""
+    """Cached queues with a minimal number of PyTorch calls per sample, and nothing compiled."""
 
     name = "torch"
     states = TorchState
-    # A step's products take microseconds. A second thread hardly speeds them up, and where another process uses its
-    # core every product waits for it: a hundred times slower in batches.
+    # The matrix products of a step take microseconds. A second thread hardly speeds them up, and if another process
+    # uses its core, every product waits for it: batches become a hundred times slower.
     default_threads = 1
 
     def __init__(self, config: ModelConfig, weights: Mapping[str, Any], threads: int | None = None) -> None:
@@ -87,10 +87,10 @@ class TorchEngine(SteppedEngine[TorchState]):
         return outputs * factors[:, 0] + offsets[:, 0], TorchMemory(program, program.predictor.state)
 
     def prime(self, state: TorchState, codes: ArrayLike) -> None:
-        """One parallel pass through the model's layers, each continuing from the inputs in its queue.
+        """One parallel pass through the model's layers, each of which continues from the inputs in its queue.
 
-        Inputs older than the receptive field are in no queue any more and are left out, so a clip of any length takes
-        the time and memory of one receptive field.
+        Inputs older than the receptive field are left out, as they would not be in any queue, so that a clip of any
+        length takes the time and memory of one receptive field.
         """
         codes = self.checked_codes(state, codes)
         samples = codes.shape[1]
@@ -124,9 +124,9 @@ class TorchEngine(SteppedEngine[TorchState]):
     def _predict(
         self, state: TorchState, memory: TorchMemory, codes: NDArray[np.int64], position: int
     ) -> Prediction | None:
-        """Linear predictions from input codes [B, T], the first one of the sample at `position`.
+        """Linear predictions from input codes [B, T]; the first one predicts the sample at `position`.
 
-        Leaves the predictor's next state in the program. None for a network without a predictor.
+        The predictor's next state is stored in the program. None for a network without a predictor.
         """
         predictor = memory.program.predictor
         if predictor is None or memory.predictor is None or state.conditioning is None:

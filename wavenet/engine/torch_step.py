@@ -1,22 +1,22 @@
-"""One sample of the torch engine: weights arranged for it, the ring buffer of the queues, and a list of PyTorch calls.
+"""One step of the torch engine: rearranged weights, the ring buffer of the queues, and a list of PyTorch calls.
 
-Layer l reads the inputs of (K - 1) * d_l samples before, so it owns that many slots of one ring tensor, and one more:
-a step writes into the slot that it does not read, and can therefore be repeated. Per sample:
+Layer l reads its inputs up to (K - 1) * d_l samples back, so it owns that many slots of one ring tensor, and one more:
+a step writes to the slot that it does not read, and can therefore be repeated. Per sample:
 
-    ring --index_select--> past inputs --one batched product--> `work`: what the past adds to every layer
+    ring --index_select--> past inputs --one batched product--> `work`: the past taps' contribution to every layer
     layer 0, 1, ...: three small operations each (below)
     `work` --index_copy--> ring: one slot per layer;   z of all layers --> skip --> head --> output parameters
 
-A PyTorch call costs one or two microseconds however small it is, so the cost is the number of calls. Three
-rearrangements of the weights, made once by `PackedWeights`, save half of them:
+A PyTorch call takes one or two microseconds however small it is, so the time of a step is the number of calls. Three
+rearrangements of the weights, made once by `PackedWeights`, save half of the calls:
 
-1. sigmoid(b) = (1 + tanh(b / 2)) / 2, so one tanh serves both halves of the gate, the weights of b being halved:
-   with t = tanh(a) and u = tanh(b / 2), 2 z = t + t u; the weights that read z are halved.
+1. sigmoid(b) = (1 + tanh(b / 2)) / 2, so one call of tanh computes both halves of the gate, with the weights of b
+   halved: with t = tanh(a) and u = tanh(b / 2), 2 z = t + t u; the weights that are multiplied by z are halved.
 2. z and x are adjacent in memory, so that x' = x + Q z is one product, [Q, 1] [z; x], and in narrow networks the
    current tap W of the next layer is folded into it: [W x'; x'] = [[W Q, W], [Q, 1]] [z; x].
-3. The embedding is only read through layer 0, so its table holds [W_0 x; x].
+3. The embedding is only used by layer 0, so its table contains [W_0 x; x].
 
-In a conditioned network the gate bias of the sample, interpolated between two frames, replaces the gates' own bias.
+In a conditioned network the gate bias of the sample, interpolated between two frames, replaces the convolution's bias.
 Nothing is allocated per sample: a step is a fixed list of calls on fixed buffers.
 """
 
@@ -37,26 +37,26 @@ from wavenet.engine.conditioning import ConditioningFrames
 from wavenet.model import WaveNet
 from wavenet.nn.linear_prediction import LinearPredictor
 
-# Products of one to three rows add in another order than larger ones. With idle rows beside a few streams, a stream is
-# the same to the last bit alone and in a batch, which costs a single stream a third of its speed.
+# Matrix products of one to three rows sum in another order than larger ones. Unused rows are added to small batches, so
+# that a stream is the same to the last bit alone and in a batch; a single stream is a third slower for it.
 LEAST_ROWS = 4
-# Weights per layer up to which the tap is folded in: it saves a call and adds half as many weights again, which in
-# wider layers take longer to read than a call takes.
+# Weights per layer up to which the tap is folded in: it saves a call, but adds half as many weights again, and in wider
+# layers reading those takes longer than a call.
 FOLD_UP_TO = 32_768
 
 
 class PackedWeights:
-    """The network's weights as a step reads them. A row of `work` has the width W = 2G + R: [a | b | x]."""
+    """The network's weights, rearranged for a step. A row of `work` has the width W = 2G + R: [a | b | x]."""
 
     folded: bool  # whether `onward` computes a whole row, or x only, from which `now` then computes a and b
-    table: Tensor  # [256, W], or [input rows, W] for 16 bits: what each input code or channel adds to layer 0's row
-    past: Tensor  # [K-1, L, R, W]: from the past inputs, tap 0 (the oldest) first; adds nothing to the x part
+    table: Tensor  # [256, W], or [input channels, W] for 16 bits: contribution of an input code or channel to layer 0
+    past: Tensor  # [K-1, L, R, W]: past taps, tap 0 (the oldest) first; zero for the x part
     bias: Tensor  # [L, 1, W]
     onward: list[Tensor]  # L-1 times [W or R, G+R]: from [z; x] of a layer to the next one's row or x
     now: list[Tensor]  # L-1 times [2G, R]: current tap of layers 1, 2, ...
     skip: Tensor  # [S, L*G]
-    halves: Tensor  # [2G]: factors of the gates' sums
-    folded_bias: Tensor  # [L, 1, 2G]: the part of `bias` that is not the gates' own
+    halves: Tensor  # [2G]: factors of a (1) and b (1/2)
+    folded_bias: Tensor  # [L, 1, 2G]: the part of `bias` that is not the convolution's own
 
     def __init__(self, config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
         weights = {name: tensor.double() for name, tensor in tensors.items()}  # rounded to float32 once, at the end
@@ -86,13 +86,13 @@ class PackedWeights:
         self.skip = (weights["skip.weight"] / 2).float()
 
     def gate_bias(self, frames: ConditioningFrames) -> Tensor:
-        """The gate biases of a chunk as a step reads them: [CHUNK + 2 or 1, L, B, 2G]."""
+        """The gate biases of a chunk, rearranged for a step: [CHUNK + 2 or 1, L, B, 2G]."""
         bias = torch.from_numpy(frames.gate_bias).to(self.halves.device).permute(1, 2, 0, 3)  # [F, L, B, 2G]
         return torch.addcmul(self.folded_bias, bias, self.halves)
 
 
 class RingLayout:
-    """Which slots of the ring belong to which layer. The input of sample t is in slot t mod `sizes` of a layer."""
+    """The slots of each layer in the ring. The input of sample t is in slot t mod `sizes` of a layer."""
 
     def __init__(self, config: ModelConfig, device: torch.device) -> None:
         dilations = torch.tensor(config.dilations, device=device)
@@ -112,8 +112,8 @@ class RingLayout:
 class StepProgram:
     """The ring, the buffers of one step, and the step itself: a list of calls on them.
 
-    B counts at least `LEAST_ROWS` here; rows beyond the streams are idle. ring: [slots, B, R]. work: [L, B, W], a row
-    being [a | b | x] before a layer's gate and [t | 2z | x] after it.
+    B is at least `LEAST_ROWS` here; rows beyond the streams are unused. ring: [slots, B, R]. work: [L, B, W]; a row is
+    [a | b | x] before a layer's gate and [t | 2z | x] after it.
 
     The caller sets `codes` (mu-law) or `samples` (16 bits) and the gate bias, then calls `run`.
     """
@@ -127,10 +127,10 @@ class StepProgram:
         self.codes = self.all_codes[:streams]  # mu-law input
         self.samples = self.all_samples[:streams]  # 16-bit input
         self.ring = torch.zeros(layout.total, rows, config.residual_channels, device=device)
-        self.slots = torch.empty_like(layout.taps)  # [K, L]: of the past taps, and last of the new inputs
+        self.slots = torch.empty_like(layout.taps)  # [K, L]: slots of the past taps, then of the new inputs
         self.work = torch.empty(config.layers, rows, 2 * config.gate + config.residual_channels, device=device)
         self.outputs = torch.empty(rows, config.output_channels, device=device)  # [B, A]
-        self.result = self.outputs[:streams]  # on the CPU the memory of what `run` returns
+        self.result = self.outputs[:streams]  # on the CPU `run` returns this memory
         self.bias = packed.bias.repeat(1, rows, 1) if config.conditioned else packed.bias  # [L, B or 1, W]
         self.loaded: tuple[ConditioningFrames, Tensor] | None = None  # a chunk, and its gate biases
         self.predictor = LinearPredictor(config, streams) if config.linear_prediction else None
@@ -165,7 +165,7 @@ class StepProgram:
         return self.result.numpy(force=True)
 
     def _begin_rows(self) -> list[Callable[[], Any]]:
-        """Every row of `work` begins with its bias and what the queues add to it; layer 0's also with the input."""
+        """Initialise the rows of `work`: the bias and the past taps of every layer, and the input of layer 0."""
         packed, slots = self.packed, self.slots
         past_slots = slots[:-1].view(-1)
         past = self.ring.new_empty(len(slots) - 1, slots.shape[1], *self.ring.shape[1:])  # [K-1, L, B, R]
@@ -195,7 +195,7 @@ class StepProgram:
         for layer, row in enumerate(self.work):  # [B, W]
             t, u = row[:, :gate], row[:, gate : 2 * gate]
             calls.append(row[:, : 2 * gate].tanh_)
-            calls.append(partial(torch.addcmul, t, t, u, out=u))  # 2z, in the place of u
+            calls.append(partial(torch.addcmul, t, t, u, out=u))  # 2z, in place of u
             if layer + 1 == len(self.work):
                 break
             following = self.work[layer + 1]

@@ -12,9 +12,9 @@ from wavenet.engine.conditioning import placeholder_conditioning
 from wavenet.generate import Generator, Session
 from wavenet.model import WaveNet
 
-GENERATION_SECONDS = 1.0  # measured per row, after a warm-up of half of it
-BLOCK_SECONDS = 0.05  # of generation between readings of the clock
-FEATURE_SECONDS = 20.0  # of features, for a network that is conditioned on features
+GENERATION_SECONDS = 1.0  # time measured per row, after a warm-up of half that time
+BLOCK_SECONDS = 0.05  # time to generate a block, between two readings of the clock
+FEATURE_SECONDS = 20.0  # length of the features for a network that is conditioned on features
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class Speed:
     samples_per_second: float  # of all streams together
     times_real_time: float
     macs_per_second: float
-    peak_share: float | None  # of the multiply-adds per second of `threads` cores in products that stay in the cache
+    peak_share: float | None  # share of the peak multiply-adds per second of `threads` cores, for data in the cache
 
 
 def generation_speeds(
     model: WaveNet, engines: tuple[str, ...] = ("native", "torch", "naive"), streams: int = 1
 ) -> Iterator[Speed]:
-    """Measure every engine that is installed: each precision, with one thread and with one per core.
+    """Measure every installed engine, in each of its precisions, with one thread and with one per core.
 
     Yields each row as soon as it is measured. For the native engine, `peak_share` is relative to this machine's peak in
     the same precision, measured immediately before.
@@ -51,7 +51,7 @@ def generation_speeds(
 
 
 def generation_speed(engine: Engine[Any], streams: int = 1) -> Speed:
-    """Measure one engine with `streams` streams side by side."""
+    """Measure one engine with a batch of `streams` streams."""
     threads = engine.threads or cores()
     peak = engine.peak() if hasattr(engine, "peak") else None
     session = _placeholder_session(engine, streams)
@@ -79,6 +79,6 @@ def generation_speed(engine: Engine[Any], streams: int = 1) -> Speed:
 
 
 def _placeholder_session(engine: Engine[Any], streams: int) -> Session:
-    """A session with arbitrary conditioning, where the network needs some."""
+    """A session with arbitrary conditioning inputs, if the network is conditioned."""
     speaker, features = placeholder_conditioning(engine.config, int((FEATURE_SECONDS + 1) * engine.config.sample_rate))
     return Generator(engine).session(seed=0, count=streams, speaker=speaker, features=features)

@@ -1,4 +1,4 @@
-"""Evaluation on held-out recordings: bits per sample, and copy-synthesis, from features back to audio."""
+"""Evaluation on held-out recordings: bits per sample, and copy-synthesis (audio generated from their features)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from wavenet.features import mel_spectrogram
 from wavenet.generate import Generator, SessionOptions
 from wavenet.model import WaveNet
 
-METHODS = ("model", "griffin-lim", "recording")  # the copies of a recording: the last one is the recording itself
-LEAST_SECONDS = 1.5  # shorter recordings are not copied: most figures need more
-MOST_SECONDS = 60.0  # copied of a recording: pitch tracking needs 250 MB per minute
+METHODS = ("model", "griffin-lim", "recording")  # the copies of a recording; the last one is the recording itself
+LEAST_SECONDS = 1.5  # shorter recordings are not copied: most figures need more audio
+MOST_SECONDS = 60.0  # of a recording that are copied: pitch tracking needs 250 MB per minute
 GRIFFIN_LIM_ITERATIONS = 60
 
 
@@ -39,7 +39,7 @@ class Evaluation:
     """Bits per sample of a model on a folder of recordings, and two reference levels of the same recordings."""
 
     bits: float
-    references: ReferenceLevels  # of tables counted on the same recordings
+    references: ReferenceLevels  # with tables counted on the same recordings
     recordings: Recordings
 
     @property
@@ -71,17 +71,17 @@ def evaluate(
 ) -> Evaluation:
     """Bits per sample over every recording of a folder, each from its first sample (teacher forcing).
 
-    reading, predicting, counting: called with the number done and the total, of files, of samples predicted, and of
-        samples counted for the reference levels.
-    precision: "f32" or "int8": the native engine predicts, in this precision; None: PyTorch.
+    reading, predicting, counting: progress callbacks, called with the number done and the total: of files read, of
+        samples predicted, and of samples counted for the reference levels.
+    precision: "f32" or "int8": predict with the native engine in this precision; None: with PyTorch.
     speakers: the speaker of each recording, for a model with speakers: "folders", or a file of lines path,speaker.
-    speaker: one speaker, or a blend, for all recordings instead.
-    Raises `DatasetError` for a folder without usable recordings, `EngineUnavailable` where the native engine is not
+    speaker: one speaker, or a weighted mixture, for all recordings instead.
+    Raises `DatasetError` for a folder without usable recordings, `EngineUnavailable` if the native engine is not
     installed, `ConfigError` for a model with speakers if neither `speakers` nor `speaker` is given.
     """
     if model.config.speakers and not speakers and speaker is None:
-        known = listed(model.config.speakers)
-        raise ConfigError(f"this model has the speakers {known}: give speakers (folders or FILE.csv) or speaker")
+        names = listed(model.config.speakers)
+        raise ConfigError(f"this model has the speakers {names}: give speakers (folders or FILE.csv) or speaker")
     predictor: WaveNet | Engine[Any] = model
     if precision is not None:
         predictor = create("native", model.config, model.state_dict(), precision, threads=1)
@@ -99,11 +99,11 @@ def copies(
     options: SessionOptions | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Copy]:
-    """Copy-synthesis of the first `count` recordings of at least 1.5 s: their features, and audio from these.
+    """Copy-synthesis of the first `count` recordings of at least 1.5 s: audio generated from their features.
 
-    For each of them three copies: by the model, by the Griffin-Lim algorithm from the same features, and the recording
-    itself. Of a recording longer than a minute the first minute is copied.
-    options: of the model's copy, see `Generator.session`; a speaker there replaces that of the recording.
+    Yields three copies of each: by the model, by the Griffin-Lim algorithm from the same features, and the recording
+    itself. Of a recording longer than a minute only the first minute is copied.
+    options: for the model's copy, see `Generator.session`; a speaker there replaces that of the recording.
     progress: called with the number of recordings done and the total.
     Raises `ConfigError` for a model that is not conditioned on features. Figures whose packages are not installed are
     NaN, see `metrics.missing_packages`.
@@ -111,7 +111,7 @@ def copies(
     config, clips = generator.config, recordings.train
     mel = config.features
     if mel is None:
-        raise ConfigError("features: this model is not conditioned on features, so it cannot copy recordings")
+        raise ConfigError("features: this model is not conditioned on features: it cannot copy recordings")
     speaker = None if options is None else options.get("speaker")
     chosen = np.flatnonzero(clips.lengths >= LEAST_SECONDS * config.sample_rate)[:count].tolist()
     for done, clip in enumerate(chosen):
@@ -133,10 +133,10 @@ def copies(
 
 
 def griffin_lim(features: NDArray[np.float32], mel: MelConfig, samples: int) -> NDArray[np.float32]:
-    """Audio, float32 [samples], from log-mel features [bands, frames] without a model.
+    """Audio, float32 [samples], computed from log-mel features [bands, frames] without a model.
 
-    Magnitudes by non-negative least squares, phases by the algorithm of Griffin and Lim 1984 ("Signal estimation from
-    modified short-time Fourier transform"), accelerated as in Perraudin et al. 2013.
+    The magnitudes by non-negative least squares, the phases by the algorithm of Griffin and Lim 1984 ("Signal
+    estimation from modified short-time Fourier transform"), accelerated as in Perraudin et al. 2013.
     """
     import librosa
 

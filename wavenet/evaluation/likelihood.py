@@ -1,4 +1,4 @@
-"""How well a network predicts recordings: bits per sample, beside two reference levels of the same recordings."""
+"""Likelihood of recordings: bits per sample of a network, and two reference levels of the same recordings."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from wavenet.model import WaveNet
 from wavenet.mulaw import CODES, SILENCE
 from wavenet.nn.outputs import mu_law_remainders, negative_log_likelihood
 
-PIECE = 16_384  # samples predicted at once: bounds the memory for clips of any length
-COUNTED = 2**20  # samples counted at once for the reference levels
+PIECE = 16_384  # samples predicted per call: bounds the memory for clips of any length
+COUNTED = 2**20  # samples counted per call for the reference levels
 
 CodeReader = Callable[[int, int], NDArray[np.integer[Any]]]  # the codes of a clip from one position to another
 Progress = Callable[[int, int], None]  # called with the number of samples done, and of all samples
@@ -33,19 +33,20 @@ Progress = Callable[[int, int], None]  # called with the number of samples done,
 
 @dataclass(frozen=True)
 class ReferenceLevels:
-    """Bits per sample of two predictors that are no networks."""
+    """Bits per sample of two simple predictors."""
 
-    histogram: float  # each sample without context: the entropy of a histogram of codes
-    pairs: float  # each sample from the one before it: the conditional entropy of a table of code pairs
+    histogram: float  # without context: the entropy of a histogram of codes
+    pairs: float  # each sample given the previous one: the conditional entropy of a table of code pairs
 
 
-def bits_of(
+def sample_bits(
     model: WaveNet | Engine[Any], codes: NDArray[np.integer[Any]], conditioning: ConditioningInputs | None = None
 ) -> NDArray[np.float64]:
     """Bits of each sample of a clip, float64 [T], given all samples before it (teacher forcing).
 
-    model: a `WaveNet`, which predicts whole pieces at once, or an engine, sample by sample in its precision.
-    codes: integers [T]. conditioning: of a conditioned model.
+    model: a `WaveNet`, which predicts all samples of a piece in parallel, or an engine, which predicts sample by sample
+        in its precision.
+    codes: integers [T]. conditioning: inputs for a conditioned model.
     As in generation, the queues are empty at the start of the clip, and its first input is silence.
     """
     return np.concatenate(
@@ -60,9 +61,9 @@ def bits_per_sample(
     progress: Progress | None = None,
     speaker: Speaker | None = None,
 ) -> float:
-    """Mean bits per sample of the first `seconds` of all clips; NaN when there are none. See `bits_of`.
+    """Mean bits per sample of the first `seconds` of all clips together; NaN if there are none. See `sample_bits`.
 
-    A conditioned model gets the features of each clip, and its speaker or the given one.
+    A conditioned model is conditioned on the features of each clip, and on its speaker or the given one.
     """
     total = min(int(clips.lengths.sum()), int(min(seconds * clips.sample_rate, 2**62)))
     quantizer = quantizer_for(model.config.output)
@@ -83,10 +84,10 @@ def bits_per_sample(
 def clip_conditioning(
     config: ModelConfig, clips: Clips, clip: int, speaker: Speaker | None = None, samples: int | None = None
 ) -> ConditioningInputs | None:
-    """Conditioning inputs for a clip: its speaker, or the given one, and its features. None if there is none.
+    """Conditioning inputs of a clip: its speaker, or the given one, and its features. None for other models.
 
-    samples: how many samples of the clip are needed from its start; then no more features than needed are computed.
-    Raises `ValueError` for a speaker that the model does not have, or where the clip's speaker is not known.
+    samples: number of samples of the clip that are used; no more features are computed than those need. None: all.
+    Raises `ValueError` for a speaker that the model does not have, and for a clip without a speaker if it needs one.
     """
     if not config.conditioned:
         return None
@@ -98,14 +99,14 @@ def clip_conditioning(
 
 
 def speaker_of_clip(config: ModelConfig, clips: Clips, clip: int) -> str | None:
-    """The speaker of a clip, for a model with speakers; None where it is not known."""
+    """The speaker of a clip; None if it has none, or the model has no speakers."""
     return clips.speakers[clip] if clips.speakers is not None and config.speakers else None
 
 
 def _pieces(
     model: WaveNet | Engine[Any], read: CodeReader, length: int, conditioning: ConditioningInputs | None
 ) -> Iterator[NDArray[np.float64]]:
-    """`bits_of` the first `length` samples, piece by piece: the same values in bounded memory."""
+    """`sample_bits` of the first `length` samples, in pieces: the same values in bounded memory."""
     if isinstance(model, Engine):
         return _engine_pieces(model, read, length, conditioning)
     return _model_pieces(model, read, length, conditioning)
@@ -124,7 +125,7 @@ def _engine_pieces(
 def _model_pieces(
     model: WaveNet, read: CodeReader, length: int, conditioning: ConditioningInputs | None
 ) -> Iterator[NDArray[np.float64]]:
-    """Each piece is predicted with the whole context of its first sample."""
+    """Predict each piece with the full context of its first sample."""
     device = next(model.parameters()).device
     speaker, features = conditioning_tensors(conditioning, device)
     silence = np.array([quantizer_for(model.config.output).silence])
@@ -132,7 +133,7 @@ def _model_pieces(
         stop = min(start + PIECE, length)
         first = max(0, start - model.config.context + 1)  # sample that the first input predicts
         codes = read(max(first - 1, 0), stop).astype(np.int64)
-        inputs = codes[:-1] if first else np.concatenate((silence, codes[:-1]))  # [stop - first]: each the one before
+        inputs = codes[:-1] if first else np.concatenate((silence, codes[:-1]))  # [stop - first]: the previous codes
         targets = torch.from_numpy(codes[start - stop :]).to(device)  # [T]
         with torch.inference_mode():
             outputs = model(torch.from_numpy(inputs).to(device)[None], speaker, features, first)[0]  # [stop - first, A]
@@ -140,7 +141,7 @@ def _model_pieces(
 
 
 def _bits(output: str, outputs: torch.Tensor, codes: torch.Tensor) -> NDArray[np.float64]:
-    """Bits of codes [T] under output parameters [T, A]."""
+    """Bits of codes [T] given output parameters [T, A]."""
     return negative_log_likelihood(output, outputs, codes).double().cpu().numpy() / math.log(2)
 
 
@@ -149,12 +150,12 @@ def reference_levels(
 ) -> ReferenceLevels:
     """The reference levels of clips, with tables counted on the clips themselves or, slightly smoothed, on others.
 
-    The tables are of mu-law codes. For a 16-bit output both levels grow by the bits that distinguish the 16-bit codes
-    that share a mu-law code; see `wavenet.nn.outputs`.
+    The tables are of mu-law codes. For a 16-bit output the bits that distinguish the 16-bit codes with the same mu-law
+    code are added to both levels; see `wavenet.nn.outputs`.
 
-    Tables counted on the clips themselves give the levels of an ideal coder that is given the tables: a lower bound.
-    Counted on training clips they are what a model of that context could have learned.
-    progress: called with the samples counted, and all of them.
+    Tables counted on the clips themselves give the entropy under an ideal model of that context: a lower bound. Tables
+    counted on training clips give what a model of that context could have learned.
+    progress: called with the number of samples counted, and the total.
     """
     total = int(clips.lengths.sum()) + (0 if counted_on is None else int(counted_on.lengths.sum()))
     counts = _pair_counts(clips, 0, total, progress)
@@ -162,22 +163,22 @@ def reference_levels(
     if not samples:
         return ReferenceLevels(math.nan, math.nan)
     table = counts if counted_on is None else _pair_counts(counted_on, int(samples), total, progress) + 0.1
-    rest = 0.0 if output == "mulaw" else float(counts.sum(0) @ mu_law_remainders() / samples)
+    remainder = 0.0 if output == "mulaw" else float(counts.sum(0) @ mu_law_remainders() / samples)
     return ReferenceLevels(
-        _cross_entropy(counts.sum(0), table.sum(0)) + rest,
-        _cross_entropy(counts, table) + rest,
+        _cross_entropy(counts.sum(0), table.sum(0)) + remainder,
+        _cross_entropy(counts, table) + remainder,
     )
 
 
 def _pair_counts(clips: Clips, done: int, total: int, progress: Progress | None) -> NDArray[np.float64]:
-    """How often each pair of codes occurs, [code before, code]; before the first sample of a clip is silence."""
+    """Count the pairs of codes, [previous code, code]; the first sample of a clip is preceded by silence."""
     counts = np.zeros(CODES * CODES, dtype=np.int64)
     for clip, length in enumerate(clips.lengths.tolist()):
         before = SILENCE
         for start in range(0, length, COUNTED):
             codes = clips.codes(clip, start=start, stop=min(start + COUNTED, length)).astype(np.int64)
             pairs = np.concatenate(([before], codes[:-1])) * CODES + codes
-            np.add.at(counts, pairs, 1)  # with short clips much faster than adding a whole table for each
+            np.add.at(counts, pairs, 1)  # for short clips much faster than a bincount of the whole table each
             before, done = int(codes[-1]), done + len(codes)
             if progress:
                 progress(done, total)

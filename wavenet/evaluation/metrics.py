@@ -1,8 +1,8 @@
-"""Objective distances between a recording and a copy of it: of spectra, of pitch, and perceptual ones.
+"""Objective distances between a recording and a copy of it: spectral, of pitch, and perceptual.
 
-Audio is float [samples] in [-1, 1] at `sample_rate` Hz, 8,000 or more. A copy is aligned with its original and of the
-same length, as that of a vocoder is: nothing is warped in time or shifted. If the lengths differ by less than a window,
-the longer one is cut. A figure is NaN where the audio is too short or too quiet for it.
+Audio is float [samples] in [-1, 1] at `sample_rate` Hz, 8,000 or more. A copy must be aligned with its original and of
+the same length, as a vocoder's is: there is no time warping and no shift. If the lengths differ by less than a window,
+the longer one is truncated. A figure is NaN if the audio is too short or too quiet for it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from wavenet.extras import Unavailable, how_to_install
 
 Audio = NDArray[np.floating[Any]]  # [samples]
 
-WINDOW_SECONDS = 0.064  # 1,024 samples at 16 kHz; audio shorter than this is not measured
+WINDOW_SECONDS = 0.064  # 1,024 samples at 16 kHz; the figures of shorter audio are NaN
 HOP_SECONDS = 0.010
 BANDS = 80
-FLOOR_DB = 80.0  # lowest power, below that of the loudest cell of a spectrogram
+FLOOR_DB = 80.0  # lower limit of power, below the loudest cell of a spectrogram
 SPEECH_DB = 40.0  # a frame this far below the loudest one is silence (the dynamic range of Taal et al. 2011, II)
 COEFFICIENTS = 13
 LOWEST_PITCH, HIGHEST_PITCH = 60.0, 600.0  # Hz, of voices
-PESQ_RATE, NARROW_PESQ_RATE = 16_000, 8_000
-PESQ_SECONDS = 10  # the ITU's program crashes beyond 50 utterances; none is shorter than 0.2 s
+PESQ_SAMPLE_RATE, NARROW_PESQ_SAMPLE_RATE = 16_000, 8_000  # Hz
+PESQ_SECONDS = 10  # the ITU's program crashes on more than 50 utterances, which are at least 0.2 s long
 
 
-PACKAGES = {"pesq": "pesq", "stoi": "pystoi"}  # optional ones, by the figures of `Comparison` that need them
+PACKAGES = {"pesq": "pesq", "stoi": "pystoi"}  # figures of `Comparison` -> the optional packages that they need
 
 
 class MetricUnavailable(Unavailable):
@@ -61,7 +61,7 @@ class Comparison:
 
 
 def missing_packages() -> dict[str, str]:
-    """Figures of `Comparison` whose packages are not installed, and for each a line that says how to get it."""
+    """Figures of `Comparison` whose packages are not installed -> a line on how to install each."""
     return {
         figure: how_to_install(figure.upper(), package, "metrics")
         for figure, package in PACKAGES.items()
@@ -70,9 +70,9 @@ def missing_packages() -> dict[str, str]:
 
 
 def compare(original: Audio, copy: Audio, sample_rate: int) -> Comparison:
-    """All figures of this module for a copy of a recording, each [samples] at `sample_rate` Hz.
+    """All figures of this module for a recording [samples] and a copy of it [samples].
 
-    PESQ and STOI are NaN where their packages are not installed, see `missing_packages`. Raises `ValueError` for
+    PESQ and STOI are NaN if their packages are not installed, see `missing_packages`. Raises `ValueError` for
     lengths that differ by a window or more, and for NaN or infinity.
     """
     pitches = pitch_error(original, copy, sample_rate)
@@ -96,14 +96,14 @@ def _if_installed(
 
 
 def mean(comparisons: Iterable[Comparison]) -> Comparison:
-    """The mean of every figure over the comparisons where it is not NaN (see `counts`); NaN where it always is."""
+    """The mean of each figure over the comparisons in which it is not NaN (see `counts`); NaN if there are none."""
     rows = list(comparisons)
     columns = [[getattr(row, field.name) for row in rows] for field in fields(Comparison)]
     return Comparison(*(_mean([figure for figure in column if not math.isnan(figure)]) for column in columns))
 
 
 def counts(comparisons: Iterable[Comparison]) -> dict[str, int]:
-    """In how many comparisons each figure is not NaN, by the names of its field."""
+    """The number of comparisons in which each figure is not NaN, by the name of its field."""
     rows = list(comparisons)
     return {field.name: sum(not math.isnan(getattr(row, field.name)) for row in rows) for field in fields(Comparison)}
 
@@ -112,9 +112,9 @@ def log_mel_distance(original: Audio, copy: Audio, sample_rate: int) -> float:
     """Mean absolute distance between log-mel spectrograms, in dB.
 
     80 bands from 0 Hz to half the sample rate, windows of 64 ms every 10 ms. It is the L1 distance that vocoders report
-    and train on (Kong et al. 2020, HiFi-GAN, "Mel-Spectrogram Loss"), in dB of power: 1 of theirs, a natural logarithm
-    of amplitude, is 8.69 dB. In both, power is at least 80 dB below the original's loudest cell, so that the distance
-    between digital silence and faint noise is finite.
+    and train on (Kong et al. 2020, HiFi-GAN, "Mel-Spectrogram Loss"), in dB of power: a distance of 1 there, in natural
+    logarithms of amplitude, is 8.69 dB. Power is limited below to 80 dB under the original's loudest cell, so that the
+    distance between digital silence and faint noise is finite.
     NaN for less than a window and for a silent original. Raises `ValueError` as `compare` does.
     """
     original, copy = _pair(original, copy, sample_rate)
@@ -130,8 +130,8 @@ def mel_cepstral_distortion(original: Audio, copy: Audio, sample_rate: int) -> f
 
     Kubichek 1993, "Mel-cepstral distance measure for objective speech quality assessment". The cepstrum is that of the
     80 mel bands of `log_mel_distance`, ln P = c_0 + 2 * sum c_i cos, so that the figure is the RMS distance in dB of
-    the two smoothed spectra. c_0 is left out: loudness does not count. Only frames in which the original is within
-    40 dB of its loudest frame count, and frames are not warped in time.
+    the two smoothed spectra. c_0 is left out: loudness is ignored. The mean is over the frames in which the
+    original is within 40 dB of its loudest frame. There is no time warping.
     NaN for less than a window and for a silent original. Raises `ValueError` as `compare` does.
     """
     original, copy = _pair(original, copy, sample_rate)
@@ -139,7 +139,7 @@ def mel_cepstral_distortion(original: Audio, copy: Audio, sample_rate: int) -> f
         return math.nan
     mel, mel_of_copy = _mel(original, sample_rate), _mel(copy, sample_rate)  # [80, frames]
     speech = _within(mel.sum(axis=0), SPEECH_DB)  # [frames]
-    # Each floor is relative to the loudest cell of its own spectrogram, so that a gain changes nothing but c_0.
+    # Each floor is relative to the loudest cell of its own spectrogram, so that a gain changes only c_0.
     change = _cepstrum(_decibels(mel, float(mel.max()))) - _cepstrum(_decibels(mel_of_copy, float(mel_of_copy.max())))
     return float(np.sqrt(2 * np.square(change[:, speech]).sum(axis=0)).mean())
 
@@ -162,12 +162,12 @@ def pitch(audio: Audio, sample_rate: int) -> NDArray[np.float64]:
 
 
 def pitch_error(original: Audio, copy: Audio, sample_rate: int) -> PitchError:
-    """RMS error of the fundamental in cents, and the share of frames with a wrong voicing decision.
+    """RMS error of the fundamental frequency in cents, and the share of frames with a wrong voicing decision.
 
     The voicing decision error is that of Nakatani et al. 2008, "A method for fundamental frequency estimation and
     voicing decision" (VDE in Chu and Alwan 2009): frames that are voiced in one and unvoiced in the other, over all
-    frames. `pitch` has steps of 10 cents, so smaller differences mean nothing.
-    NaN for less than a window and for a silent original; cents also where no frame is voiced in both. Raises
+    frames. `pitch` has steps of 10 cents, so smaller differences are not significant.
+    NaN for less than a window and for a silent original; cents also if no frame is voiced in both. Raises
     `ValueError` as `compare` does.
     """
     original, copy = _pair(original, copy, sample_rate)
@@ -183,9 +183,9 @@ def pitch_error(original: Audio, copy: Audio, sample_rate: int) -> PitchError:
 def pesq(original: Audio, copy: Audio, sample_rate: int) -> float:
     """Perceptual evaluation of speech quality, as a mean opinion score of 1 to 4.64 (1 bad, 4.64 no difference).
 
-    Wide-band (ITU-T P.862.2) at 16 kHz, to which other sample rates are resampled; below 16 kHz narrow-band (P.862 with
-    the mapping of P.862.1, at most 4.55) at 8 kHz. Long audio is divided into equal pieces of up to 10 s, whose scores
-    are averaged. NaN for a quarter of a second or less, for an original without speech, and for a silent copy.
+    Wide-band (ITU-T P.862.2) at 16 kHz, after resampling from higher sample rates; from lower ones narrow-band (P.862
+    with the mapping of P.862.1, at most 4.55) at 8 kHz. Long audio is divided into equal pieces of up to 10 s, whose
+    scores are averaged. NaN for a quarter of a second or less, for an original without speech, and for a silent copy.
     Raises `ValueError` as `compare` does, `MetricUnavailable` without the package `pesq`.
     """
     original, copy = _pair(original, copy, sample_rate)
@@ -196,7 +196,7 @@ def pesq(original: Audio, copy: Audio, sample_rate: int) -> float:
         raise MetricUnavailable(how_to_install("PESQ", "pesq", "metrics")) from error
     if _too_short_or_silent(original, sample_rate) or not copy.any():
         return math.nan
-    target, mode = (PESQ_RATE, "wb") if sample_rate >= PESQ_RATE else (NARROW_PESQ_RATE, "nb")
+    target, mode = (PESQ_SAMPLE_RATE, "wb") if sample_rate >= PESQ_SAMPLE_RATE else (NARROW_PESQ_SAMPLE_RATE, "nb")
     pieces = math.ceil(len(original) / (PESQ_SECONDS * sample_rate))
     pairs = zip(
         *(np.array_split(_resampled(audio, sample_rate, target), pieces) for audio in (original, copy)), strict=True
@@ -227,9 +227,8 @@ def stoi(original: Audio, copy: Audio, sample_rate: int) -> float:
     if _too_short_or_silent(original, sample_rate):
         return math.nan
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "error", RuntimeWarning
-        )  # by default too few frames give a warning and a score of 0.00001
+        # By default, too few frames give a warning and a score of 0.00001.
+        warnings.simplefilter("error", RuntimeWarning)
         try:
             return float(score(original, copy, sample_rate))
         except RuntimeWarning:
@@ -237,7 +236,7 @@ def stoi(original: Audio, copy: Audio, sample_rate: int) -> float:
 
 
 def _pair(original: Audio, copy: Audio, sample_rate: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both as float64 of one length. Raises `ValueError` for lengths a window or more apart."""
+    """Both as float64 [samples] of the same length. Raises `ValueError` if the lengths differ by a window or more."""
     first, second = _checked(original, "original"), _checked(copy, "copy")
     if abs(len(first) - len(second)) >= _window(sample_rate):
         raise ValueError(
@@ -252,7 +251,7 @@ def _checked(audio: Audio, name: str) -> NDArray[np.float64]:
     if audio.ndim != 1:
         raise ValueError(f"{name}: expected [samples], got the shape {list(audio.shape)}")
     if not np.isfinite(audio).all():
-        raise ValueError(f"{name}: holds NaN or infinity")
+        raise ValueError(f"{name}: contains NaN or infinity")
     return audio.astype(np.float64)
 
 
@@ -276,7 +275,7 @@ def _mel(audio: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]:
 
 
 def _decibels(power: NDArray[np.float64], loudest: float) -> NDArray[np.float64]:
-    """dB of power, at least 80 dB below `loudest`; where that is 0, the smallest positive number is used."""
+    """Power in dB, limited below to 80 dB under `loudest`, and to the smallest positive number if that is 0."""
     return 10 * np.log10(np.maximum(power, max(loudest * 10 ** (-FLOOR_DB / 10), np.finfo(np.float64).tiny)))
 
 
@@ -288,7 +287,7 @@ def _cepstrum(decibels: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _within(power: NDArray[np.float64], db: float) -> NDArray[np.bool_]:
-    """Frames with a power within `db` of that of the loudest one, bool [frames]."""
+    """Whether the power of each frame is within `db` dB of the loudest one's, bool [frames]."""
     return power > power.max() * 10 ** (-db / 10)
 
 

@@ -1,4 +1,4 @@
-"""The memory and the time that training needs: an estimate of the former, and both measured over a few steps."""
+"""Memory and time of training: an estimate of the memory, and both measured over a few steps."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ MEASURED_STEPS = 3  # the first one, which also allocates, is not timed
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """Training on this machine, from a few real steps on random codes."""
+    """Cost of training on this machine, measured over a few steps on random codes."""
 
     samples_per_second: float
     seconds_per_step: float
-    megabytes: float  # peak resident memory of the process; the estimate where the system does not report it
+    megabytes: float  # peak resident memory of the process; the estimate if the system does not report it
 
 
 def training_megabytes(model: ModelConfig, training: TrainingConfig) -> float:
-    """Memory that a training step needs, by counting float32 values: activations, weights and optimizer state."""
+    """Estimate of the memory of a training step, from the number of its float32 values."""
     layers = model.layers * (model.residual_channels + 4 * model.gate)  # x, tanh, sigmoid, z and its gradient
     head = 4 * (model.skip_channels + model.head + model.output_channels)  # and their gradients
     weights = 5 * model.parameters  # weights, gradients, averaged weights, and the two moments of Adam
@@ -42,7 +42,7 @@ def training_megabytes(model: ModelConfig, training: TrainingConfig) -> float:
 
 
 def check_training_memory(model: ModelConfig, training: TrainingConfig, device: str = "cpu") -> None:
-    """Raises `MemoryError`, one line that says what to lower, where a step would not fit into the device's memory."""
+    """Raises `MemoryError`, with one line on what to lower, if a step would not fit into the device's memory."""
     needed, available = training_megabytes(model, training), memory_megabytes(device)
     if needed > MOST_MEMORY * available:
         what = "this machine" if device == "cpu" else "the CUDA device"
@@ -54,7 +54,7 @@ def check_training_memory(model: ModelConfig, training: TrainingConfig, device: 
 
 
 def training_cost(model: ModelConfig, training: TrainingConfig, device: str = "cpu") -> TrainingCost:
-    """Measure a few training steps on random codes. Raises `MemoryError` where they would not fit into the memory."""
+    """Measure a few training steps on random codes. Raises `MemoryError` if they would not fit into memory."""
     check_training_memory(model, training, device)
     network = WaveNet(model).to(device)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
@@ -81,14 +81,14 @@ def training_cost(model: ModelConfig, training: TrainingConfig, device: str = "c
 
 
 def memory_megabytes(device: str = "cpu") -> float:
-    """Memory of the CUDA device, or of the machine or its container; infinity where the system does not report it."""
+    """Memory of the CUDA device, or of the machine or its container; infinity if the system does not report it."""
     if device == "cpu":
         return (memory() or math.inf) / 1e6
     return torch.cuda.get_device_properties(device).total_memory / 1e6
 
 
 def peak_megabytes() -> float:
-    """Largest resident memory of this process so far; NaN where the system does not report it (Windows)."""
+    """Largest resident memory of this process so far; NaN if the system does not report it (Windows)."""
     if resource is None:
         return math.nan
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,13 +1,13 @@
-"""Conditioning on speakers and mel spectrograms: from both to a bias of every layer's gates.
+"""Conditioning on speakers and mel spectrograms: both are mapped to a bias of every layer's gates.
 
 Van den Oord et al. 2016, section 2.5:  a, b = W * x + V c_t + U g,  with c_t the features of sample t, g the speaker.
 
     features [B, bands, N] --frame network--> [F, B, C] --V_l--> [L, F, B, 2G] --linear interpolation--> every sample
                                            speaker [B, E] --U_l--^
 
-Everything before the interpolation is computed once per frame. Interpolation commutes with the products V_l, so it
-comes last (`wavenet.nn.interpolation`). Beyond the ends of the features there is silence, so that a crop, with enough
-context around it, has the conditioning of the whole recording.
+Everything before the interpolation is computed once per frame. Interpolation commutes with the projections V_l, so it
+comes last (`wavenet.nn.interpolation`). Frames beyond the ends of the features are silent, so that a crop with enough
+context around it has the conditioning of the whole recording.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from wavenet.nn.interpolation import interpolation_weights
 
 
 class Conditioning(nn.Module):
-    """From speakers and features to the gate bias V c_t + U g of every layer."""
+    """Maps speakers and features to the gate bias V c_t + U g of every layer."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class GateBias:
     frames: [L, F, B, 2G]. For speakers alone F is 1 and holds for all samples.
     samples: T.
     weights: interpolation weights [hop, 3]; None for speakers alone.
-    offset: position of the first sample in its frame, which is the second one here.
+    offset: position of the first sample within its frame, which is frames[:, 1].
     """
 
     frames: Tensor
@@ -136,9 +136,9 @@ class GateBias:
         if self.weights is None:
             return grad.sum(0, keepdim=True)
         hop = len(self.weights)
-        behind = -(self.offset + len(grad)) % hop  # samples to the end of the last frame
-        if self.offset or behind:
-            grad = F.pad(grad, (0, 0, 0, 0, self.offset, behind))
+        after = -(self.offset + len(grad)) % hop  # samples to the end of the last frame
+        if self.offset or after:
+            grad = F.pad(grad, (0, 0, 0, 0, self.offset, after))
         blocks = grad.view(-1, hop, grad[0].numel())  # [F - 2, hop, B*2G]
         triples = torch.bmm(self.weights.t().expand(len(blocks), -1, -1), blocks)  # [F - 2, 3, B*2G]
         frames = grad.new_zeros(len(blocks) + 2, grad[0].numel())

@@ -4,9 +4,9 @@ All of them map [N, B, bands] to [N - 2 reach, B, C], frames first and without p
 context frames to each side (`ModelConfig.frame_reach`) and C = `frame_channels`.
 
 plain     two convolutions of three taps, one after the other
-parallel  branches side by side: the frame alone, convolutions with dilations of 1, 2, 4, 8 and 16 frames, and the
-          average over 129 frames; then one product over all of them. Chen et al. 2017, "Rethinking Atrous Convolution
-          for Semantic Image Segmentation", section 3.3: atrous spatial pyramid pooling, here in one dimension.
+parallel  parallel branches: a projection of the frame alone, convolutions with dilations of 1, 2, 4, 8 and 16 frames,
+          and the average over 129 frames; then a projection of all of them. Chen et al. 2017, "Rethinking Atrous
+          Convolution for Semantic Image Segmentation", section 3.3: atrous spatial pyramid pooling, in one dimension.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class FrameConv(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs))
 
     def reset_parameters(self) -> None:
-        """Initialisation for a ReLU behind it (He et al. 2015)."""
+        """Initialise for a ReLU after the convolution (He et al. 2015)."""
         taps, _, inputs = self.weight.shape
         nn.init.normal_(self.weight, std=math.sqrt(2 / (taps * inputs)))
         nn.init.zeros_(self.bias)
@@ -58,7 +58,7 @@ class PlainFrames(nn.Module):
 
 
 class ParallelFrames(nn.Module):
-    """Branches of different dilations side by side, one that averages, and a product over all of them."""
+    """Parallel branches of different dilations and one of average pooling, then a projection of all of them."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

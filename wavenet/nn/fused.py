@@ -1,18 +1,18 @@
 """The residual stack with a hand-written backward pass: the same values as `wavenet.model`, in less time and memory.
 
 The definition (`ResidualLayer` in `wavenet/model.py`) is plain autograd, which keeps every intermediate result and
-computes one operation at a time. Here all layers and the skip product are one `torch.autograd.Function`:
+computes one operation at a time. Here all layers and the skip projection are one `torch.autograd.Function`:
 
 - B streams of T samples are one matrix of N = T x B rows, **time first**: row t * B + b is sample t of stream b. The
   sample d steps earlier is d * B rows above, so a dilated convolution is one matrix product per tap on a slice of the
   same memory. Nothing is copied, and the zero padding is never multiplied.
-- tanh and sigmoid are computed in place of the convolution's output; the backward pass needs nothing else of it.
+- tanh and sigmoid overwrite the convolution's output in place; the backward pass needs only their results.
 - Every layer writes its z into its own columns of one matrix [N, L*G], so that the skip sum over all layers is one
   product, and so is its gradient.
 - The conditioning is interpolated to sample rate in the memory of the convolution's output, which it initialises.
 
-What it cannot do, and `WaveNet.fused = False` can: forward and backward hooks on layers, gradients of gradients, mixed
-precision, `torch.compile`, and gradients that are ready layer by layer (all of them are ready at the end).
+Not supported, and a reason for `WaveNet.fused = False`: forward and backward hooks on layers, second derivatives, mixed
+precision, `torch.compile`, and gradients that become ready layer by layer (here all of them are ready at the end).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from wavenet.nn.conditioning import GateBias
 
 
 class LayerWeights(NamedTuple):
-    """The tensors of one residual layer; the last layer has no residual product."""
+    """The tensors of one residual layer; the last layer has no residual projection."""
 
     dilated: Tensor  # [K, 2G, R], the last tap on the current sample
     dilated_bias: Tensor  # [2G]
@@ -56,8 +56,8 @@ def residual_stack(
 ) -> Tensor:
     """All residual layers and the skip sum: x [B, T, R] -> [B, T, S], as `WaveNet.residual_stack`.
 
-    skip_weight [S, L*G], skip_bias [S]. Gradients reach x, all weights, and the frames of the gate bias. Gradients of
-    gradients raise `RuntimeError`.
+    skip_weight [S, L*G], skip_bias [S]. There are gradients for x, all weights, and the frames of the gate bias.
+    Second derivatives raise `RuntimeError`.
     """
     streams, samples, _ = x.shape
     frames = None
@@ -93,7 +93,7 @@ def _forward(x: Tensor, z: Tensor, shift: int, layer: LayerWeights, gate_bias: T
 
 
 def _past_taps(kernel_size: int, shift: int, rows: int) -> list[tuple[int, int]]:
-    """The taps before the current sample that reach a row at all: (tap, rows back)."""
+    """The past taps that fall within the rows at all: (tap, rows back)."""
     taps = [(tap, (kernel_size - 1 - tap) * shift) for tap in range(kernel_size - 1)]
     return [(tap, past) for tap, past in taps if past < rows]
 
@@ -133,7 +133,7 @@ class _Stack(torch.autograd.Function):
         gated, skip_weight, *saved = ctx.saved_tensors
         kept, layers = saved[: 2 * depth], _by_layer(saved[2 * depth :])
         z, grad_z = gated.chunk(depth, dim=1), (grad @ skip_weight).chunk(depth, dim=1)  # depth x [N, G]
-        grad_rows: Tensor | None = None  # nothing reads the rows behind the last layer
+        grad_rows: Tensor | None = None  # the last layer has no residual output
         grads: list[Tensor | None] = []
         grad_frames: list[Tensor] = []
         for index in reversed(range(depth)):
@@ -142,7 +142,7 @@ class _Stack(torch.autograd.Function):
                 grad_rows, grad_z[index], z[index], rows, gates, ctx.shifts[index], layers[index]
             )
             if gate_bias is None:
-                grad_layer[1] = grad_gates.sum(0)  # of the layer's own bias, else part of that of the frames
+                grad_layer[1] = grad_gates.sum(0)  # of the layer's own bias; with conditioning it is part of `stacked`
             else:
                 by_stream = grad_gates.view(gate_bias.samples, -1, grad_gates.shape[1])  # [T, B, 2G]
                 grad_frames.insert(0, gate_bias.upsample_backward(by_stream))
@@ -154,10 +154,10 @@ class _Stack(torch.autograd.Function):
 def _backward(
     grad_rows: Tensor | None, grad_z: Tensor, z: Tensor, x: Tensor, gates: Tensor, shift: int, layer: LayerWeights
 ) -> tuple[Tensor, Tensor, list[Tensor | None]]:
-    """`_forward` backwards: from the gradients of the next rows and of z to those of x, of [a, b] and of the weights.
+    """The backward pass of `_forward`: gradients of the next rows and of z -> those of x, [a, b], and the weights.
 
-    The gradient of the dilated bias, the sum of that of [a, b], is left to the caller. Adds to `grad_rows` and `grad_z`
-    in place: nothing else reads them.
+    The gradient of the dilated bias, the sum of that of [a, b], is computed by the caller. `grad_rows` and `grad_z` are
+    changed in place: nothing else reads them.
     """
     taps = layer.dilated
     grad_residual = grad_residual_bias = None

@@ -1,4 +1,4 @@
-"""Linear prediction computed from the features: what the spectrum of a frame already determines of the next sample.
+"""Linear prediction from the features: the part of the next sample that the spectrum of its frame determines.
 
 A log-mel frame is converted to a power spectrum, its inverse Fourier transform is the autocorrelation of the audio in
 that frame, and the Levinson-Durbin recursion turns that into the coefficients of the best linear predictor and the
@@ -7,10 +7,10 @@ power of its residual. No side information is needed, and the network models onl
 
     prediction p_t = sum over k = 1 ... order of a_k s_(t-k)        s_t = p_t + gain . e_t        residual: s_t - p_t
 
-The residual of a voiced sound recurs after a pitch period. Harmonics are ripples in a frame's spectrum, so the cepstrum
-peaks at the period (Noll 1967, "Cepstrum pitch determination"), and as the features are logarithms it is one matrix
-product away. The pitch taps give the network the residual around one period ago (long-term prediction, as in speech
-coders).
+The residual of voiced speech repeats after a pitch period. Harmonics are ripples in a frame's spectrum, so the cepstrum
+peaks at the period (Noll 1967, "Cepstrum pitch determination"); as the features are logarithms, the cepstrum is one
+matrix product. The pitch taps are inputs of the network: the residual around one period earlier (long-term prediction,
+as in speech coders).
 
 Frames are not interpolated here: coefficients, gain, RMS and period are constant within a frame. NumPy only.
 """
@@ -28,18 +28,18 @@ from wavenet.config import MelConfig, ModelConfig
 from wavenet.data.pcm import FULL_SCALE
 from wavenet.features import hann_window, mel_filters, one_thread_product
 
-# These constants are part of every model with a predictor: other values would need a new training.
+# Models with linear prediction are trained with these constants: after a change they would have to be trained again.
 WHITE_NOISE = 1e-5  # added to the power, -50 dB: conditions the recursion
 LAG_HERTZ = 40.0  # Gaussian lag window: the narrowest bandwidth of a resonance
 MIN_GAIN = 2.0**-16  # half a step of 16-bit audio, added to gain and RMS: digital silence has a gain, too
 VOICED = 0.3  # mean ripple of a voiced frame's spectrum at its pitch period, in nepers of magnitude
 HARMONICS = 2_500.0  # Hz; above, bands are too wide to resolve harmonics, and the cepstrum leaves them out
 MAX_INPUT = 16.0  # limit of the network's inputs: those of a click stay finite
-CHUNK = 1_024  # frames of which cepstra are held at once
+CHUNK = 1_024  # frames whose cepstra are in memory at the same time
 
 
 class PredictorParameters(NamedTuple):
-    """A predictor's parameters, frame by frame: views of rows [..., order + 3] that hold them in this order."""
+    """Parameters of the predictor of each frame: views of rows [..., order + 3] that contain them in this order."""
 
     coefficients: NDArray[np.float64]  # [..., order]: a_1, a_2, ...
     gain: NDArray[np.float64]  # [...]: RMS of the residual
@@ -61,7 +61,7 @@ def predictor_rows(features: NDArray[np.floating], mel: MelConfig, order: int) -
     return rows.reshape(*features.shape[:-1], order + 3)
 
 
-def parameters_of(rows: NDArray[np.float64]) -> PredictorParameters:
+def unpack_rows(rows: NDArray[np.float64]) -> PredictorParameters:
     """The parameters in rows [..., order + 3] of `predictor_rows`."""
     return PredictorParameters(rows[..., :-3], rows[..., -3], rows[..., -2], rows[..., -1])
 
@@ -80,7 +80,7 @@ def voiced(features: NDArray[np.floating], mel: MelConfig) -> NDArray[np.bool_]:
 
 
 class PredictorState(NamedTuple):
-    """What a predictor remembers of B streams; the arrays are never written to."""
+    """State of a predictor of B streams. Immutable: the arrays are never written to."""
 
     samples: NDArray[np.float64]  # [B, order - 1]: before the last one, the oldest first
     residuals: NDArray[np.float64]  # [B, n]: as far back as the pitch taps reach, the oldest first
@@ -94,18 +94,18 @@ class PredictorState(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """The predictions of T samples of B streams, each from all samples before it."""
+    """Predictions of T samples of B streams, each from the samples before it."""
 
     prediction: NDArray[np.float64]  # [B, T], in full scale
     gain: NDArray[np.float64]  # [B, T]: RMS of the residual
-    # [B, T, 3 + pitch taps]: the network's inputs. Last sample and prediction, relative to the RMS; last residual, and
-    # residuals around a pitch period before the predicted sample, the oldest first, relative to the gain.
+    # [B, T, 3 + pitch taps]: the network's inputs. The last sample and the prediction, relative to the RMS; the last
+    # residual, and those around one pitch period before the predicted sample, oldest first, relative to the gain.
     inputs: NDArray[np.float64]
 
     def transform(
         self, config: ModelConfig, dtype: type[np.floating]
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Factors and offsets [B, T, A] that turn the residual's output parameters into those of the samples.
+        """Factors and offsets [B, T, A] that convert output parameters of the residual to those of the sample.
 
         means: prediction + gain * mean; log scales: log scale + ln gain; logits of mixture components: unchanged.
         """
@@ -119,7 +119,7 @@ class Prediction(NamedTuple):
 
 
 class LinearPredictor:
-    """Predicts the samples of B streams, one by one or many at once; its state is a value."""
+    """Predicts the samples of B streams, one or many per call. `state` can be kept and assigned to go back."""
 
     def __init__(self, config: ModelConfig, streams: int) -> None:
         self.config = config
@@ -134,12 +134,12 @@ class LinearPredictor:
         return other
 
     def advance(self, samples: NDArray[np.float64], rows: NDArray[np.float64]) -> Prediction:
-        """Feed samples [B, T] in full scale and predict the sample behind each of them.
+        """Append samples [B, T], relative to full scale, and predict the sample after each of them.
 
-        rows [B, T, order + 3]: `predictor_rows` of the frames that hold the predicted samples.
+        rows [B, T, order + 3]: `predictor_rows` of the frames that contain the predicted samples.
         """
         state, count, taps = self.state, samples.shape[1], len(self._taps)
-        coefficients, gain, rms, period = parameters_of(rows)
+        coefficients, gain, rms, period = unpack_rows(rows)
         history = np.concatenate([state.samples, samples], axis=1)  # [B, order - 1 + T]
         windows = _windows(history, coefficients.shape[2])  # [B, T, order], the oldest first
         prediction = np.einsum("btk,btk->bt", windows, coefficients[..., ::-1])  # [B, T]
@@ -159,12 +159,12 @@ class LinearPredictor:
             np.divide(past, gain[..., None], out=inputs[..., 3:])
             residuals = residuals[:, count:]
         np.minimum(np.maximum(inputs, -MAX_INPUT, out=inputs), MAX_INPUT, out=inputs)
-        self.state = PredictorState(history[:, count:], residuals, prediction[:, -1])  # at once: never half advanced
+        self.state = PredictorState(history[:, count:], residuals, prediction[:, -1])  # last: complete or unchanged
         return Prediction(prediction, gain, inputs)
 
 
 def predict(config: ModelConfig, codes: NDArray[np.integer], features: NDArray[np.floating], first: int) -> Prediction:
-    """The predictions of the samples behind all 16-bit codes [B, T]; arguments as of `WaveNet.forward`.
+    """Predictions of the sample after each of the 16-bit codes [B, T]; arguments as of `WaveNet.forward`.
 
     Before the first code there are zeros, and the first code has no residual. So in a crop from the middle of a
     recording, the first order + 1 positions have an invalid prediction history, which recurs through the pitch taps.
@@ -181,7 +181,7 @@ def predict(config: ModelConfig, codes: NDArray[np.integer], features: NDArray[n
 
 
 def levinson(correlation: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Predictors [..., order] of autocorrelations [..., order + 1], and the power of their residuals, [...].
+    """Predictor coefficients [..., order] for autocorrelations [..., order + 1], and the power of the residuals, [...].
 
     The Levinson-Durbin recursion (Makhoul 1975, "Linear prediction: a tutorial review", section III).
     """
@@ -198,12 +198,12 @@ def levinson(correlation: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDA
 
 
 def _windows(history: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """All windows [B, n - size + 1, size] of history [B, n]; quick where there is one only."""
+    """All windows [B, n - size + 1, size] of history [B, n]; fast if there is only one."""
     return history[:, None] if history.shape[1] == size else sliding_window_view(history, size, axis=1)
 
 
 def _cepstrum(features: NDArray[np.floating], mel: MelConfig) -> NDArray[np.float64]:
-    """Cepstra [..., periods] of the low end of log-mel frames [..., bands], rounded to hide differences of 1e-16."""
+    """Cepstra [..., periods] of the low bands of log-mel frames [..., bands], rounded to hide differences of 1e-16."""
     values = features.reshape(-1, mel.bands).astype(np.float64)
     return one_thread_product(values, _cepstrum_matrix(mel)).round(9).reshape(*features.shape[:-1], -1)
 
@@ -228,7 +228,7 @@ def _correlation_matrix(mel: MelConfig, order: int) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=8)
 def _cepstrum_matrix(mel: MelConfig) -> NDArray[np.float64]:
-    """[bands, periods]: from log-mel features to the cepstrum of their low end at every pitch period."""
+    """[bands, periods]: from log-mel features to the cepstrum of their low bands at every pitch period."""
     hertz = np.linspace(0, mel.sample_rate / 2, mel.fft // 2 + 1)
     taper = np.where(hertz < HARMONICS, 0.5 + 0.5 * np.cos(np.pi * hertz / HARMONICS), 0)  # falls to zero
     spectrum = _spectrum_matrix(mel)

@@ -1,4 +1,4 @@
-"""Output distributions: the likelihood of the next code under the network's A output parameters per sample.
+"""Output distributions: the likelihood of the next code, given the network's A output parameters per sample.
 
 "mulaw"     logits of 256 classes (van den Oord et al. 2016, section 2.2)
 "logistic"  M logits, M means and M log scales of a mixture of logistic distributions (Salimans et al. 2017,
@@ -6,12 +6,12 @@
 "gaussian"  a mean and a log scale (Ping et al. 2019, "ClariNet", section 3.1)
 
 The last two are distributions over the 65,536 codes of 16-bit audio: the probability of a code is that of its interval,
-half a step to each side of it; the lowest and the highest code have all that lies beyond, too. So their losses are of
-the same events and can be compared. To compare them with mu-law: a mu-law code stands for n(q) 16-bit codes, and
-distinguishing those costs log2 n(q) more bits. `mu_law_remainder` is the mean of that over recordings, to be added to
+half a step to each side of it; the intervals of the lowest and the highest code extend to infinity. So their losses are
+of the same events and can be compared. For a comparison with mu-law: a mu-law code q represents n(q) 16-bit codes, and
+distinguishing those takes log2 n(q) more bits. `mu_law_remainder` is the mean of that over recordings, to be added to
 the bits per sample of a mu-law model.
 
-Means and scales are relative to full scale. How codes are drawn is in `wavenet.engine.sampling`.
+Means and scales are relative to full scale. Codes are drawn in `wavenet.engine.sampling`.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from wavenet.config import MAX_LOG_SCALE, MIN_LOG_SCALE
 from wavenet.data.pcm import FULL_SCALE
 
 HALF_STEP = 0.5 / FULL_SCALE  # half of the interval of a 16-bit code
-NARROW = 0.1  # in standard deviations: below, the density times the width is more exact than a difference in float32
+NARROW = 0.1  # standard deviations: for narrower intervals, density times width is more exact than a difference
 FAR = 1e6  # standard deviations from which on the loss of a Gaussian grows linearly: finite in float32
 
 
 def negative_log_likelihood(output: str, parameters: Tensor, codes: Tensor) -> Tensor:
-    """-ln p [N] of int64 codes [N] under output parameters [N, A], in nats; in float32 at least."""
+    """-ln p [N], in nats, of int64 codes [N] given output parameters [N, A]. Half precision is computed in float32."""
     if parameters.dtype in (torch.float16, torch.bfloat16):
         parameters = parameters.float()
     if output == "mulaw":
@@ -106,14 +106,14 @@ def _half_square(x: Tensor) -> Tensor:
 
 
 def mu_law_remainders() -> NDArray[np.float64]:
-    """Bits that distinguish the 16-bit codes of each mu-law code, float64 [256]: log2 of their number."""
+    """Bits that distinguish the 16-bit codes with the same mu-law code, float64 [256]: log2 of their number."""
     return np.log2(np.bincount(_all_mu_law_codes(), minlength=mulaw.CODES))
 
 
 def mu_law_remainder(codes: ArrayLike) -> float:
-    """Mean bits per sample that mu-law codes leave open about 16-bit codes (integers [N])."""
-    levels = np.asarray(codes, np.int64).ravel() + FULL_SCALE
-    return float(mu_law_remainders()[_all_mu_law_codes()[levels]].mean())
+    """Mean bits per sample that 16-bit codes (integers [N]) need in addition to their mu-law codes."""
+    indices = np.asarray(codes, np.int64).ravel() + FULL_SCALE
+    return float(mu_law_remainders()[_all_mu_law_codes()[indices]].mean())
 
 
 def _all_mu_law_codes() -> NDArray[np.int64]:

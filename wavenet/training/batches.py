@@ -21,17 +21,17 @@ class Batch(NamedTuple):
 
     inputs: Tensor  # int64 [B, T]: codes, each one sample before its target
     targets: Tensor  # int64 [B, T]: codes
-    mask: Tensor  # bool [B, T]: False where the loss leaves a target out
+    mask: Tensor  # bool [B, T]: False where the loss ignores a target
     speaker: Tensor | None  # int64 [B]: index of each crop's speaker
-    features: Tensor | None  # float32 [B, bands, N]: conditioning frames of the crops and of what is around them
+    features: Tensor | None  # float32 [B, bands, N]: features of the crops and of the context around them
     first: int  # position of the crops in their features, in samples
     samples: int  # targets that are not padding
 
 
 class Batches:
-    """The batch of every step: a function of the seed and the step alone, so that a continued run is exact.
+    """The batch of every step. It depends on the seed and the step only, so that a continued run is exact.
 
-    It does not depend on the number of processes either: in distributed training each of them takes its share of the
+    It does not depend on the number of processes either: in distributed training each process takes its share of the
     rows of the same batch.
     """
 
@@ -68,11 +68,11 @@ class Batches:
 
     def _predictable(self, crops: Crops) -> NDArray[np.bool_]:
         """False [B, T] where the linear predictor lacks history: at the start of crops from the middle of a clip."""
-        known = np.ones_like(crops.mask)
+        predictable = np.ones_like(crops.mask)
         order = self.recipe.model.linear_prediction
         if order:
-            known[crops.bounds[:, 0] < self.margin, : order + 1] = False
-        return known
+            predictable[crops.bounds[:, 0] < self.margin, : order + 1] = False
+        return predictable
 
     def _speaker(self, crops: Crops) -> Tensor | None:
         names = self.recipe.model.speakers

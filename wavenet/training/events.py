@@ -19,7 +19,7 @@ class Progress:
     samples_per_second: float
     seconds: float  # trained so far, earlier sessions included
     seconds_left: float
-    skipped: int  # steps left out because a value was not finite
+    skipped: int  # steps without an update because a value was not finite
 
 
 @dataclass(frozen=True)

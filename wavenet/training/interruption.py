@@ -1,4 +1,4 @@
-"""Ctrl-C as an event that training looks at between two steps."""
+"""Ctrl-C and SIGTERM as an event that training checks between two steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
-MAX_IGNORED_SIGNALS = 3  # Ctrl-C acts at the end of a step; the fourth one acts at once
+MAX_IGNORED_SIGNALS = 3  # Ctrl-C takes effect at the end of a step; the fourth one immediately
 
 
 @contextlib.contextmanager

@@ -40,12 +40,12 @@ class Recipe:
 
 
 def names() -> list[str]:
-    """The recipes that come with the package, known by bare name."""
+    """Names of the recipes that are part of the package."""
     return sorted(path.stem for path in _folder().glob("*.toml"))
 
 
 def load(name: str | os.PathLike[str] | None, overrides: Iterable[str] = ()) -> Recipe:
-    """A recipe by bare name or by path, with `section.key=value` overrides; None is the defaults.
+    """Load a recipe by name or path and apply `section.key=value` overrides. None: start from the defaults.
 
     Raises `ConfigError`, one line that names the file and the key.
     """
@@ -75,9 +75,9 @@ def _table(name: str, values: Mapping[str, Any]) -> list[str]:
 def _toml(value: Any) -> str:
     """A number, string, boolean or flat list as TOML.
 
-    JSON writes these alike, if it escapes nothing but control characters: its escapes of characters beyond 16 bits are
-    not those of TOML. DEL is the one that JSON does not escape and TOML requires to be. Text that no TOML file can hold
-    (surrogates, for file names that are not UTF-8) is refused by the configurations.
+    JSON is the same here, if only control characters are escaped: its escapes of characters beyond 16 bits are not
+    those of TOML. DEL has to be escaped in TOML, which JSON does not do. Text that no TOML file can contain
+    (surrogates, from file names that are not UTF-8) is refused by the configurations.
     """
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
@@ -106,7 +106,7 @@ def _find(name: str) -> Path:
 
 
 def _folder() -> Path:
-    """Inside the package when installed; beside it in a checkout."""
+    """The folder of the recipes: inside the package when installed, beside it in a checkout."""
     package = Path(__file__).parents[1]  # wavenet
     installed = package / "recipes"
     return installed if installed.is_dir() else package.parent / "recipes"
@@ -125,7 +125,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _parse_override(text: str) -> tuple[list[str], Any]:
-    """The path of keys to a value, at least a table and a key in it, and the value."""
+    """Split section.key=value into its keys, two or more, and the value."""
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
     if not equals or len(keys) < 2 or not all(keys):

@@ -35,13 +35,13 @@ except ImportError:  # not on Windows
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How far a run is. Figures that it has not reached yet are None."""
+    """Progress of a run. Figures that are not available yet are None."""
 
     step: int  # steps trained
     seconds: float  # trained, validations included
     steps: int  # budget in steps; 0 if it is in minutes
     minutes: float  # budget in minutes, if not in steps
-    bits: float | None  # of the last validation, bits per sample
+    bits: float | None  # bits per sample of the last validation
     best: float | None  # of the best validation, which model.safetensors is from
     best_step: int | None
     folder: str | None  # of the recordings
@@ -85,16 +85,16 @@ class RunDirectory:
         return self.recipe.is_file()
 
     def check(self) -> None:
-        """Raises `CheckpointError` where no run can be: at the path of a file, or in a folder of other files."""
+        """Raises `CheckpointError` if the path is a file, or a folder with other files and no run."""
         if self.path.exists() and not self.path.is_dir():
-            raise CheckpointError(f"{printable(self.path)}: is a file; name a folder for the run with --out")
+            raise CheckpointError(f"{printable(self.path)}: is a file; give a folder for the run with --out")
         if not self.exists() and any(_visible_files(self.path)):
             raise CheckpointError(
-                f"{printable(self.path)}: holds other files and no run; name another folder with --out"
+                f"{printable(self.path)}: contains other files and no run; give another folder with --out"
             )
 
     def create(self) -> None:
-        """Make the folders. Raises `CheckpointError` where they cannot be made, or the folder holds other files."""
+        """Create the folders. Raises `CheckpointError` if they cannot be created, or as `check` does."""
         self.check()
         try:
             for folder in (self.state.parent, self.sample(0).parent):
@@ -104,7 +104,7 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Exclude other trainings. Raises `CheckpointError` while another one runs here; a kill releases it."""
+        """Lock the folder against other runs. Raises `CheckpointError` if it is locked; a killed process unlocks it."""
         path = self.state.parent / ".lock"
         try:
             file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - only opening it is in the try block
@@ -116,19 +116,19 @@ class RunDirectory:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     raise CheckpointError(
-                        f"{printable(self.path)}: another training is running here; name another --out"
+                        f"{printable(self.path)}: another training is running here; give another --out"
                     ) from None
                 except OSError as error:
                     raise cannot_write(path, error) from error
             yield
 
     def clear(self) -> None:
-        """Remove the files of a run, except for the recipe, which the next run replaces, and no others."""
+        """Remove the files of a run and no others; the recipe is left: the next run replaces it."""
         for file in (self.state, self.model, self.log, self.skipped, *self.path.glob("samples/step_*.wav")):
             _remove(file)
 
     def remove_partial_files(self) -> None:
-        """Remove temporary files that a killed training left. Only for the holder of the lock."""
+        """Remove temporary files of a killed process. Requires the lock."""
         names = [f".{file.name}.*.partial" for file in (self.recipe, self.model, self.log, self.skipped)]
         own = [file for name in names for file in self.path.glob(name)]
         for folder in (self.state.parent, self.sample(0).parent):
@@ -147,7 +147,7 @@ class RunDirectory:
             raise cannot_write(self.log, error) from error
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The whole lines of the log, as far as each has an "event" and a "step"; a kill can leave half of a line."""
+        """The records of the log. Lines without an "event" and a "step" are ignored: a kill can leave half a line."""
         try:
             text = self.log.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
@@ -161,11 +161,11 @@ class RunDirectory:
         checkpoint.write_bytes(self.log, "".join(json.dumps(record) + "\n" for record in records).encode())
 
     def summary(self) -> RunSummary:
-        """How far the run is, from its recipe, state and log. Raises `ConfigError` or `CheckpointError`."""
+        """Progress of the run, from its recipe, state and log. Raises `ConfigError` or `CheckpointError`."""
         training = recipes.load(self.recipe).training
         counters: dict[str, Any] = {}
         if self.state.exists():
-            with contextlib.suppress(ValueError, KeyError, RecursionError):  # a damaged state: the log must do
+            with contextlib.suppress(ValueError, KeyError, RecursionError):  # a damaged state: use the log
                 found = json.loads(checkpoint.read_header(self.state).metadata["wavenet.state"])
                 counters = found if isinstance(found, dict) else {}
         validations = [record for record in self.read_log() if record["event"] == "validation"]
@@ -197,7 +197,7 @@ def _remove(file: Path) -> None:
 
 
 def _record(line: str) -> dict[str, Any] | None:
-    """A line of the log; None for what is none."""
+    """Parse a line of the log; None if it is not a record."""
     try:
         record = json.loads(line)
         whole = isinstance(record["step"], int) and record["step"] >= 0 and isinstance(record["event"], str)

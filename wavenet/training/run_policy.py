@@ -18,7 +18,7 @@ LONGEST_VALUE = 60  # characters of a name or value in a message
 
 
 def budget_spent(config: TrainingConfig, step: int, seconds: float) -> float:
-    """Share of the budget spent, from 0 to 1 and beyond."""
+    """Share of the budget spent: 0 at the start, 1 or more at the end."""
     return step / config.steps if config.steps else seconds / (60 * config.minutes)
 
 
@@ -32,7 +32,7 @@ def seconds_left(config: TrainingConfig, step: int, seconds: float) -> float:
 def learning_rate(config: TrainingConfig, step: int, fraction: float) -> float:
     """Linear warm-up, then a cosine from the peak to its `final_rate` share at the end of the budget.
 
-    step: counted from 0. fraction: of the budget that is spent.
+    step: counted from 0. fraction: share of the budget spent.
     """
     warm = min(1.0, (step + 1) / (config.warmup + 1))
     cosine = (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
@@ -70,7 +70,7 @@ def recipe_for(run: RunDirectory, name: str | None, overrides: list[str], fresh:
             if old != new:
                 raise ConfigError(
                     f"{printable(run.path)} was started with {section}.{field.name} = {_short(old)}, not "
-                    f"{_short(new)}: name another --out, or start again with --fresh"
+                    f"{_short(new)}: give another --out, or start again with --fresh"
                 )
     return dataclasses.replace(recipe, model=own.model)
 
@@ -80,18 +80,18 @@ def with_speakers(recipe: Recipe, recordings: Recordings) -> Recipe:
 
     Raises `ConfigError` where the recordings have a speaker that the model does not, or none are distinguished.
     """
-    found, known = tuple(recordings.summary.speakers), recipe.model.speakers
-    if known and not found:
+    found, named = tuple(recordings.summary.speakers), recipe.model.speakers
+    if named and not found:
         raise ConfigError(
             "model.speakers: set data.speakers to 'folders' or FILE.csv, so that every file has a speaker"
         )
-    if not known and found:
+    if not named and found:
         return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, speakers=found))
     for name in found:
-        if name not in known:
+        if name not in named:
             raise ConfigError(
-                f"speaker {_short(name)}: the model has {printable(', '.join(known), 3 * LONGEST_VALUE)}; "
-                "name another --out, or use --fresh"
+                f"speaker {_short(name)}: the model has {printable(', '.join(named), 3 * LONGEST_VALUE)}; "
+                "give another --out, or use --fresh"
             )
     return recipe
 

@@ -1,4 +1,4 @@
-"""The state of a training run: what changes with every step, and is saved and restored exactly.
+"""The state of a training run: everything that changes with a step. It is saved and restored exactly.
 
 In the state file the tensors are named model.NAME, average.NAME and optimizer.NAME.{step, exp_avg, exp_avg_sq}; the
 counters are JSON in its metadata, under "wavenet.state".
@@ -40,10 +40,10 @@ SMOOTHING = 0.98  # of the training loss that is reported
 class TrainingState:
     """Weights, their average, the optimizer, and counters.
 
-    model: the network that is trained. average: the exponential moving average of its weights, which is validated,
-        generates the clips, and is what the model file holds.
+    model: the network that is trained. average: a network with the exponential moving average of its weights; it is
+        validated, generates the clips, and is saved in the model file.
     step: steps so far, skipped ones included. seconds: trained so far, validations included.
-    skipped: steps left out because a value was not finite. bits: smoothed training loss in bits per sample.
+    skipped: steps without an update because a value was not finite. bits: smoothed training loss in bits per sample.
     best: bits per sample of the best validation; infinite before the first.
     validated_step, validated_seconds: `step` and `seconds` at the end of the last validation. A saved state of a later
         step may still lack its validation.
@@ -74,7 +74,7 @@ class TrainingState:
             self.bits = bits if math.isnan(self.bits) else SMOOTHING * self.bits + (1 - SMOOTHING) * bits
 
     def update_average(self, decay: float) -> None:
-        """Move the averaged weights towards the model's. The decay grows to `decay`: early weights are forgotten."""
+        """Update the averaged weights. The decay grows to `decay` during the first steps: early weights count less."""
         decay = min(decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
@@ -115,7 +115,7 @@ class TrainingState:
         self.best, self.bits = counters["best"], counters["bits"]
         self.validated_step, self.validated_seconds = counters["validated"]
         self.first_folder = counters["begun_with"]
-        if self.first_folder != self.folder:  # other recordings are held out: their figures cannot be compared
+        if self.first_folder != self.folder:  # other held-out recordings: the figures cannot be compared
             self.best = math.inf
 
     def _check(self, path: Path, arrays: Tensors) -> None:
@@ -128,11 +128,11 @@ class TrainingState:
             raise CheckpointError(f"{printable(path)}: its tensors are not those of the recipe; {START_AGAIN}")
         for name, array in arrays.items():
             if array.dtype != np.float32 or not np.isfinite(array).all():
-                raise CheckpointError(f"{printable(path)}: {name} holds values that are not finite; {START_AGAIN}")
+                raise CheckpointError(f"{printable(path)}: {name} contains values that are not finite; {START_AGAIN}")
 
 
 def _counters(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
-    """The counters of a state file. Raises `CheckpointError` unless they are complete and possible."""
+    """The counters of a state file. Raises `CheckpointError` unless they are complete and valid."""
     try:
         counters: dict[str, Any] = json.loads(metadata[METADATA])
         for name, kind in COUNTERS.items():

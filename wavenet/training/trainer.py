@@ -1,8 +1,8 @@
 """The training loop: gradient steps, validations, and what they leave in the run directory.
 
-A run continues exactly where it was saved: the batch of a step follows from the seed and the step alone (`Batches`),
-and everything else is in the saved state (`TrainingState`). All files are written through `Trainer.run`; in
-distributed training only the process of rank 0 has to write them.
+A run continues exactly where it was saved: the batch of a step depends on the seed and the step only (`Batches`), and
+everything else is in the saved state (`TrainingState`). All files are written through `Trainer.run`; in distributed
+training only the process of rank 0 has to write them.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ class Trainer:
     ) -> None:
         """Continue the run if it exists; with `fresh`, start it again (its files are removed when training starts).
 
-        progress: called with the samples counted for the reference levels, and the number of them all.
-        Raises `CheckpointError` for a run whose saved state cannot be used, `TrainingError` where a training step would
-        not fit into the memory.
+        progress: called with the number of samples counted for the reference levels, and their total.
+        Raises `CheckpointError` for a run whose saved state cannot be used, `TrainingError` if a training step would
+        not fit into memory.
         """
         self.run, self.recipe, self.recordings, self.fresh = run, recipe, recordings, fresh
         self.device = torch.device(run_policy.pick_device(device))
@@ -93,14 +93,14 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether the budget is spent and its end validated."""
+        """Whether the budget is spent and the last step validated."""
         return self.fraction >= 1 and not self._validation_is_due()
 
     def train(self, report: Report = lambda event: None) -> Validation | None:
-        """Run to the end of the budget; returns the last validation, None if it was finished already.
+        """Train to the end of the budget. Returns the last validation, None if the run was finished already.
 
-        Raises `TrainingError`; `CheckpointError` or `AudioError` where a file cannot be written; `KeyboardInterrupt`
-        on Ctrl-C, when everything is saved; `DatasetError` when the cached audio was truncated, likewise.
+        Raises `TrainingError`; `CheckpointError` or `AudioError` if a file cannot be written; and, after the state is
+        saved, `KeyboardInterrupt` on Ctrl-C and `DatasetError` if the cached audio was truncated.
         """
         self.run.create()
         with self.run.lock(), interruption() as interrupted:
@@ -118,7 +118,7 @@ class Trainer:
                 raise
 
     def _prepare_run(self) -> None:
-        """Write the recipe, and remove what does not belong to the saved state: a kill can leave files ahead of it."""
+        """Write the recipe, and remove log records later than the saved state, which a killed process can leave."""
         run, state = self.run, self.state
         if self.fresh:
             run.clear()
@@ -128,7 +128,7 @@ class Trainer:
             dataset.write_skipped(run.skipped, self.recordings.summary)
         except OSError as error:
             raise checkpoint.cannot_write(run.skipped, error) from error
-        last = {"validation": state.validated_step}  # lines of the log by event: a later validation is repeated
+        last = {"validation": state.validated_step}  # later validations will be repeated
         run.rewrite_log([line for line in run.read_log() if line["step"] <= last.get(line["event"], state.step)])
 
     def _loop(self, report: Report, interrupted: threading.Event) -> Validation | None:
@@ -210,8 +210,8 @@ class Trainer:
     def _validate(self, report: Report, interrupted: threading.Event) -> Validation:
         """Validate the averaged weights; write the best model, a clip, and a line of the log.
 
-        The state is saved before and after. In between it says that this validation is still to be done: if training
-        ends here, even by a kill, the continued run repeats it and writes the same files.
+        The state is saved before and after. The one saved before lacks this validation: if training ends in between,
+        even by a kill, the continued run repeats the validation and writes the same files.
         """
         state, run = self.state, self.run
         self._save()
@@ -247,7 +247,7 @@ class Trainer:
     def _clip(self, progress: Callable[[int, int], None]) -> NDArray[np.float32]:
         """Audio [samples] from the averaged weights, always with the same seed, so that clips can be compared.
 
-        A conditioned network copies the first held-out recording, or uses the first speaker.
+        A network with features is conditioned on the first held-out recording, one with speakers only on its speaker.
         """
         model, config = self.recipe.model, self.recipe.training
         if not config.clip_seconds:
@@ -272,7 +272,7 @@ class Trainer:
         self.saved_step = self.state.step
 
     def _save_interrupted(self) -> None:
-        """Save before the end of the budget, and leave a model to generate with, although it is not validated."""
+        """Save an interrupted run, and write a model file if there is none yet, although it is not validated."""
         if not self.state.step:
             return
         self._save()
@@ -296,12 +296,12 @@ def _is_out_of_memory(error: Exception) -> bool:
 def _out_of_memory(config: TrainingConfig) -> str:
     return (
         f"out of memory: lower training.batch (now {config.batch}) or training.crop (now {config.crop}), for "
-        "example with --set training.batch=1, or the model's channels; wavenet info RECIPE estimates the need"
+        "example with --set training.batch=1, or the model's channels; wavenet info RECIPE estimates the memory"
     )
 
 
 def _finite(record: dict[str, Any]) -> dict[str, Any]:
-    """The record for JSON, which has no NaN or infinity: None instead."""
+    """The record with None for NaN and infinity, which JSON does not have."""
     return {
         key: _finite(value) if isinstance(value, dict) else None if value != value or value == math.inf else value
         for key, value in record.items()

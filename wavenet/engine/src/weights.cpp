@@ -64,7 +64,7 @@ struct DenseWeights {
 const float* finite(const Tensors& tensors, const std::string& name, std::size_t size) {
     const float* const values = tensors(name);
     if (!std::all_of(values, values + size, [](float value) { return std::isfinite(value); }))
-        throw std::invalid_argument("the weights " + name + " hold NaN or infinity; their training went wrong");
+        throw std::invalid_argument("the weights " + name + " contain NaN or infinity: their training diverged");
     return values;
 }
 
