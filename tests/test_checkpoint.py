@@ -128,7 +128,7 @@ def test_other_files_are_refused(file: Path, kind: str) -> None:
             "huge header": (2**62).to_bytes(8, "little") + b"{}",
         }
         file.write_bytes(content[kind])
-    expected = {"torch": "pickle", "pickle": "pickle", "empty": "empty"}.get(kind, "not a whole")
+    expected = {"torch": "pickle", "pickle": "pickle", "empty": "empty"}.get(kind, "not a complete")
     with pytest.raises(CheckpointError, match=expected) as error:
         load_model(file)
     assert "\n" not in str(error.value)

@@ -51,7 +51,7 @@ def negative_log_likelihood(output: str, parameters: Tensor, codes: Tensor) -> T
 
 
 def masked_loss(parameters: Tensor, targets: Tensor, mask: Tensor, output: str = "mulaw") -> Tensor:
-    """Mean nats per sample of codes [B, T] under output parameters [B, T, A], where mask [B, T] is true."""
+    """Mean nats per sample of codes [B, T] given output parameters [B, T, A], where the mask [B, T] is true."""
     losses = negative_log_likelihood(output, parameters.flatten(0, 1), targets.flatten())  # [B*T]
     return (losses * mask.flatten()).sum() / mask.sum().clamp_min(1)
 
