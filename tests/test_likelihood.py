@@ -205,7 +205,7 @@ def test_clips_have_their_own_speaker(name: str) -> None:
     with pytest.raises(ValueError, match="known: ann, bob"):
         likelihood.bits_per_sample(model, clips, speaker="cid")
     clips.speakers = None
-    with pytest.raises(ValueError, match="speaker: name one of"):
+    with pytest.raises(ValueError, match="speaker: required; this model has the speakers ann, bob"):
         likelihood.clip_conditioning(model.config, clips, 0)
 
 

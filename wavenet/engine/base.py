@@ -182,7 +182,7 @@ class Engine(ABC, Generic[S]):
         available = memory()
         most = 0 if available is None else int(MOST_MEMORY * available / size)
         advice = f"generate at most {most:,} at a time" if most else "this model is too large for this machine"
-        check_memory(f"{streams:,} streams", streams * size, advice)
+        check_memory(f"{streams:,} streams in a batch", streams * size, advice)
 
     def check_own(self, state: State) -> None:
         """Raises `ValueError` for a state of another engine."""
