@@ -122,16 +122,18 @@ class Session:
 
     def _sampling_runs(self, position: int, samples: int) -> list[tuple[int, int, Sampling]]:
         """Split the next samples into runs with the same sampling options: (first, last + 1, sampling)."""
-        mel, temperature, features = self._engine.config.features, self._voiced_temperature, self._features
+        # each option is read once, as other threads may assign to it
+        sampling, temperature = self._sampling, self._voiced_temperature
+        mel, features = self._engine.config.features, self._features
         if temperature is None or mel is None or features is None:
-            return [(0, samples, self._sampling)]
-        voiced_sampling = dataclasses.replace(self._sampling, temperature=temperature)
+            return [(0, samples, sampling)]
+        voiced_sampling = dataclasses.replace(sampling, temperature=temperature)
         first = position // mel.hop
         frames = features[0, :, first : (position + samples - 1) // mel.hop + 1]  # the same for all streams
         is_voiced = voiced(frames.T, mel)  # [frames of this call]
         changes = (np.flatnonzero(np.diff(is_voiced)) + first + 1) * mel.hop - position
         ends = [*changes.tolist(), samples]
-        samplings = [voiced_sampling if is_voiced[0] ^ run % 2 else self._sampling for run in range(len(ends))]
+        samplings = [voiced_sampling if is_voiced[0] ^ run % 2 else sampling for run in range(len(ends))]
         return list(zip([0, *ends], ends, samplings, strict=False))
 
     def prime(self, audio: ArrayLike) -> None:

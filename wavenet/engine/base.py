@@ -25,6 +25,7 @@ from wavenet.extras import Unavailable
 # Files in which Linux states how much memory a container may use: control groups, version 2 and 1.
 CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 MOST_MEMORY = 0.8  # share of the memory that one call may take
+UNCHECKED_BYTES = 2**26  # so much is always there, and reading the limits takes longer than a short call
 
 
 class EngineUnavailable(Unavailable):
@@ -50,7 +51,7 @@ def memory() -> int | None:
 
 def check_memory(what: str, size: int, advice: str) -> None:
     """Raises `ValueError`, in one line, if `size` bytes do not fit into memory. what: the subject of the message."""
-    available = memory()
+    available = memory() if size > UNCHECKED_BYTES else None
     if available is not None and size > MOST_MEMORY * available:
         raise ValueError(
             f"{what} need {size / 1e9:,.1f} GB of memory and this machine has {available / 1e9:,.1f}: {advice}"
@@ -179,8 +180,7 @@ class Engine(ABC, Generic[S]):
 
     def check_memory(self, streams: int, size: int) -> None:
         """Raises `ValueError` if a state of `streams` streams, of `size` bytes each, would not fit into memory."""
-        available = memory()
-        most = 0 if available is None else int(MOST_MEMORY * available / size)
+        most = int(MOST_MEMORY * (memory() or 0) / size)
         advice = f"generate at most {most:,} at a time" if most else "this model is too large for this machine"
         check_memory(f"{streams:,} streams in a batch", streams * size, advice)
 
