@@ -1,4 +1,4 @@
-// A vector that begins at a cache line, as vector instructions want it.
+// A std::vector whose values begin at a cache line, which makes vector loads fast.
 #pragma once
 
 #include <cstddef>

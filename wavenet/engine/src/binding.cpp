@@ -1,4 +1,4 @@
-// The extension wavenet.engine._native; its users call wavenet/engine/native.py. Nothing else here knows of Python.
+// The extension module wavenet.engine._native, used by wavenet/engine/native.py. The only file that depends on Python.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -30,9 +30,9 @@ using namespace wavenet;
 
 namespace {
 
-// What happens to calls without the interpreter's lock when the interpreter exits. It ends every other thread that asks
-// for the lock from then on, by unwinding its stack, which in C++ ends the whole process. So such a thread must never
-// ask: before the interpreter exits, `close` waits until each has either come back or been parked for good.
+// Handles calls that run without the interpreter's lock while the interpreter exits. From then on, it ends every other
+// thread that requests the lock by unwinding its stack, which in C++ ends the whole process. So such a thread must not
+// request it: before the interpreter exits, `close` waits until each has either returned or been parked permanently.
 class Exit {
 public:
     static Exit& current() {  // with the interpreter's lock
@@ -45,7 +45,7 @@ public:
         const std::lock_guard lock(mutex_);
         ++outside_;
     }
-    // Returns if the thread may ask for the interpreter's lock; otherwise never.
+    // Returns if the thread may request the interpreter's lock; otherwise it never returns.
     void before_return() {
         std::unique_lock lock(mutex_);
         if (!closed_ || std::this_thread::get_id() == closer_) return;
@@ -77,12 +77,12 @@ private:
     const int process_ = getpid();
     std::mutex mutex_;
     std::condition_variable changed_;
-    int outside_ = 0;  // threads without the interpreter's lock that are going to ask for it
+    int outside_ = 0;  // threads without the interpreter's lock that will request it
     bool closed_ = false;
     std::thread::id closer_;
 };
 
-// Releases the interpreter's lock while it lives.
+// Releases the interpreter's lock for the lifetime of this object.
 class Unlocked {
 public:
     Unlocked() : exit_(Exit::current()) {
@@ -108,7 +108,7 @@ using Array = nb::ndarray<T, nb::ndim<DIMENSIONS>, nb::c_contig, nb::device::cpu
 using Uniforms = Array<const double, 2>;
 using Codes = Array<const std::int64_t, 2>;
 
-Sampling sampling_of(double temperature, bool greedy, int top_k, double top_p) {
+Sampling make_sampling(double temperature, bool greedy, int top_k, double top_p) {
     Sampling sampling;
     sampling.temperature = temperature;
     sampling.greedy = greedy;
@@ -118,7 +118,7 @@ Sampling sampling_of(double temperature, bool greedy, int top_k, double top_p) {
 }
 
 // The samples [first, last) of arrays [B][n], with conditioning frames from `offset` on.
-Request request_of(std::size_t n, std::size_t first, std::size_t last, const ConditioningFrames* conditioning,
+Request make_request(std::size_t n, std::size_t first, std::size_t last, const ConditioningFrames* conditioning,
                    std::size_t offset) {
     if (first > last || last > n) throw std::invalid_argument("these samples are not in the arrays");
     Request request;
@@ -130,7 +130,7 @@ Request request_of(std::size_t n, std::size_t first, std::size_t last, const Con
     return request;
 }
 
-Output output_of(const std::string& name) {
+Output parse_output(const std::string& name) {
     if (name == "logistic") return Output::LOGISTIC;
     return name == "gaussian" ? Output::GAUSSIAN : Output::MU_LAW;
 }
@@ -156,7 +156,7 @@ void run(Engine& engine, State& state, const Request& request, bool interruptibl
     if (interrupted) throw nb::python_error();
 }
 
-Config config_of(const nb::dict& dimensions) {
+Config make_config(const nb::dict& dimensions) {
     const auto integer = [&](const char* name) { return nb::cast<int>(dimensions[name]); };
     Config config;
     config.kernel_size = integer("kernel_size");
@@ -164,7 +164,7 @@ Config config_of(const nb::dict& dimensions) {
     config.gate = integer("gate");
     config.skip = integer("skip");
     config.head = integer("head");
-    config.output = output_of(nb::cast<std::string>(dimensions["output"]));
+    config.output = parse_output(nb::cast<std::string>(dimensions["output"]));
     config.components = integer("components");
     config.input_channels = integer("input_channels");
     config.prediction_order = integer("prediction_order");
@@ -181,7 +181,7 @@ Config config_of(const nb::dict& dimensions) {
 std::unique_ptr<Engine> create(const nb::dict& dimensions, const nb::dict& weights, const std::string& precision,
                                int threads) {
     using Tensor = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
-    const Config config = config_of(dimensions);
+    const Config config = make_config(dimensions);
     std::map<std::string, Tensor> tensors;
     for (auto [name, tensor] : weights) tensors[nb::cast<std::string>(name)] = nb::cast<Tensor>(tensor);
     const Unlocked unlocked;
@@ -219,10 +219,10 @@ NB_MODULE(_native, m) {
             [](Engine& engine, State& state, std::size_t first, std::size_t last,
                const ConditioningFrames* conditioning, std::size_t offset, Uniforms uniforms, double temperature,
                bool greedy, int top_k, double top_p, Array<std::int64_t, 2> codes, bool interruptible) {
-                Request request = request_of(uniforms.shape(1), first, last, conditioning, offset);
+                Request request = make_request(uniforms.shape(1), first, last, conditioning, offset);
                 request.uniforms = uniforms.data();
                 request.drawn = codes.data();
-                request.sampling = sampling_of(temperature, greedy, top_k, top_p);
+                request.sampling = make_sampling(temperature, greedy, top_k, top_p);
                 run(engine, state, request, interruptible);
             },
             nb::arg("state"), nb::arg("first"), nb::arg("last"), nb::arg("conditioning").none(), nb::arg("offset"),
@@ -232,7 +232,7 @@ NB_MODULE(_native, m) {
             "feed",
             [](Engine& engine, State& state, std::size_t first, std::size_t last,
                const ConditioningFrames* conditioning, std::size_t offset, Codes codes, bool interruptible) {
-                Request request = request_of(codes.shape(1), first, last, conditioning, offset);
+                Request request = make_request(codes.shape(1), first, last, conditioning, offset);
                 request.given = codes.data();
                 run(engine, state, request, interruptible);
             },
@@ -243,7 +243,7 @@ NB_MODULE(_native, m) {
             [](Engine& engine, State& state, std::size_t first, std::size_t last,
                const ConditioningFrames* conditioning, std::size_t offset, Codes codes, Array<float, 3> outputs,
                bool interruptible) {
-                Request request = request_of(codes.shape(1), first, last, conditioning, offset);
+                Request request = make_request(codes.shape(1), first, last, conditioning, offset);
                 request.given = codes.data();
                 request.outputs = outputs.data();
                 run(engine, state, request, interruptible);
@@ -266,7 +266,7 @@ NB_MODULE(_native, m) {
             for (std::size_t row = 0; row < logits.shape(0); ++row)
                 codes.data()[row] =
                     sampler.draw(chosen_kernels(), logits.data() + row * logits.shape(1), uniforms.data()[row],
-                                 sampling_of(temperature, greedy, top_k, top_p));
+                                 make_sampling(temperature, greedy, top_k, top_p));
         },
         nb::arg("logits"), nb::arg("uniforms"), nb::arg("temperature"), nb::arg("greedy"), nb::arg("top_k"),
         nb::arg("top_p"), nb::arg("codes"));
@@ -275,10 +275,10 @@ NB_MODULE(_native, m) {
         [](const std::string& output, Array<const float, 2> parameters, Array<const double, 1> uniforms,
            double temperature, bool greedy, double top_p, Array<std::int64_t, 1> codes) {
             const std::size_t width = parameters.shape(1);
-            ContinuousSampler sampler(output_of(output), output == "logistic" ? int(width) / 3 : 1);
+            ContinuousSampler sampler(parse_output(output), output == "logistic" ? int(width) / 3 : 1);
             for (std::size_t row = 0; row < parameters.shape(0); ++row)
                 codes.data()[row] = sampler.draw(parameters.data() + row * width, uniforms.data()[row],
-                                                 sampling_of(temperature, greedy, 0, top_p));
+                                                 make_sampling(temperature, greedy, 0, top_p));
         },
         nb::arg("output"), nb::arg("parameters"), nb::arg("uniforms"), nb::arg("temperature"), nb::arg("greedy"),
         nb::arg("top_p"), nb::arg("codes"));

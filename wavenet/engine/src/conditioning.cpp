@@ -7,9 +7,9 @@
 namespace wavenet {
 namespace {
 
-// Features are finite, but the conditioning network may turn huge ones into infinity, which kernels must not see. At
-// this bias a gate is saturated to the last bit, whatever the sums in a network of any use; and still is at a
-// thousandth of it, between two frames.
+// Features are finite, but the frame network may turn huge ones into infinity, which kernels do not support. A gate with
+// this bias is saturated to the last bit for all sums that a useful network has, and even with a thousandth of it,
+// between two frames.
 constexpr float MAX_BIAS = 1e6f;
 constexpr double MAX_PREDICTOR = 1e30;  // no audio is loud enough for coefficients, gain or RMS beyond it
 
@@ -43,11 +43,10 @@ ConditioningFrames::ConditioningFrames(const Config& config, int streams, int fr
     for (std::size_t period = order_ + 2; config.pitch_taps && period < predictors_.size(); period += order_ + 3)
         if (int(predictors_[period]) <= config.pitch_taps / 2 ||
             predictors_[period] + config.pitch_taps / 2 > config.pitch_reach)
-            throw std::invalid_argument("a pitch period lies outside of the prediction residuals that are kept");
+            throw std::invalid_argument("a pitch period is outside the range of the stored prediction residuals");
 }
 
-// As `interpolation_position` in wavenet/engine/conditioning.py: a frame's values hold at its middle, and are
-// interpolated linearly in between.
+// As in wavenet/nn/interpolation.py: the values of a frame apply at its centre, with linear interpolation in between.
 GateBiases ConditioningFrames::biases(int first, std::size_t offset) const {
     const float* const bias = &biases_[first * width_];
     if (frames_ == 1) return {bias, bias, 0, width_};

@@ -1,5 +1,5 @@
-// Conditioning frames: the biases of all gates, frame by frame, instead of the layers' own biases, and the linear
-// predictors of those frames. Built once per chunk of frames, and constant from then on.
+// Conditioning frames: the gate biases of each frame, which replace the biases of the dilated convolutions, and the
+// linear predictors of the frames. Immutable, one object per chunk of frames.
 #pragma once
 
 #include <cstddef>
@@ -15,22 +15,22 @@ struct GateBiases {
     const float* from = nullptr;
     const float* to = nullptr;
     float fraction = 0;      // 0: `from`, 1: `to`
-    std::size_t stride = 0;  // from stream to stream; 0: all streams have the same biases
+    std::size_t stride = 0;  // from one stream to the next; 0: all streams have the same biases
 };
 
 class ConditioningFrames {
 public:
-    // biases [streams][frames][L][2 gate]: a single frame is constant conditioning; otherwise a chunk of frames with
-    // one more frame on either side. predictors [streams][frames - 2][prediction_order + 3]: coefficients, gain, RMS
-    // and pitch period of each frame in the chunk, where the configuration has a prediction order.
-    // Throws std::invalid_argument for NaN, predictors beyond any audio, and pitch periods out of reach.
+    // biases [streams][frames][L][2G]: a single frame is constant conditioning; otherwise a chunk of frames with one
+    // more frame on either side. predictors [streams][frames - 2][prediction_order + 3]: coefficients, gain, RMS and
+    // pitch period of each frame in the chunk, if the configuration has a prediction order.
+    // Throws std::invalid_argument for NaN, for predictors that no audio can have, and for pitch periods out of range.
     ConditioningFrames(const Config& config, int streams, int frames, const float* biases, const double* predictors);
 
     // The gate biases of the streams from `first` on, `offset` samples after the start of the chunk.
     GateBiases biases(int first, std::size_t offset) const;
-    // The predictor of a stream there: [prediction_order + 3].
+    // The predictor of a stream, `offset` samples after the start of the chunk: [prediction_order + 3].
     const double* predictor(int stream, std::size_t offset) const;
-    // Whether the chunk holds this many samples.
+    // Whether the chunk contains this many samples.
     bool covers(std::size_t samples) const { return frames_ == 1 || samples <= std::size_t(frames_ - 2) * hop_; }
     int streams() const { return streams_; }
 

@@ -54,16 +54,16 @@ double normal_quantile(double probability) {
 
 std::int64_t ContinuousSampler::draw(const float* parameters, double uniform, const Sampling& sampling) {
     const double steps = std::nearbyint(quantile(parameters, uniform, sampling) * FULL_SCALE);  // half to even
-    return std::int64_t(std::min(std::max(-FULL_SCALE, steps), FULL_SCALE - 1));  // in this order a code even for NaN
+    return std::int64_t(std::min(std::max(-FULL_SCALE, steps), FULL_SCALE - 1));  // in this order NaN gives a code, too
 }
 
-// The sample in full scale.
+// The sample, relative to full scale.
 double ContinuousSampler::quantile(const float* parameters, double uniform, const Sampling& sampling) {
     const int components = int(cumulative_.size());
     int component = 0;
     if (output_ == Output::LOGISTIC) {
         component = pick_component(parameters, uniform, sampling);
-        parameters += components;  // behind the logits
+        parameters += components;  // skip the logits
     }
     const double mean = parameters[component], log_scale = parameters[components + component];
     if (sampling.greedy) return mean;

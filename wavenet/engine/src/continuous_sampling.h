@@ -13,7 +13,7 @@ namespace wavenet {
 // The quantile function of the standard normal distribution, for probabilities in (0, 1).
 double normal_quantile(double probability);
 
-// Draws 16-bit codes. Has a buffer, so that each thread needs its own.
+// Draws 16-bit codes. It has a buffer: one object per thread.
 class ContinuousSampler {
 public:
     ContinuousSampler(Output output, int components) : output_(output), cumulative_(components) {}

@@ -17,13 +17,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr double SLICE_SECONDS = 0.005;       // between calls of `stop`, and measurements of the thread tuner
-constexpr double GROUPS_SLICE_SECONDS = 0.02;  // the same where threads wait for each other after every slice
+constexpr double GROUPS_SLICE_SECONDS = 0.02;  // the same if threads wait for each other after every slice
 constexpr std::size_t FIRST_SLICE = 1;        // samples: in a large batch, a few take seconds
 constexpr double MIN_PATIENCE = 50e-6;        // seconds to wait for a pipeline worker at least
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// Reserves a state for one caller. Throws std::runtime_error if another has it.
+// Reserves a state for one caller. Throws std::runtime_error if another one has reserved it.
 class Busy {
 public:
     explicit Busy(std::atomic<bool>& busy) : busy_(busy) {
@@ -165,7 +165,7 @@ private:
         });
     }
 
-    // Computes n samples in slices of about so many seconds, until `stop` returns true.
+    // Computes n samples in slices of about this many seconds, until `stop` returns true.
     template <class Slice>
     static void in_slices(std::size_t samples, double seconds, const std::function<bool()>& stop, Slice slice) {
         std::size_t done = 0, size = FIRST_SLICE;

@@ -1,4 +1,4 @@
-// A network ready to run, and the states that it advances.
+// The engine's interface: a network with fixed weights, and the states that it advances.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@
 
 namespace wavenet {
 
-// The running state of B streams. Keeps the weights that it needs alive, not the engine or the state it was copied from.
-// Every call throws std::runtime_error while another thread advances the state.
+// The running state of B streams. It owns a reference to the weights, not to the engine or the state it was copied from.
+// Every call throws std::runtime_error while another thread is advancing the state.
 class State {
 public:
     virtual ~State() = default;
@@ -30,13 +30,13 @@ public:
     // sample. Throws std::invalid_argument for a state of another engine or conditioning frames that do not fit,
     // std::runtime_error for a state that another thread is advancing.
     virtual void run(State& state, const Request& request, const std::function<bool()>& stop) = 0;
-    // Multiply-adds per second that one core can do at most with these kernels, measured on registers.
+    // Peak multiply-adds per second of one core with these kernels, measured on registers.
     virtual double peak() const = 0;
     virtual const char* kernels() const = 0;
     virtual const Config& config() const = 0;
 };
 
-// precision: "f32" or "int8"; threads: at most, the caller's included. Throws std::invalid_argument for an unknown
+// precision: "f32" or "int8"; threads: the largest number, the caller's included. Throws std::invalid_argument for an unknown
 // precision, for kernels that this machine does not have, and as Weights does.
 std::unique_ptr<Engine> make_engine(const Config& config, const Tensors& tensors, const std::string& precision,
                                     int threads);

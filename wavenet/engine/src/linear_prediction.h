@@ -1,4 +1,4 @@
-// Linear prediction beside a 16-bit network; the same as wavenet/nn/linear_prediction.py, which explains it.
+// Linear prediction for a 16-bit network: the same as wavenet/nn/linear_prediction.py, where it is explained.
 #pragma once
 
 #include <vector>
@@ -9,7 +9,7 @@ namespace wavenet {
 
 constexpr double MAX_INPUT = 16;  // the network's inputs are clipped here
 
-// The predictions of some streams, sample by sample.
+// The linear predictors of some streams.
 class LinearPredictor {
 public:
     LinearPredictor(const Config& config, int streams)
@@ -22,10 +22,10 @@ public:
           residuals_(std::size_t(reach_) * streams),
           newest_(streams) {}
 
-    // Takes a stream's last sample, in full scale, and predicts the next: the network's inputs [3 + pitch taps].
-    // predictor [order + 3]: coefficients, gain, RMS and pitch period of the frame that holds the next sample.
+    // Predicts a stream's next sample from the last one, relative to full scale, and computes the network's inputs
+    // [3 + pitch taps]. predictor [order + 3]: coefficients, gain, RMS and pitch period of the next sample's frame.
     void next(int stream, double last, const double* predictor, float* inputs);
-    // Turns the output parameters [A] of the prediction residual into those of the sample: means and log scales.
+    // Converts the output parameters [A] of the prediction residual to those of the sample: means and log scales.
     void shift(int stream, const Config& config, float* parameters) const;
 
 private:

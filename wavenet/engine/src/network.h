@@ -1,4 +1,4 @@
-// The immutable part of an engine, which its states share.
+// The immutable part of an engine, shared by its states.
 #pragma once
 
 #include "step.h"

@@ -5,8 +5,8 @@
 
 namespace wavenet {
 
-// Chosen so that main and the workers finish at the same time: of the work W = past + skip that can be given away, main
-// keeps x besides its own M = current taps + residual + head, where M + x = (W - x) / workers.
+// Chosen so that main and the workers finish at the same time: of the work W = past + skip that workers can do, main does
+// x in addition to its own M = current taps + residual + head, where M + x = (W - x) / workers.
 Split split_for(const Config& c, int workers) {
     if (!workers) return {};
     const double layers = c.layers(), skip = double(c.skip_width()) * c.all_gates_width();
@@ -52,7 +52,7 @@ void PipelineJob<P>::follow(Worker& worker, std::uint64_t order) {
     Queues<P>& queues = *worker.memory.queues;
     const StepBuffers<P>& buffers = *worker.memory.buffers;
     for (std::uint64_t t = worker.first;; ++t) {
-        // The queues hold all of sample t - 1: this thread has seen its last layer, or main had before the order.
+        // The queues contain all of sample t - 1: its last layer was done before this point, or before the order.
         for (int layer = worker.share; layer < layers; layer += worker.shares) {
             if (worker.order.get() != order) return;
             network.step.past(queues, &worker.past_sums[std::size_t(layer) * 2 * gates], layer, t);
@@ -149,14 +149,14 @@ void Pipeline<P>::use(Split split, Spin::Clock::duration patience) {
         }
 }
 
-// The first of the skip rows' tiles that a worker computes.
+// The first tile of the skip rows that a worker computes.
 template <class P>
 int Pipeline<P>::first_tile(int worker) const {
     const int shared = network_.config().skip_tiles() - split_.own_tiles;
     return split_.own_tiles + shared * worker / split_.workers;
 }
 
-// Lets every worker follow that has answered its last order.
+// Orders every worker that has answered its last order to follow.
 template <class P>
 void Pipeline<P>::start_idle_workers(std::uint64_t t) {
     for (int index = 0; index < split_.workers; ++index) {
@@ -168,14 +168,14 @@ void Pipeline<P>::start_idle_workers(std::uint64_t t) {
         worker.shares = split_.workers;
         worker.tile = first_tile(index);
         worker.last_tile = first_tile(index + 1);
-        worker.past.set(0);  // it may have been ahead, with sums that it will now compute again
+        worker.past.set(0);  // it may have been ahead, with sums that it will compute again
         worker.skip.set(0);
         following_[index] = true;
         worker.order.set(worker.order.get() + 1);
     }
 }
 
-// Whether the worker's counter reaches `least` in time. If not, all workers are stopped, and main continues elsewhere.
+// Whether the worker's counter reaches `least` in time. If not, all workers are stopped, and main continues on a copy.
 template <class P>
 bool Pipeline<P>::reaches(int worker, const Counter& counter, std::uint64_t least) {
     if (!following_[worker]) return false;
@@ -188,7 +188,7 @@ bool Pipeline<P>::reaches(int worker, const Counter& counter, std::uint64_t leas
     return true;
 }
 
-// The past part of a layer: the worker's, or computed here.
+// The sums of the past taps of a layer: the worker's, or computed here.
 template <class P>
 typename P::Sum* Pipeline<P>::past(int layer, std::uint64_t t) {
     const std::size_t at = std::size_t(layer) * 2 * network_.config().gate_width();

@@ -1,20 +1,20 @@
 // One stream on several threads, split by data dependencies.
 //
-// Current taps, gate and residual of layer after layer, the head and the draw form a chain that cannot be split: less
-// than half of the work. Workers take over the rest. At sample t a worker first computes the past taps' part of the
-// layers, all of which is known once sample t - 1 is done, and then follows the layers of sample t, adding their z to
-// the skip sums:
+// In this file "main" is the thread that runs the call. It computes the current tap, gate and residual of every layer,
+// the head and the draw: a sequential chain, less than half of the work. Workers compute the rest. At sample t a worker
+// first computes the past taps of its layers, which depend only on samples up to t - 1, and then follows the layers of
+// sample t, adding their z to the skip sums:
 //
 //     main      | layer 0 | layer 1 | ... | layer L-1 | its own skip rows | head, draw | layer 0 | ...
 //                  ^ past 0   ^ past 1       v z          ^ other skip rows
 //     worker    | past 0, 1, ... of t | skip of layers 0, 1, ... as they come | past 0, 1, ... of t + 1 | ...
 //
-// They synchronise through counters, each written by one thread only; without locks and barriers.
+// They synchronise through counters, each written by one thread only, without locks and barriers.
 //
-// The system can suspend a worker at any moment, for milliseconds. So a worker writes into buffers of its own, and
-// everything that it computes, main can compute as well, with the same bits. If a result is late, main computes it
-// itself, leaves its queues and buffers to the worker, which may be about to read them, and continues on a copy. The
-// worker rejoins once it has answered.
+// The system can suspend a worker at any moment, for milliseconds. So a worker writes to buffers of its own, and main can
+// compute everything that a worker computes, to the same bits. If a result is late, main computes it itself, leaves its
+// queues and buffers to the worker, which may still read them, and continues on a copy. The worker rejoins once it has
+// answered.
 #pragma once
 
 #include <atomic>
@@ -44,14 +44,14 @@ public:
 
     static constexpr std::uint64_t GONE = ~std::uint64_t(0);
     struct Worker {
-        Counter order;   // by main; odd: follow from sample `first` on; even: stand by
-        Counter answer;  // by the worker: the order since which it stands by, or GONE
-        Counter past;    // by the worker: layers whose past part is done, counted through all samples
-        Counter skip;    // by the worker: samples whose skip sums are done
-        // Main changes these, and the two counters, while the worker stands by:
-        Memory<P> memory;              // what it reads
+        Counter order;   // written by main; odd: follow from sample `first` on; even: wait
+        Counter answer;  // written by the worker: the order with which its current wait began, or GONE
+        Counter past;    // written by the worker: layers whose past taps are done, summed over all samples
+        Counter skip;    // written by the worker: samples whose skip sums are done
+        // Main changes these, and the two counters, while the worker waits:
+        Memory<P> memory;              // the queues and buffers that it reads
         std::uint64_t first = 0;
-        int share = 0, shares = 1;     // it computes the past part of layers share, share + shares, ...
+        int share = 0, shares = 1;     // it computes the past taps of layers share, share + shares, ...
         int tile = 0, last_tile = 0;   // and these tiles of the skip rows
         // The worker's results:
         AlignedVector<typename P::Sum> past_sums;  // [L][2G]
@@ -59,8 +59,8 @@ public:
     };
 
     const Network<P>& network;
-    Counter layers_done;             // by main, counted through all samples
-    std::atomic<int> processor{-1};  // that main runs on
+    Counter layers_done;             // written by main, summed over all samples
+    std::atomic<int> processor{-1};  // the one on which main runs
     std::atomic<bool> closed{false};
     std::vector<Worker> workers;
 
@@ -77,9 +77,9 @@ public:
     Pipeline(const Pipeline&) = delete;
     Pipeline& operator=(const Pipeline&) = delete;
 
-    // Splits the coming samples like this. A late result is waited for no longer than `patience`.
+    // Sets the split of the next samples, and how long to wait for a worker's result.
     void use(Split split, Spin::Clock::duration patience);
-    // Computes sample t up to its skip sums, which are then in the buffers.
+    // Computes sample t up to its skip sums, and stores them in the buffers.
     void compute(std::uint64_t t);
 
 private:
@@ -101,7 +101,7 @@ private:
     Split split_;
     Spin::Clock::duration patience_{};
     std::vector<bool> following_;
-    AlignedVector<typename P::Sum> past_sums_;  // [L][2G], main's own
+    AlignedVector<typename P::Sum> past_sums_;  // [L][2G], computed by main
 };
 
 extern template class PipelineJob<Float32>;

@@ -1,4 +1,4 @@
-// What one call computes.
+// The arguments of one call.
 #pragma once
 
 #include <cstddef>
@@ -16,11 +16,11 @@ struct Request {
     std::size_t first = 0, samples = 0;                // `samples` samples from `first` on
     const ConditioningFrames* conditioning = nullptr;  // of a conditioned network
     std::size_t offset = 0;                            // of sample `first` within the conditioning chunk
-    const std::int64_t* given = nullptr;               // codes to feed, or
-    const double* uniforms = nullptr;                  // in [0, 1), to draw codes with,
-    Sampling sampling;                                 // in this way,
-    std::int64_t* drawn = nullptr;                     // and the codes drawn
-    float* outputs = nullptr;                          // output parameters [B][n][A], or nothing
+    const std::int64_t* given = nullptr;               // codes to feed; null: draw codes
+    const double* uniforms = nullptr;                  // to draw: uniform random numbers in [0, 1)
+    Sampling sampling;                                 // to draw: the options
+    std::int64_t* drawn = nullptr;                     // to draw: receives the codes
+    float* outputs = nullptr;                          // receives the output parameters [B][n][A]; may be null
     bool predicts() const { return uniforms || outputs; }
 };
 

@@ -8,7 +8,7 @@ namespace {
 constexpr int BLOCK = 16;               // codes
 constexpr double MASS_ROUNDING = 1e-9;  // as in wavenet/engine/sampling.py
 
-// In the order in which `inverse` adds up a block, so that both arrive at the same sum.
+// In the order in which `inverse` adds a block, so that both sums are the same.
 double sum_of_block(const float* w) {
     double sum = 0;
     for (int i = 0; i < BLOCK; ++i) sum += w[i];
@@ -27,8 +27,8 @@ int CategoricalSampler::draw(const Kernels& kernels, const float* logits, double
     return inverse(uniform);
 }
 
-// Sets the weights of the codes that top-k and top-p exclude to zero. Ranks by logits: where the temperature is very
-// high or low, weights that differ are rounded to the same value.
+// Sets the weights of the codes that top-k and top-p exclude to zero. Codes are ranked by logits: at very high or low
+// temperatures different weights are rounded to the same value.
 void CategoricalSampler::truncate(const float* logits, const Sampling& sampling) {
     const auto more_probable = [](const Ranked& a, const Ranked& b) {
         return a.logit > b.logit || (a.logit == b.logit && a.code < b.code);
@@ -71,8 +71,8 @@ double CategoricalSampler::total() const {
     return total;
 }
 
-// The first code whose cumulative weight exceeds uniform * total. There always is one: uniform < 1 makes the product less
-// than the total in floating point too, and the sums here are those that make up the total.
+// The first code whose cumulative weight exceeds uniform * total. There always is one: uniform < 1 implies that the product
+// is less than the total, in floating point, too, and the sums here are those of which the total consists.
 int CategoricalSampler::inverse(double uniform) const {
     const int size = int(weights_.size());
     const double wanted = uniform * total();

@@ -1,5 +1,5 @@
-// Draws codes from logits: temperature, top-k, top-p, inverse of the cumulative distribution. The same as
-// wavenet/engine/sampling.py, which explains each step.
+// Draws codes from logits: temperature, top-k, top-p, inverse transform sampling. The same as
+// wavenet/engine/sampling.py, where each step is explained.
 #pragma once
 
 #include <cstdint>
@@ -11,12 +11,12 @@ namespace wavenet {
 
 struct Sampling {
     double temperature = 1;
-    bool greedy = false;  // the most probable code, whatever the uniform
-    int top_k = 0;        // 0: among all codes
-    double top_p = 1;     // 1: among all codes
+    bool greedy = false;  // the most probable code, independent of the uniform
+    int top_k = 0;        // 0: from all codes
+    double top_p = 1;     // 1: from all codes
 };
 
-// Draws mu-law codes. Has buffers, so that each thread needs its own.
+// Draws mu-law codes. It has buffers: one object per thread.
 class CategoricalSampler {
 public:
     explicit CategoricalSampler(int outputs);

@@ -8,14 +8,14 @@
 
 namespace wavenet {
 
-void pause();  // tells the processor that this thread spins
+void pause();  // the processor's instruction for spin loops
 
 // Waits for a moment by spinning, and measures how long it has waited.
 class Spin {
 public:
     using Clock = std::chrono::steady_clock;
 
-    // Waits briefly. False once the waiting has taken longer than `limit`.
+    // Waits briefly. Returns false once the total wait is longer than `limit`.
     bool again(Clock::duration limit) {
         for (int i = 0; i < 16; ++i) pause();
         if (++turns_ == 1) since_ = Clock::now();
@@ -33,8 +33,8 @@ private:
     Clock::time_point since_;
 };
 
-// A number that one thread writes and others read, on a cache line of its own. Whoever reads a value also sees
-// everything that was written before it.
+// A number that one thread writes and others read, on a cache line of its own. A thread that reads a value also sees all
+// writes that were made before it (release and acquire).
 struct alignas(64) Counter {
     std::atomic<std::uint64_t> value{0};
     std::uint64_t get() const { return value.load(std::memory_order_acquire); }

@@ -1,4 +1,4 @@
-// The running state of some streams: queues of past inputs, and the buffers of the sample under way.
+// The running state of some streams: queues of past inputs, and the buffers of the current sample.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace wavenet {
 
-constexpr int MAX_STREAMS = 8;  // side by side in one step; larger batches are several groups of these
+constexpr int MAX_STREAMS = 8;  // per step; larger batches are divided into several groups
 
 // One ring buffer per layer with a power of two of slots, at least (K - 1) d. The input of sample t is in slot
 // t mod slots; with two taps the oldest input is where the newest will be written.
@@ -81,7 +81,7 @@ struct StepBuffers {
     AlignedVector<float> parameters;  // output parameters [streams][A]
 };
 
-// What a group of streams reads and writes. Shared with helper threads, which may hold on to it; see pipeline.h.
+// The queues and buffers of a group of streams. Shared with helper threads, which may keep a reference; see pipeline.h.
 template <class P>
 struct Memory {
     Memory() = default;

@@ -5,7 +5,7 @@
 namespace wavenet {
 namespace {
 
-// Requests values that are needed after a product, which leaves the time to load them.
+// Prefetches values that are needed after a product.
 void prefetch(const float* values, int n) {
 #if defined(__GNUC__)
     for (int i = 0; i < n; i += CACHE_LINE / sizeof(float)) __builtin_prefetch(values + i);

@@ -1,14 +1,14 @@
-// One sample, in parts that threads can share:
+// One sample, divided into operations that different threads can run:
 //
 //     prepare     gate biases of the sample; inputs of a 16-bit network
-//     past(l)     the past taps' part of layer l's gate: known as soon as the previous sample is done; must come before
-//                 the layer's new input is written, which may replace its oldest one
+//     past(l)     the sums of layer l's past taps, which depend on earlier samples only; must run before the layer's new
+//                 input is written, which may overwrite its oldest one
 //     embed       previous code, or those inputs -> x of layer 0
 //     layer(l)    past(l) + the current x -> z of layer l, x of layer l + 1
-//     skip        sums of z over some of the layers, for some of the rows
+//     skip        skip sums over some of the layers, for some of the rows
 //     head        skip sums -> output parameters
 //
-// Any thread may compute any part whose inputs are known; the results are the same to the last bit.
+// Any thread may run an operation whose inputs are ready; the results are the same to the last bit.
 #pragma once
 
 #include "kernels/kernels.h"
@@ -32,7 +32,7 @@ public:
     // sums [streams][2G]
     void past(Queues<P>& queues, Sum* sums, int layer, std::uint64_t t) const;
     void embed(Queues<P>& queues, StepBuffers<P>& buffers, std::uint64_t t) const;
-    // sums: those of past, which this overwrites
+    // sums: those of past; overwritten
     void layer(Queues<P>& queues, StepBuffers<P>& buffers, Sum* sums, int layer, std::uint64_t t) const;
     // z [streams][L*G] -> sums [streams][S]: row tiles [tile, last_tile), layers [layer, last_layer); layer 0 starts
     // the sums.

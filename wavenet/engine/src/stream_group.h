@@ -45,7 +45,7 @@ public:
     GroupsJob(std::size_t count, Advance advance) : count_(count), advance_(std::move(advance)) {}
     void run(int) override { work(); }
     void work();
-    void wait();  // until all groups are done
+    void wait();  // returns when all groups are done
 
 private:
     const std::size_t count_;

@@ -69,7 +69,7 @@ void ThreadPool::post(std::shared_ptr<Job> job) {
         try {
             for (int helper = 0; helper < helpers_; ++helper)
                 shared_->threads.emplace_back(work, std::ref(*shared_), helper);
-        } catch (const std::system_error&) {  // the system has no more threads: those that started suffice, or none
+        } catch (const std::system_error&) {  // no more threads available: continue with those that started, or none
         }
     }
     if (process_ != getpid()) return;
@@ -84,7 +84,7 @@ void ThreadPool::work(Shared& shared, int helper) {
     std::uint64_t taken = 0;
     for (;;) {
         std::shared_ptr<Job> job;
-        for (Spin spin; shared.jobs == taken && spin.again(IDLE);) {  // the next job may follow at once
+        for (Spin spin; shared.jobs == taken && spin.again(IDLE);) {  // the next job may follow immediately
         }
         {
             std::unique_lock lock(shared.mutex);

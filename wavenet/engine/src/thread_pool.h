@@ -1,4 +1,4 @@
-// Helper threads that join a call, and sleep between calls.
+// A pool of helper threads, which sleep between calls.
 #pragma once
 
 #include <atomic>
@@ -12,8 +12,8 @@
 
 namespace wavenet {
 
-// Work that helper threads may join. Every thread that works on it holds a reference, so that one which the system has
-// suspended for a while does not wake up to freed memory.
+// Work that helper threads may join. Every thread that works on it owns a reference, so that a thread that the system has
+// suspended does not use freed memory when it continues.
 class Job {
 public:
     virtual ~Job() = default;
@@ -35,8 +35,8 @@ public:
     void post(std::shared_ptr<Job> job);  // wakes all helpers; an earlier job that none has begun is dropped
 
 private:
-    // What the threads wait for. A forked process has none of its parent's threads, and cannot destroy these objects:
-    // there, calls run without helpers and this is leaked.
+    // The job that the threads wait for. A forked process has none of its parent's threads, and cannot destroy these
+    // objects: there, calls run without helpers and this is leaked.
     struct Shared {
         std::mutex mutex;
         std::condition_variable posted;
@@ -50,15 +50,15 @@ private:
     const int helpers_;
     std::atomic<bool> acquired_{false};
     std::unique_ptr<Shared> shared_;
-    int process_ = 0;  // that started the threads
+    int process_ = 0;  // the process that started the threads
 };
 
-constexpr auto IDLE = std::chrono::microseconds(200);  // that a helper spins without work before it sleeps
+constexpr auto IDLE = std::chrono::microseconds(200);  // how long a helper spins without work before it sleeps
 
-// The processor that this thread runs on, or -1 where that is unknown.
+// The processor on which this thread runs, or -1 if that is unknown.
 int current_processor();
-// Keeps a thread off the processor on which its caller spins. Without this, a system may wake the thread there, where
-// it waits for milliseconds while other processors are idle.
+// Excludes the processor on which the caller spins from those of another thread. Otherwise the system may wake the thread
+// there, where it waits for milliseconds while other processors are idle.
 void keep_off(std::thread::native_handle_type thread, int processor);
 // The same for the calling thread, if it runs there.
 void move_off(int processor);

@@ -29,14 +29,14 @@ void ThreadTuner::record(int helpers, std::size_t samples, double seconds) {
     if (spent_ < MEASURED_SECONDS) return;
     double& average = seconds_[helpers];
     const double each = spent_ / double(samples_);
-    // an interruption by the system says little: no measurement counts as more than twice the average
+    // interruptions by the system are outliers: a measurement counts as at most twice the average
     average = average == 0 ? each : average + WEIGHT * (std::min(each, 2 * average) - average);
     samples_ = 0;
     spent_ = 0;
     chosen_ = next();
 }
 
-// The fastest number, or another one whose trial is due: the slower it is, the more rarely it is tried.
+// The fastest number, or another one whose trial is due: the slower it is, the less often it is tried.
 int ThreadTuner::next() {
     for (std::size_t helpers = 0; helpers < seconds_.size(); ++helpers)
         if (seconds_[helpers] == 0) return int(helpers);

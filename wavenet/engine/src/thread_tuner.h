@@ -1,4 +1,4 @@
-// Chooses how many helper threads a single stream gets.
+// Chooses the number of helper threads for a single stream.
 #pragma once
 
 #include <cstddef>
@@ -14,9 +14,9 @@ public:
     explicit ThreadTuner(int helpers) : seconds_(helpers + 1, 0.0) {}
 
     int helpers();
-    // Seconds that a sample takes without helpers; 0 until that is known.
+    // Seconds per sample without helpers; 0 until they are measured.
     double seconds_alone();
-    // `samples` samples took `seconds` with this number of helpers.
+    // Records that `samples` samples took `seconds` with this number of helpers.
     void record(int helpers, std::size_t samples, double seconds);
 
 private:
@@ -25,7 +25,7 @@ private:
     std::mutex mutex_;
     std::vector<double> seconds_;  // per sample, by number of helpers; 0: not measured yet
     int chosen_ = 0;
-    std::size_t samples_ = 0;  // of the measurement under way
+    std::size_t samples_ = 0;  // of the current measurement
     double spent_ = 0;
     std::size_t other_ = 0;  // the number to be tried next
     int since_other_ = 0;    // measurements since the last trial

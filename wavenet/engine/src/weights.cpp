@@ -27,7 +27,7 @@ struct DenseMatrix {
         return sum;
     }
 
-    // The most that |W x| can be in a row while no |x| exceeds `input_bound`.
+    // The largest |W x| of a row for |x| <= `input_bound`.
     double bound(int row, double input_bound) const { return absolute_sum(row) * scale[row] * input_bound; }
     double bound(double input_bound) const {
         double most = 0;
@@ -35,7 +35,7 @@ struct DenseMatrix {
         return most;
     }
 
-    // To integers up to 127, with one scale per row over all inputs.
+    // Quantises to integers up to 127, with one scale per row over all inputs.
     void quantise() {
         for (int row = 0; row < rows; ++row) {
             double most = 0;
@@ -46,7 +46,7 @@ struct DenseMatrix {
         }
     }
 
-    // After quantisation: the largest integers that the inputs may hold so that no int32 sum overflows.
+    // After quantisation: the largest integer inputs with which no int32 sum overflows.
     double max_input() const {
         double most = 1;
         for (int row = 0; row < rows; ++row) most = std::max(most, absolute_sum(row));
@@ -54,7 +54,7 @@ struct DenseMatrix {
     }
 };
 
-// All matrices of a network on their way from the tensors to the store.
+// All matrices of a network, before they are packed.
 struct DenseWeights {
     std::vector<DenseMatrix> dilated;    // per layer: [a | b] from [tap 0 | tap 1 | ...]
     std::vector<DenseMatrix> residuals;  // per layer but the last
@@ -123,8 +123,8 @@ DenseWeights dense_weights(const Config& c, const Tensors& tensors) {
     return dense;
 }
 
-// Everything that a step computes is bounded, whatever the input, since |z| < 1. So it can be verified here that no value
-// ever overflows, and the kernels need not look for NaN.
+// All values in a step are bounded for any input, since |z| < 1. So it can be verified here that no value overflows, and
+// the kernels need not check for NaN.
 void check_bound(double bound, const std::string& place) {
     if (!(bound < 1e30))
         throw std::invalid_argument("the weights of " + place + " are too large: its outputs could overflow");
@@ -159,7 +159,7 @@ double largest(const AlignedVector<float>& values) {
 }
 
 // scale [rows] of sums whose inputs have `resolution` integer steps per 1.0
-AlignedVector<float> scale_of(const DenseMatrix& dense, double resolution) {
+AlignedVector<float> sum_scales(const DenseMatrix& dense, double resolution) {
     AlignedVector<float> scale(dense.rows);
     for (int row = 0; row < dense.rows; ++row) scale[row] = float(dense.scale[row] / resolution);
     return scale;
@@ -168,7 +168,7 @@ AlignedVector<float> scale_of(const DenseMatrix& dense, double resolution) {
 // Appends the columns [first, first + inputs) to the store, in tiles.
 template <class P>
 Matrix pack(AlignedVector<typename P::Weight>& store, const DenseMatrix& dense, int first, int inputs) {
-    constexpr int STEP = P::QUANTISED ? 2 : 1;  // inputs that are stored side by side
+    constexpr int STEP = P::QUANTISED ? 2 : 1;  // inputs whose weights are adjacent
     const Matrix matrix{store.size(), dense.rows, inputs};
     for (int tile = 0; tile < dense.rows; tile += TILE)
         for (int input = first; input < first + inputs; input += STEP)
@@ -236,17 +236,17 @@ void pack_all(Weights<P>& w, const DenseWeights& dense) {
     for (int layer = 0; layer < c.layers(); ++layer) {
         LayerWeights<P>& own = w.layers[layer];
         own.current = pack<P>(w.store, dense.dilated[layer], past, c.residual_width());
-        own.gate_scale = scale_of(dense.dilated[layer], own.resolution);
+        own.gate_scale = sum_scales(dense.dilated[layer], own.resolution);
         if (layer + 1 == c.layers()) break;
         own.residual = pack<P>(w.store, dense.residuals[layer], 0, c.gate_width());
-        own.residual_scale = scale_of(dense.residuals[layer], w.gate_resolution);
+        own.residual_scale = sum_scales(dense.residuals[layer], w.gate_resolution);
     }
     w.skip = pack<P>(w.store, dense.skip, 0, dense.skip.inputs);
     w.hidden = pack<P>(w.store, dense.hidden, 0, dense.hidden.inputs);
     w.output = pack<P>(w.store, dense.output, 0, dense.output.inputs);
-    w.skip_scale = scale_of(dense.skip, w.gate_resolution);
-    w.hidden_scale = scale_of(dense.hidden, 1);
-    w.output_scale = scale_of(dense.output, 1);
+    w.skip_scale = sum_scales(dense.skip, w.gate_resolution);
+    w.hidden_scale = sum_scales(dense.hidden, 1);
+    w.output_scale = sum_scales(dense.output, 1);
 }
 
 }  // namespace

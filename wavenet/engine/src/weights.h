@@ -1,5 +1,5 @@
-// The network's weights as a step reads them: padded, in tiles (see kernels.h), one matrix after another in the order of
-// use, so that a step reads memory from start to end.
+// The network's weights in the layout of a step: padded, in tiles (see kernels.h), one matrix after another in the order
+// of use, so that a step reads memory from start to end.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ namespace wavenet {
 
 // The two precisions. Int8: int8 weights with one scale per output row, int16 activations, int32 sums. The resolution of
 // the activations inside the layers is fixed, from bounds that no input can exceed: |z| < 1, so that from one layer to
-// the next |x| grows by at most the row sum of |Q| plus |q|. In the head it follows the largest value of each sample.
-// It leaves room for the sums: no int32 sum can overflow, whatever the input.
+// the next |x| grows by at most the row sum of |Q| plus |q|. In the head it depends on the largest value of each sample.
+// It is chosen so that no int32 sum can overflow for any input.
 struct Float32 {
     using Weight = float;
     using Input = float;
@@ -60,7 +60,7 @@ template <class P>
 struct Weights {
     using Weight = typename P::Weight;
 
-    // Throws std::invalid_argument for weights that are not finite, or too large for bounds on every value.
+    // Throws std::invalid_argument for weights that are not finite, or so large that a step could overflow.
     Weights(const Config& config, const Tensors& tensors);
 
     const Weight* at(const Matrix& matrix) const { return store.data() + matrix.offset; }

@@ -63,6 +63,6 @@ struct I8 {
 }  // namespace
 
 extern const Kernels avx2_kernels;
-const Kernels avx2_kernels = kernels_of<F32, I8>("avx2");
+const Kernels avx2_kernels = make_kernels<F32, I8>("avx2");
 
 }  // namespace wavenet

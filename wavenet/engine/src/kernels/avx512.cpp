@@ -4,6 +4,6 @@
 namespace wavenet {
 
 extern const Kernels avx512_kernels;
-const Kernels avx512_kernels = kernels_of<F32, I8>("avx512");
+const Kernels avx512_kernels = make_kernels<F32, I8>("avx512");
 
 }  // namespace wavenet

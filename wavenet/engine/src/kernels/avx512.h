@@ -1,5 +1,5 @@
 // AVX-512: a panel is one vector of sixteen rows. Compiled twice: with VNNI, multiplying pairs and adding them to the sum
-// is one instruction; without, two.
+// is one instruction; without VNNI it is two.
 #include <immintrin.h>
 
 #include "table.h"

@@ -4,6 +4,6 @@
 namespace wavenet {
 
 extern const Kernels avx512vnni_kernels;
-const Kernels avx512vnni_kernels = kernels_of<F32, I8>("avx512vnni");
+const Kernels avx512vnni_kernels = make_kernels<F32, I8>("avx512vnni");
 
 }  // namespace wavenet

@@ -24,13 +24,13 @@ inline To bits(From from) {
     return to;
 }
 
-// Adding 1.5 * 2^23 to a float leaves no bits for a fraction: its last bits are then the nearest integer.
+// A float plus 1.5 * 2^23 has no bits for a fraction: its last bits are then the nearest integer.
 constexpr float NEAREST = 12582912.0f;
 constexpr float LOG2_E = 1.44269504f;
 
 // 2^x for |x| <= 126. x = n + f, |f| <= 1/2; 2^f is the minimax polynomial (relative error 2e-9), and n is added to the
 // exponent.
-inline float exp2_of(float x) {
+inline float exp2_polynomial(float x) {
     const float shifted = x + NEAREST, f = x - (shifted - NEAREST);
     float p = 0.000153458095f;
     p = fused(p, f, 0.00133999309f);
@@ -47,11 +47,11 @@ inline float between(float low, float x, float high) {
     return above > high ? high : above;
 }
 
-// The value of a sum, plus its bias.
-inline float value_of(float y, const float*, float bias, int) { return y + bias; }
-inline float value_of(std::int32_t y, const float* scale, float bias, int i) { return fused(float(y), scale[i], bias); }
-inline float value_of(float y, const float*, float, const float* bias, int i) { return y + bias[i]; }
-inline float value_of(std::int32_t y, const float* scale, float sum_scale, const float* bias, int i) {
+// A sum of products in float32, plus its bias.
+inline float biased_sum(float y, const float*, float bias, int) { return y + bias; }
+inline float biased_sum(std::int32_t y, const float* scale, float bias, int i) { return fused(float(y), scale[i], bias); }
+inline float biased_sum(float y, const float*, float, const float* bias, int i) { return y + bias[i]; }
+inline float biased_sum(std::int32_t y, const float* scale, float sum_scale, const float* bias, int i) {
     return fused(float(y), scale[i] * sum_scale, bias[i]);
 }
 
@@ -74,10 +74,10 @@ template <class Sum, class Input>
 void gate(const Sum* __restrict y, const float* __restrict scale, const float* __restrict from,
           const float* __restrict to, float fraction, int n, float resolution, Input* __restrict z) {
     for (int i = 0; i < n; ++i) {
-        const float a = value_of(y[i], scale, fused(fraction, to[i] - from[i], from[i]), i);
-        const float b = value_of(y[n + i], scale, fused(fraction, to[n + i] - from[n + i], from[n + i]), n + i);
-        const float u = exp2_of(between(-40.0f, a * (-2 * LOG2_E), 40.0f));
-        const float v = exp2_of(between(-80.0f, b * -LOG2_E, 80.0f));
+        const float a = biased_sum(y[i], scale, fused(fraction, to[i] - from[i], from[i]), i);
+        const float b = biased_sum(y[n + i], scale, fused(fraction, to[n + i] - from[n + i], from[n + i]), n + i);
+        const float u = exp2_polynomial(between(-40.0f, a * (-2 * LOG2_E), 40.0f));
+        const float v = exp2_polynomial(between(-80.0f, b * -LOG2_E, 80.0f));
         put((1.0f - u) / ((1.0f + u) * (1.0f + v)), resolution, z[i]);
     }
 }
@@ -86,7 +86,7 @@ template <class Sum, class Input>
 void residual(const Sum* __restrict y, const float* __restrict scale, const float* __restrict bias, int n, float resolution,
               float* __restrict x, Input* __restrict out) {
     for (int i = 0; i < n; ++i) {
-        const float next = x[i] + value_of(y[i], scale, bias[i], i);
+        const float next = x[i] + biased_sum(y[i], scale, bias[i], i);
         x[i] = next;
         put(next, resolution, out[i]);
     }
@@ -110,7 +110,7 @@ float relu(const Sum* __restrict y, const float* __restrict scale, float sum_sca
     float most[PANEL] = {};
     for (int i = 0; i < n; i += PANEL)
         for (int j = 0; j < PANEL; ++j) {
-            const float value = value_of(y[i + j], scale, sum_scale, bias, i + j);
+            const float value = biased_sum(y[i + j], scale, sum_scale, bias, i + j);
             const float positive = value > 0.0f ? value : 0.0f;
             scratch[i + j] = positive;
             most[j] = positive > most[j] ? positive : most[j];
@@ -123,7 +123,7 @@ float relu(const Sum* __restrict y, const float* __restrict scale, float sum_sca
 template <class Sum>
 void output(const Sum* __restrict y, const float* __restrict scale, float sum_scale, const float* __restrict bias, int n,
             float* __restrict values) {
-    for (int i = 0; i < n; ++i) values[i] = value_of(y[i], scale, sum_scale, bias, i);
+    for (int i = 0; i < n; ++i) values[i] = biased_sum(y[i], scale, sum_scale, bias, i);
 }
 
 void exponentials(const float* __restrict logits, int n, float inverse_temperature, float* __restrict weights) {
@@ -136,7 +136,7 @@ void exponentials(const float* __restrict logits, int n, float inverse_temperatu
     for (int j = 0; j < PANEL; ++j) best = most[j] > best ? most[j] : best;
     for (int j = 0; j < n; ++j) {
         const float x = (logits[j] - best) * inverse_temperature * LOG2_E;
-        const float weight = exp2_of(x > -126.0f ? x : -126.0f);
+        const float weight = exp2_polynomial(x > -126.0f ? x : -126.0f);
         weights[j] = x > -126.0f ? weight : 0.0f;
     }
 }

@@ -2,14 +2,14 @@
 //
 // A vector of channels is padded with zeros to whole panels of 16. A matrix is cut into tiles of 32 output rows, and
 // stored tile by tile: for each input (int8: for each pair of inputs) the weights of all rows of the tile are adjacent,
-// so that a product broadcasts an input, multiplies, adds, and never sums across a vector:
+// so that a product broadcasts an input, multiplies and adds, without horizontal sums:
 //
 //     float32   w[tile][input][row]             y[row] += w * x[input]
 //     int8      w[tile][pair][row][2]           y[row] += w0 * x[2 pair] + w1 * x[2 pair + 1]
 //
-// Every sum runs over the inputs in order, one after another, however the work is split. So sums are the same to the last
-// bit for any number of streams, threads or calls. Vector kernels fuse multiply-adds and agree with each other to the last
-// bit, too. The portable ones do not on x86, where old processors have no fused multiply-add and emulating it in the gates
+// Every sum adds the inputs in order, independent of how the work is split. So sums are the same to the last bit for all
+// numbers of streams, threads and calls. Vector kernels use fused multiply-adds and agree with each other to the last bit,
+// too. The portable ones do not on x86, where old processors have no fused multiply-add and emulating it in the gates
 // alone would take as long as the products: their float32 sums, and the gates in both precisions, differ in the last bits.
 #pragma once
 
@@ -20,7 +20,7 @@ namespace wavenet {
 
 constexpr int PANEL = 16;  // rows; widths are padded to multiples of it
 constexpr int TILE = 32;   // rows of a tile; the last tile of a matrix may have PANEL rows only
-constexpr int MAX_ACTIVATION = 32766;  // int16, with one to spare for rounding
+constexpr int MAX_ACTIVATION = 32766;  // int16, less one step for rounding
 
 constexpr int padded(int width) { return (width + PANEL - 1) / PANEL * PANEL; }
 
@@ -37,7 +37,7 @@ struct Product {
     Sum* y;  // [streams][rows]
     std::size_t y_stride;
     int streams;
-    bool fresh;  // y = W x instead
+    bool fresh;  // y = W x instead of y += W x
 };
 
 // Elementwise functions. `scale` [n] turns integer sums into values; float32 ignores it. `resolution`: integer steps per
@@ -45,18 +45,18 @@ struct Product {
 template <class Weight, class Input, class Sum>
 struct Arithmetic {
     void (*product)(const Product<Weight, Input, Sum>&);
-    // Does independent multiply-adds on registers and returns their number: timed, the most that this set can do.
+    // Computes independent multiply-adds on registers and returns their number, to measure the peak.
     double (*multiply_adds)(int rounds);
     // x [n] = row [n], and the same as input of the next product
     void (*embed)(const float* row, int n, float resolution, float* x, Input* out);
-    // z [n] = tanh(a) sigmoid(b) of the sums [a | b], y [2n], with scale [2n] and a bias [2n] between two: `from` at
-    // fraction 0, `to` at fraction 1
+    // z [n] = tanh(a) sigmoid(b) of the sums y [2n], [a | b], with scale [2n] and a bias [2n] that is interpolated:
+    // `from` at fraction 0, `to` at fraction 1
     void (*gate)(const Sum* y, const float* scale, const float* from, const float* to, float fraction, int n,
                  float resolution, Input* z);
     // x [n] += y + bias, and the same as input of the next product
     void (*residual)(const Sum* y, const float* scale, const float* bias, int n, float resolution, float* x, Input* out);
-    // out [n] = max(0, y + bias), in int8 with the resolution at which its largest value becomes `largest`. Returns the
-    // size of one integer step of out; `sum_scale` is that of the product's input.
+    // out [n] = max(0, y + bias), in int8 with the resolution at which its largest value is `largest`. Returns the size
+    // of one integer step of out; `sum_scale` is that of the product's input.
     float (*relu)(const Sum* y, const float* scale, float sum_scale, const float* bias, int n, float largest,
                   float* scratch, Input* out);
     // values [n] = y + bias
@@ -75,8 +75,8 @@ struct Kernels {
 // std::invalid_argument if this machine does not have it.
 const Kernels& chosen_kernels();
 const Kernels& kernels_by_name(const char* name);
-// Fills `names` with at most `room` names of the sets of this machine, best first, and returns their number. The last is
-// "portable".
+// Writes at most `room` names of this machine's instruction sets to `names`, fastest first, and returns their number. The
+// last one is "portable".
 int available_kernels(const char** names, int room);
 
 }  // namespace wavenet

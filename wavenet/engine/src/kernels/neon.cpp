@@ -67,6 +67,6 @@ struct I8 {
 }  // namespace
 
 extern const Kernels neon_kernels;
-const Kernels neon_kernels = kernels_of<F32, I8>("neon");
+const Kernels neon_kernels = make_kernels<F32, I8>("neon");
 
 }  // namespace wavenet

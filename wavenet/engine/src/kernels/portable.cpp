@@ -69,6 +69,6 @@ struct I8 {
 }  // namespace
 
 extern const Kernels portable_kernels;
-const Kernels portable_kernels = kernels_of<F32, I8>("portable");
+const Kernels portable_kernels = make_kernels<F32, I8>("portable");
 
 }  // namespace wavenet

@@ -17,8 +17,8 @@
 namespace wavenet {
 namespace {
 
-// Weights are read in order, so they can be requested ahead of time: at this distance they arrive from the last-level
-// cache as fast as they are used.
+// Weights are read in order, so they can be prefetched: at this distance they arrive from the last-level cache as fast as
+// they are used.
 constexpr int PREFETCHED_BYTES = 1024;
 
 WAVENET_INLINE void prefetch(const void* weights) {
@@ -29,9 +29,9 @@ WAVENET_INLINE void prefetch(const void* weights) {
 #endif
 }
 
-// A few panels of rows for a few streams. All of their sums stay in registers, and no addition waits for the one before
-// it: a multiply-add takes about four cycles and up to two can begin in each cycle, so that a sum by itself would leave
-// the processor idle. `stride`: weights from one input (int8: pair of inputs) to the next within a tile.
+// A few panels of rows for a few streams. All of their sums stay in registers, and successive additions are independent:
+// a multiply-add takes about four cycles and up to two can begin in each cycle, so that with a single sum the processor
+// would mostly wait. `stride`: weights from one input (int8: pair of inputs) to the next within a tile.
 template <class Set, int PANELS, int STREAMS>
 WAVENET_INLINE void block(const Product<typename Set::Weight, typename Set::Input, typename Set::Sum>& p,
                           const typename Set::Weight* weights, int stride, const typename Set::Input* x,
@@ -60,7 +60,7 @@ WAVENET_INLINE void block(const Product<typename Set::Weight, typename Set::Inpu
         for (int s = 0; s < STREAMS; ++s) Set::store(sums[panel][s], y + s * p.y_stride + panel * PANEL);
 }
 
-constexpr int GROUP = 4;           // panels, two tiles: their weights stay in the nearest cache for all streams
+constexpr int GROUP = 4;           // panels, two tiles: their weights stay in the first-level cache for all streams
 constexpr int STREAMS_AT_ONCE = 4;
 
 // Up to GROUP panels of rows, from `row` on, for a few streams.
@@ -103,7 +103,7 @@ void product(const Product<typename Set::Weight, typename Set::Input, typename S
     }
 }
 
-// Independent multiply-adds on registers: what the instructions of this set can do at most. Returns how many were done.
+// Independent multiply-adds on registers, to measure the peak of this instruction set. Returns their number.
 template <class Set>
 double multiply_adds(int rounds) {
     constexpr int WEIGHTS = Set::PEAK_WEIGHTS, INPUTS = Set::PEAK_INPUTS, STEPS = 8;
@@ -124,7 +124,7 @@ double multiply_adds(int rounds) {
                     Set::add(sums[w][i], Set::weights(weights + w * PANEL * Set::STEP),
                              Set::broadcast(x + (step * INPUTS + i) * Set::STEP));
     }
-    volatile typename Set::Sum used;  // so that nothing is left out
+    volatile typename Set::Sum used;  // so that the compiler omits nothing
     for (auto& row : sums)
         for (auto& sum : row) {
             Set::store(sum, result);

@@ -7,9 +7,9 @@
 namespace wavenet {
 namespace {
 
-// The table of an instruction set whose products are done by F32 and I8.
+// The table of an instruction set with the arithmetic F32 and I8.
 template <class F32, class I8>
-constexpr Kernels kernels_of(const char* name) {
+constexpr Kernels make_kernels(const char* name) {
     return {name,
             {product<F32>, multiply_adds<F32>, embed<float>, gate<float, float>, residual<float, float>, relu<float, float>, output<float>},
             {product<I8>, multiply_adds<I8>, embed<std::int16_t>, gate<std::int32_t, std::int16_t>, residual<std::int32_t, std::int16_t>,
