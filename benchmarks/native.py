@@ -1,4 +1,4 @@
-"""The native engine by itself: with busy neighbours, in batches, driven by features, and over a long stream.
+"""Speed of the native engine beside busy processes, in batches, with conditioning on features, and in a long stream.
 
     python benchmarks/native.py                 # all of it, about four minutes
     python benchmarks/native.py neighbours      # one of: neighbours, batch, conditioning
@@ -6,9 +6,9 @@
 
 neighbours: one stream at (30 layers, 64 residual, 256 skip channels), with one thread and with one per core, beside
 0, 1, 2, ... processes that keep a core busy each; the ratio of the two within one round.
-batch: eight streams at once against one.
-conditioning: one stream driven by 80-band features at hop 160, against the same network that is driven by none.
-stream: a stream of so many seconds of sound, and the memory of the process along the way.
+batch: a batch of eight streams against one stream.
+conditioning: one stream conditioned on 80-band features at hop 160, against the same network without conditioning.
+stream: a stream of the given number of seconds, and the memory of the process meanwhile.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def neighbours() -> None:
 
 
 def batch() -> None:
-    print(f"eight streams at once against one; samples/s, medians of {ROUNDS} rounds")
+    print(f"a batch of eight streams against one stream; samples/s, medians of {ROUNDS} rounds")
     for shape in SHAPES:
         for precision in ("f32", "int8"):
             for threads in sorted({1, cores()}):

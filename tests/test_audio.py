@@ -301,7 +301,7 @@ def test_read_trims(tmp_path: Path) -> None:
 
 
 def test_silent_edges_by_hand() -> None:
-    # Frames of 160 samples at 16 kHz. 0.5 at 0 dB; 0.01 lies 34 dB below, 0.002 48 dB below.
+    # Frames of 160 samples at 16 kHz. 0.5 at 0 dB; 0.01 is 34 dB below, 0.002 48 dB below.
     levels = [0, 0.002, 0.01, 0.5, 0.002, 0.5, 0.002]
     samples = np.repeat(np.array(levels, np.float32), 160)
     assert audio.silent_edges(samples, SAMPLE_RATE) == (2 * 160, 160)

@@ -88,8 +88,8 @@ def test_an_interruption_keeps_every_stream(
 ) -> None:
     fail_after(monkeypatch, 2, KeyboardInterrupt())
     assert generate(model_file, "-o", tmp_path / "x.wav", "--count", 3) == 130
-    said = f"interrupted: kept 0.1 s in each of 3 files, {tmp_path / 'x-0.wav'} to {tmp_path / 'x-2.wav'}\n"
-    assert capsys.readouterr().err == said
+    error_output = f"interrupted: kept 0.1 s in each of 3 files, {tmp_path / 'x-0.wav'} to {tmp_path / 'x-2.wav'}\n"
+    assert capsys.readouterr().err == error_output
     assert [soundfile.info(tmp_path / f"x-{index}.wav").frames for index in range(3)] == [FIRST + BLOCK] * 3
 
 
@@ -134,9 +134,9 @@ def test_ctrl_c_in_a_terminal(model_file: Path, tmp_path: Path) -> None:
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate()
+        _, error_output = process.communicate()
     assert process.returncode == 130
-    assert said.startswith("interrupted: kept ") and said.endswith(f" s in {out}\n")
+    assert error_output.startswith("interrupted: kept ") and error_output.endswith(f" s in {out}\n")
     assert len(audio.read(out, SAMPLE_RATE)) > 1_000
     assert not list(tmp_path.glob(".*"))
 
@@ -181,8 +181,8 @@ def test_a_read_only_disk_is_not_the_users_mistake(
 
     monkeypatch.setattr(files, "open", read_only, raising=False)
     assert generate(model_file, "-o", tmp_path / "x.wav") == 1
-    said = capsys.readouterr().err
-    assert said == f"wavenet: {tmp_path / 'x.wav'}: cannot be written (Read-only file system)\n"
+    error_output = capsys.readouterr().err
+    assert error_output == f"wavenet: {tmp_path / 'x.wav'}: cannot be written (Read-only file system)\n"
 
 
 def test_a_folder_without_permission_is_named(
@@ -216,9 +216,9 @@ def test_more_than_a_file_can_hold_is_refused_before_the_first_sample(
 ) -> None:
     fail_after(monkeypatch, 0, AssertionError("a sample was generated"))
     assert generate(model_file, "-o", tmp_path / name, "--seconds", seconds) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"wavenet: {tmp_path / name}: ") and said.endswith(message)
-    assert len(said.splitlines()) == 1
+    error_output = capsys.readouterr().err
+    assert error_output.startswith(f"wavenet: {tmp_path / name}: ") and error_output.endswith(message)
+    assert len(error_output.splitlines()) == 1
 
 
 def test_silence_advises_what_the_training_had_not(tmp_path: Path, capsys: Capture) -> None:

@@ -36,11 +36,11 @@ def test_a_file_holds_what_the_generator_renders(model_file: Path, tmp_path: Pat
     expected = wavenet.Generator.load(model_file).render(0.1, seed=3, temperature=0.8)
     assert sample_rate == 8_000
     assert np.array_equal(audio.to_int16(written), audio.to_int16(expected))
-    said = capsys.readouterr().err
-    assert "samples/s" in said
-    assert "x real time" in said
-    assert "peak" in said
-    assert "RMS" in said
+    error_output = capsys.readouterr().err
+    assert "samples/s" in error_output
+    assert "x real time" in error_output
+    assert "peak" in error_output
+    assert "RMS" in error_output
 
 
 @pytest.mark.parametrize("extension", ["flac", "ogg"])
@@ -146,9 +146,9 @@ def test_what_the_user_gave_is_refused_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(*[model_file if word == "MODEL" else word for word in arguments]) == 2
-    said = capsys.readouterr().err
-    assert message in said
-    assert len(said.strip().splitlines()) == 1
+    error_output = capsys.readouterr().err
+    assert message in error_output
+    assert len(error_output.strip().splitlines()) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [model_file.name]
 
 
@@ -174,10 +174,10 @@ def test_train_evaluate_info_and_generate_together(tmp_path: Path, capsys: Captu
     out = folder.parent / "a run"  # clips of a run are not trained on
     steps = ["--out", out, "--set", "training.crop=256", "--set", "training.clip_seconds=0.05"]
     assert run("train", folder.parent, "--recipe", "tiny", "--steps", 3, *steps) == 0
-    said = capsys.readouterr().err
-    assert "kept 8 of 9 recordings" in said
-    assert "broken.wav" in said
-    assert "reference levels" in said
+    error_output = capsys.readouterr().err
+    assert "kept 8 of 9 recordings" in error_output
+    assert "broken.wav" in error_output
+    assert "reference levels" in error_output
     assert run("train", folder.parent, "--steps", 5, "--out", out) == 0
     assert "continuing at step 3" in capsys.readouterr().err
     assert run("train", folder.parent, "--steps", 5, "--out", out) == 0

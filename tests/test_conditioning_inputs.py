@@ -134,7 +134,7 @@ def test_placeholder_inputs() -> None:
 
 @pytest.mark.parametrize(
     ("offset", "row", "weight"),
-    # hop 4: the middle of a chunk's first frame, row 1, lies at sample 1.5
+    # hop 4: the middle of a chunk's first frame, row 1, is at sample 1.5
     [(0, 0, 0.625), (1, 0, 0.875), (2, 1, 0.125), (5, 1, 0.875), (6, 2, 0.125), (127, 32, 0.375)],
 )
 def test_a_sample_is_interpolated_between_two_frames(offset: int, row: int, weight: float) -> None:

@@ -165,9 +165,9 @@ def test_control_characters_do_not_reach_the_terminal(capsys: pytest.CaptureFixt
 
 def test_long_messages_and_names_are_shortened(capsys: pytest.CaptureFixture[str]) -> None:
     console.print_message("start " + "x" * 100_000 + " end")
-    said = capsys.readouterr().err
-    assert len(said) < 2_100
-    assert said.startswith("start x") and said.endswith("x end\n")
+    error_output = capsys.readouterr().err
+    assert len(error_output) < 2_100
+    assert error_output.startswith("start x") and error_output.endswith("x end\n")
     assert len(console.short_name("n" * 100_000)) < 70
     assert console.short_name("ann") == "ann"
 

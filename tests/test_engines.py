@@ -263,7 +263,7 @@ def test_streams_that_do_not_fit_into_memory_are_refused(name: str, monkeypatch:
         engine.new_state(65_536)
     assert "\n" not in str(error.value)
     assert engine.new_state(100).streams == 100
-    monkeypatch.setattr("wavenet.engine.base.memory", lambda: None)  # a system that does not tell
+    monkeypatch.setattr("wavenet.engine.base.memory", lambda: None)  # a system that does not report it
     assert engine.new_state(200).streams == 200
 
 

@@ -92,8 +92,8 @@ def test_copies_of_the_model_and_of_griffin_lim_are_compared(
 
 
 def test_options_of_copies_are_named_where_nothing_is_copied(voices: Path, folder: Path, capsys: Capture) -> None:
-    said = error_of(capsys, "evaluate", voices, folder, "--voiced-temperature", 0.5, "--save", "copies")
-    assert "--save, --voiced-temperature: " in said and "not conditioned on spectrograms" in said
+    error_output = error_of(capsys, "evaluate", voices, folder, "--voiced-temperature", 0.5, "--save", "copies")
+    assert "--save, --voiced-temperature: " in error_output and "not conditioned on spectrograms" in error_output
     assert "--copies: " in error_of(capsys, "evaluate", voices, folder, "--copies", 2)
 
 

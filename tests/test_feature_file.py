@@ -1,4 +1,4 @@
-"""Feature files: what is written is read back, and whatever else lies there is refused in one line."""
+"""Feature files: features that are written are read back, and any other content is refused in one line."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_unusable_files_are_skipped_with_the_reason(folder: Path) -> None:
     write_noise(folder / "good.wav")
     write_noise(folder / "folder.wav" / "inside.wav", seed=1)
     (folder / "empty.wav").touch()
-    (folder / "text.mp3").write_text("no sound at all " * 50)
+    (folder / "text.mp3").write_text("not audio at all" * 50)
     (folder / "link.wav").symlink_to(folder / "gone.wav")
     (folder / "loop.wav").symlink_to(folder / "loop.wav")
     (folder / "loop").symlink_to(folder / "loop")

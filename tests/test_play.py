@@ -243,9 +243,9 @@ def test_without_sounddevice_the_command_says_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     assert run("generate", model_file, "--play") == 2
-    said = capsys.readouterr().err.splitlines()
-    assert said[-1] == "wavenet: playback needs sounddevice: pip install 'wavenet-toolkit[play]'"
-    assert len(said) == 1 or not engine.native_installed()  # then that is reported first
+    error_output = capsys.readouterr().err.splitlines()
+    assert error_output[-1] == "wavenet: playback needs sounddevice: pip install 'wavenet-toolkit[play]'"
+    assert len(error_output) == 1 or not engine.native_installed()  # then that is reported first
 
 
 def test_without_portaudio_the_command_says_how_to_get_it(
@@ -255,9 +255,9 @@ def test_without_portaudio_the_command_says_how_to_get_it(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
     assert run("generate", model_file, "--play") == 2
-    said = capsys.readouterr().err.splitlines()
-    assert said[-1] == "wavenet: playback needs the PortAudio library: apt install libportaudio2"
-    assert len(said) == 1 or not engine.native_installed()
+    error_output = capsys.readouterr().err.splitlines()
+    assert error_output[-1] == "wavenet: playback needs the PortAudio library: apt install libportaudio2"
+    assert len(error_output) == 1 or not engine.native_installed()
 
 
 def test_playback_alone_writes_no_file(
@@ -335,9 +335,9 @@ def test_gaps_are_reported_at_the_first_and_counted_at_the_end(
     monkeypatch.setattr(playing, "play", late)
     monkeypatch.setattr("wavenet.cli.audio_output.time", SimpleNamespace(perf_counter=perf_counter))
     assert run("generate", model_file, "--play", "--seconds", 0.5) == 0
-    said = capsys.readouterr().err.splitlines()
-    assert first in said[0 if engine.native_installed() else 1]
-    summary = [line for line in said if line.startswith("gaps 3, latency 235 ms")]
+    error_output = capsys.readouterr().err.splitlines()
+    assert first in error_output[0 if engine.native_installed() else 1]
+    summary = [line for line in error_output if line.startswith("gaps 3, latency 235 ms")]
     faster = "--precision int8" if engine.native_installed() else "the native engine"
     assert len(summary) == 1 and f"{faster} or a smaller model" in summary[0]
 
@@ -378,7 +378,7 @@ def test_the_slow_engine_is_reported_on_one_line(
 ) -> None:
     monkeypatch.setattr(engine, "native_installed", lambda: False)
     assert run("generate", model_file, "-o", tmp_path / "x.wav", "--seconds", 0.05) == 0
-    said = capsys.readouterr().err.splitlines()
-    assert said[0].startswith("wavenet: generating with the slow 'torch' engine: ")
-    assert ".py" not in said[0]
-    assert said[1].startswith(str(tmp_path))
+    error_output = capsys.readouterr().err.splitlines()
+    assert error_output[0].startswith("wavenet: generating with the slow 'torch' engine: ")
+    assert ".py" not in error_output[0]
+    assert error_output[1].startswith(str(tmp_path))
