@@ -14,7 +14,7 @@ void LinearPredictor::next(int stream, double last, const double* predictor, flo
     for (int i = 0; i < order_; ++i) prediction += past[i] * predictor[i];
     prediction_[stream] = prediction;
     gain_[stream] = gain;
-    const auto clipped = [](double input) { return float(std::clamp(input, -MAX_INPUT, MAX_INPUT)); };
+    const auto clipped = [](double input) { return float(std::clamp(input, -INPUT_LIMIT, INPUT_LIMIT)); };
     inputs[0] = clipped(last / rms);
     inputs[1] = clipped(prediction / rms);
     inputs[2] = clipped(residual / gain);

@@ -7,7 +7,7 @@
 
 namespace wavenet {
 
-constexpr double MAX_INPUT = 16;  // the network's inputs are clipped here
+constexpr double INPUT_LIMIT = 16;  // the network's inputs are clipped here
 
 // The linear predictors of some streams.
 class LinearPredictor {

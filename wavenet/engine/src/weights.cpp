@@ -141,7 +141,7 @@ std::vector<std::vector<double>> input_bounds(const Config& c, const AlignedVect
             if (c.output == Output::MU_LAW)
                 bound = std::max(bound, value);  // x is one of the rows,
             else
-                bound += value * (c.prediction_order ? MAX_INPUT : 1);  // or a weighted sum of them
+                bound += value * (c.prediction_order ? INPUT_LIMIT : 1);  // or a weighted sum of them
         }
     for (int layer = 0; layer + 1 < c.layers(); ++layer) {
         const float* const bias = tensors(layer_name(layer) + ".residual.bias");

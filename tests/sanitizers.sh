@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Runs the native engine under the address, undefined-behaviour and thread sanitizers:
+#
+#     tests/sanitizers.sh
+#
+# - a program without Python (wavenet/engine/src/tests/stress.cpp) under all three;
+# - tests/test_native*.py with the extension under the address and undefined-behaviour sanitizers.
+#
+# Needs GCC, CMake and an environment in which the tests run (PYTHON, default python), with nanobind.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python}
+build=$(mktemp -d)
+trap 'rm -rf "$build"' EXIT
+
+compile() {  # folder, sanitizers, options of CMake
+    cmake -S wavenet/engine/src -B "$build/$1" -DCMAKE_BUILD_TYPE=Release \
+        -DCMAKE_CXX_FLAGS="-g -fsanitize=$2 -fno-sanitize-recover=all -fno-omit-frame-pointer" "${@:3}" > "$build/$1.log"
+    cmake --build "$build/$1" --parallel >> "$build/$1.log"
+}
+
+export UBSAN_OPTIONS=print_stacktrace=1
+stress() {  # sanitizers, arguments of the program
+    echo "== stress program: $1"
+    compile "stress-$1" "$1" -DWAVENET_STRESS=ON
+    "$build/stress-$1/stress" "${@:2}"
+}
+stress address,undefined
+stress thread best  # ten times slower: only with the best kernels
+
+echo "== Python tests: address,undefined"
+compile extension address,undefined -DPython_EXECUTABLE="$(command -v "$python")" \
+    -Dnanobind_DIR="$("$python" -m nanobind --cmake_dir)"
+mkdir "$build/path"
+cp -r wavenet "$build/path/"
+cp "$build"/extension/_native*.so "$build/path/wavenet/engine/"
+# Python itself leaks by design; memory that is freed stays poisoned for a while, which tests of memory must not count
+export ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=1
+LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so)" PYTHONPATH="$build/path" \
+    "$python" -m pytest tests/test_native.py tests/test_native_sampling.py tests/test_native_processes.py
