@@ -88,7 +88,7 @@ def interruptions(session: Session, call: Callable[[Session], object]) -> Iterat
         yield branch
 
 
-@pytest.fixture(params=MODELS.values(), ids=MODELS.keys())
+@pytest.fixture(params=list(MODELS.values()), ids=list(MODELS))
 def config(request: pytest.FixtureRequest) -> ModelConfig:
     return request.param
 
