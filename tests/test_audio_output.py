@@ -114,7 +114,8 @@ def test_an_error_keeps_what_was_generated(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent in another way")
-def test_ctrl_c_in_a_terminal(model_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_in_a_terminal(model_file: Path, tmp_path: Path, number: int) -> None:
     out = tmp_path / "new.wav"
     command = [
         sys.executable,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
 from importlib import import_module
 from typing import TextIO
 
@@ -66,11 +70,11 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command. Returns its exit code: 2 for invalid input, 1 for other failures, 130 for Ctrl-C."""
+    """Run a command. Returns its exit code: 2 for invalid input, 1 for other failures, 130 for Ctrl-C and SIGTERM."""
     arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     debug = DEBUG in arguments
     try:
-        with warnings.catch_warnings():
+        with _sigterm_interrupts(), warnings.catch_warnings():
             warnings.showwarning = _show_warning
             result = cli.main([word for word in arguments if word != DEBUG], prog_name="wavenet", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -85,6 +89,19 @@ def main(arguments: list[str] | None = None) -> int:
             print_message(traceback.format_exc().rstrip())
         print_message(f"wavenet: {one_line(error)}")
         return exit_code(error)
+
+
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does, so that it keeps the audio it has generated."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show_warning(
