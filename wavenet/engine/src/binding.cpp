@@ -119,7 +119,7 @@ Sampling make_sampling(double temperature, bool greedy, int top_k, double top_p)
 
 // The samples [first, last) of arrays [B][n], with conditioning frames from `offset` on.
 Request make_request(std::size_t n, std::size_t first, std::size_t last, const ConditioningFrames* conditioning,
-                   std::size_t offset) {
+                     std::size_t offset) {
     if (first > last || last > n) throw std::invalid_argument("these samples are not in the arrays");
     Request request;
     request.length = n;
@@ -207,11 +207,9 @@ NB_MODULE(_native, m) {
         .def("new_state", &Engine::new_state, nb::arg("streams"))
         .def(
             "conditioning_frames",
-            [](const Engine& engine, Array<const float, 4> biases,
-               std::optional<Array<const double, 3>> predictors) {
-                return std::make_unique<ConditioningFrames>(engine.config(), int(biases.shape(0)),
-                                                            int(biases.shape(1)), biases.data(),
-                                                            predictors ? predictors->data() : nullptr);
+            [](const Engine& engine, Array<const float, 4> biases, std::optional<Array<const double, 3>> predictors) {
+                return std::make_unique<ConditioningFrames>(engine.config(), int(biases.shape(0)), int(biases.shape(1)),
+                                                            biases.data(), predictors ? predictors->data() : nullptr);
             },
             nb::arg("biases"), nb::arg("predictors").none())
         .def(

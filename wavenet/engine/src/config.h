@@ -13,21 +13,21 @@ enum class Output { MU_LAW, LOGISTIC, GAUSSIAN };
 constexpr double FULL_SCALE = 32768;  // 16-bit steps in 1.0
 
 struct Config {
-    int kernel_size;       // K
-    int residual;          // R, channels
-    int gate;              // G
-    int skip;              // S
-    int head;              // H
+    int kernel_size;  // K
+    int residual;     // R, channels
+    int gate;         // G
+    int skip;         // S
+    int head;         // H
     Output output;
-    int components;        // mixture components of a 16-bit output, each with a mean and a log scale
-    int input_channels;    // rows of the embedding: one per mu-law code, or one per input of a 16-bit network
-    int prediction_order;  // of the linear predictor of a 16-bit network; 0: none
-    int pitch_taps;        // prediction residuals around one pitch period earlier that are inputs of the network
-    int pitch_reach;       // samples back to the oldest residual that they can use
-    bool conditioned;      // whether gate biases come from conditioning frames instead of the layers
-    int hop;               // samples per conditioning frame; 0: the conditioning is constant
-    int silence;           // the first input code
-    int output_channels;   // A
+    int components;              // mixture components of a 16-bit output, each with a mean and a log scale
+    int input_channels;          // rows of the embedding: one per mu-law code, or one per input of a 16-bit network
+    int prediction_order;        // of the linear predictor of a 16-bit network; 0: none
+    int pitch_taps;              // prediction residuals around one pitch period earlier that are inputs of the network
+    int pitch_reach;             // samples back to the oldest residual that they can use
+    bool conditioned;            // whether gate biases come from conditioning frames instead of the layers
+    int hop;                     // samples per conditioning frame; 0: the conditioning is constant
+    int silence;                 // the first input code
+    int output_channels;         // A
     std::vector<int> dilations;  // of each layer
 
     int layers() const { return int(dilations.size()); }

@@ -23,6 +23,7 @@ double polynomial(const double (&p)[8], double x) {
 // PPND16: ratios of polynomials in the middle, near the tails and far out in the tails; 1 part in 10^16.
 double normal_quantile(double probability) {
     constexpr double MIDDLE = 0.425, NEAR = 5;
+    // clang-format off
     static constexpr double a[] = {3.3871328727963666080e0, 1.3314166789178437745e+2, 1.9715909503065514427e+3,
                                    1.3731693765509461125e+4, 4.5921953931549871457e+4, 6.7265770927008700853e+4,
                                    3.3430575583588128105e+4, 2.5090809287301226727e+3};
@@ -41,14 +42,15 @@ double normal_quantile(double probability) {
     static constexpr double f[] = {1.0, 5.99832206555887937690e-1, 1.36929880922735805310e-1, 1.48753612908506148525e-2,
                                    7.86869131145613259100e-4, 1.84631831751005468180e-5, 1.42151175831644588870e-7,
                                    2.04426310338993978564e-15};
+    // clang-format on
     const double q = probability - 0.5;
     if (std::abs(q) <= MIDDLE) {
         const double r = MIDDLE * MIDDLE - q * q;
         return q * polynomial(a, r) / polynomial(b, r);
     }
     const double r = std::sqrt(-std::log(q < 0 ? probability : 1 - probability));
-    const double x = r <= NEAR ? polynomial(c, r - 1.6) / polynomial(d, r - 1.6)
-                               : polynomial(e, r - NEAR) / polynomial(f, r - NEAR);
+    const double x =
+        r <= NEAR ? polynomial(c, r - 1.6) / polynomial(d, r - 1.6) : polynomial(e, r - NEAR) / polynomial(f, r - NEAR);
     return q < 0 ? -x : x;
 }
 
@@ -69,8 +71,7 @@ double ContinuousSampler::quantile(const float* parameters, double uniform, cons
     if (sampling.greedy) return mean;
     if (sampling.top_p < 1) uniform = 0.5 + (uniform - 0.5) * sampling.top_p;
     uniform = std::clamp(uniform, MIN_TAIL, 1 - MIN_TAIL);
-    const double standard =
-        output_ == Output::GAUSSIAN ? normal_quantile(uniform) : std::log(uniform / (1 - uniform));
+    const double standard = output_ == Output::GAUSSIAN ? normal_quantile(uniform) : std::log(uniform / (1 - uniform));
     return mean + sampling.temperature * std::exp(std::clamp(log_scale, MIN_LOG_SCALE, MAX_LOG_SCALE)) * standard;
 }
 

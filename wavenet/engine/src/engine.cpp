@@ -16,10 +16,10 @@ namespace wavenet {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr double SLICE_SECONDS = 0.005;       // between calls of `stop`, and measurements of the thread tuner
+constexpr double SLICE_SECONDS = 0.005;        // between calls of `stop`, and measurements of the thread tuner
 constexpr double GROUPS_SLICE_SECONDS = 0.02;  // the same if threads wait for each other after every slice
-constexpr std::size_t FIRST_SLICE = 1;        // samples: in a large batch, a few take seconds
-constexpr double MIN_PATIENCE = 50e-6;        // seconds to wait for a pipeline worker at least
+constexpr std::size_t FIRST_SLICE = 1;         // samples: in a large batch, a few take seconds
+constexpr double MIN_PATIENCE = 50e-6;         // seconds to wait for a pipeline worker at least
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -94,7 +94,8 @@ public:
 
     std::shared_ptr<State> new_state(int streams) const override {
         const int threads = pool_.helpers() + 1;
-        return std::make_shared<StateOf<P>>(network_, streams, std::min(MAX_STREAMS, (streams + threads - 1) / threads));
+        return std::make_shared<StateOf<P>>(network_, streams,
+                                            std::min(MAX_STREAMS, (streams + threads - 1) / threads));
     }
 
     void run(State& any, const Request& request, const std::function<bool()>& stop) override {
@@ -127,7 +128,8 @@ private:
         const ConditioningFrames* const frames = request.conditioning;
         if (bool(frames) != config().conditioned ||
             (frames && (frames->streams() != state.streams || !frames->covers(request.offset + request.samples))))
-            throw std::invalid_argument("the conditioning frames are for another network, other streams or other samples");
+            throw std::invalid_argument(
+                "the conditioning frames are for another network, other streams or other samples");
     }
 
     void run_alone(StateOf<P>& state, const Request& request, const std::function<bool()>& stop) {

@@ -60,8 +60,7 @@ void PipelineJob<P>::follow(Worker& worker, std::uint64_t order) {
         }
         for (int done = 0; done < layers;) {
             int available = 0;
-            for (Spin spin;
-                 (available = int(std::min<std::uint64_t>(layers_done.get() - t * layers, layers))) <= done;
+            for (Spin spin; (available = int(std::min<std::uint64_t>(layers_done.get() - t * layers, layers))) <= done;
                  spin.patiently())
                 if (worker.order.get() != order) return;
             if (worker.tile < worker.last_tile)
@@ -230,8 +229,7 @@ void Pipeline<P>::compute(std::uint64_t t) {
             std::copy(&worker.skip_sums[tile * TILE],
                       worker.skip_sums.data() + std::min<std::size_t>(last_tile * TILE, worker.skip_sums.size()),
                       &memory_.buffers->skip[tile * TILE]);
-        else
-            skip(tile, last_tile);
+        else skip(tile, last_tile);
     }
 }
 

@@ -49,10 +49,10 @@ public:
         Counter past;    // written by the worker: layers whose past taps are done, summed over all samples
         Counter skip;    // written by the worker: samples whose skip sums are done
         // Main changes these, and the two counters, while the worker waits:
-        Memory<P> memory;              // the queues and buffers that it reads
+        Memory<P> memory;  // the queues and buffers that it reads
         std::uint64_t first = 0;
-        int share = 0, shares = 1;     // it computes the past taps of layers share, share + shares, ...
-        int tile = 0, last_tile = 0;   // and these tiles of the skip rows
+        int share = 0, shares = 1;    // it computes the past taps of layers share, share + shares, ...
+        int tile = 0, last_tile = 0;  // and these tiles of the skip rows
         // The worker's results:
         AlignedVector<typename P::Sum> past_sums;  // [L][2G]
         AlignedVector<typename P::Sum> skip_sums;  // [S]

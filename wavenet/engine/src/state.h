@@ -71,10 +71,10 @@ struct StepBuffers {
     AlignedVector<typename P::Sum> past;      // [L][streams][2G]: the past taps' part of [a | b]
     AlignedVector<typename P::Sum> residual;  // [streams][R]
     GateBiases biases;
-    std::vector<float> inputs;                // [streams][input channels] of a 16-bit network
-    AlignedVector<float> embedded;            // [R], of one stream
-    AlignedVector<float> x;                   // [streams][R]
-    AlignedVector<typename P::Input> z;       // [streams][L*G]
+    std::vector<float> inputs;                            // [streams][input channels] of a 16-bit network
+    AlignedVector<float> embedded;                        // [R], of one stream
+    AlignedVector<float> x;                               // [streams][R]
+    AlignedVector<typename P::Input> z;                   // [streams][L*G]
     AlignedVector<typename P::Sum> skip, hidden, output;  // [streams][S], [H], [A]
     AlignedVector<typename P::Input> skip_input, hidden_input;
     AlignedVector<float> rectified;   // of one stream, before quantisation

@@ -17,13 +17,12 @@ void prefetch(const float* values, int n) {
 }  // namespace
 
 template <class P>
-void Step<P>::multiply(const Matrix& matrix, int first, int inputs, const Input* x, std::size_t x_stride,
-                       Sum* y, std::size_t y_stride, int streams, bool fresh, int tile,
-                       int last_tile) const {
+void Step<P>::multiply(const Matrix& matrix, int first, int inputs, const Input* x, std::size_t x_stride, Sum* y,
+                       std::size_t y_stride, int streams, bool fresh, int tile, int last_tile) const {
     const std::size_t tile_stride = std::size_t(TILE) * matrix.inputs;
     kernels_.product({weights_.at(matrix) + tile * tile_stride, tile_stride, first, inputs,
-                 std::min(matrix.rows, last_tile * TILE) - tile * TILE, x, x_stride, y + tile * TILE, y_stride,
-                 streams, fresh});
+                      std::min(matrix.rows, last_tile * TILE) - tile * TILE, x, x_stride, y + tile * TILE, y_stride,
+                      streams, fresh});
 }
 
 template <class P>
@@ -37,8 +36,7 @@ void Step<P>::prepare(Queues<P>& queues, StepBuffers<P>& buffers, const Conditio
         float* const inputs = &buffers.inputs[std::size_t(s) * config_.input_channels];
         if (config_.prediction_order)
             queues.predictor.next(s, last, conditioning->predictor(first + s, offset), inputs);
-        else
-            inputs[0] = float(last);
+        else inputs[0] = float(last);
     }
 }
 
@@ -47,8 +45,8 @@ void Step<P>::past(Queues<P>& queues, Sum* sums, int layer, std::uint64_t t) con
     const Matrix& matrix = weights_.layers[layer].past;
     const int width = config_.residual_width();
     for (int tap = 0; tap < config_.past_taps(); ++tap)
-        multiply(matrix, tap * width, width, queues.input(layer, t, config_.delay(layer, tap)), width,
-                 sums, matrix.rows, queues.streams, tap == 0, 0, matrix.tiles());
+        multiply(matrix, tap * width, width, queues.input(layer, t, config_.delay(layer, tap)), width, sums,
+                 matrix.rows, queues.streams, tap == 0, 0, matrix.tiles());
 }
 
 template <class P>
@@ -95,7 +93,7 @@ void Step<P>::layer(Queues<P>& queues, StepBuffers<P>& buffers, Sum* sums, int l
     multiply(own.current, queues.input(layer, t), width, sums, 2 * gates, queues.streams, false);
     for (int s = 0; s < queues.streams; ++s)
         kernels_.gate(sums + s * 2 * gates, own.gate_scale.data(), from + s * biases.stride, to + s * biases.stride,
-                 biases.fraction, gates, weights_.gate_resolution, z + s * all);
+                      biases.fraction, gates, weights_.gate_resolution, z + s * all);
     if (layer + 1 == config_.layers()) return;
     auto* change = buffers.residual.data();  // [streams][R]
     prefetch(own.residual_scale.data(), width);
@@ -103,7 +101,8 @@ void Step<P>::layer(Queues<P>& queues, StepBuffers<P>& buffers, Sum* sums, int l
     multiply(own.residual, z, all, change, width, queues.streams, true);
     for (int s = 0; s < queues.streams; ++s)
         kernels_.residual(change + s * width, own.residual_scale.data(), own.residual_bias.data(), width,
-                     weights_.layers[layer + 1].resolution, &buffers.x[s * width], queues.input(layer + 1, t) + s * width);
+                          weights_.layers[layer + 1].resolution, &buffers.x[s * width],
+                          queues.input(layer + 1, t) + s * width);
 }
 
 template <class P>
@@ -121,15 +120,16 @@ void Step<P>::head(const Queues<P>& queues, StepBuffers<P>& buffers) const {
     float skip_scale[MAX_STREAMS], hidden_scale[MAX_STREAMS];  // of one integer step in the head's inputs
     for (int s = 0; s < streams; ++s)
         skip_scale[s] = kernels_.relu(&buffers.skip[s * skip], w.skip_scale.data(), 1, w.skip_bias.data(), skip,
-                                w.max_skip_input, buffers.rectified.data(), &buffers.skip_input[s * skip]);
+                                      w.max_skip_input, buffers.rectified.data(), &buffers.skip_input[s * skip]);
     multiply(w.hidden, buffers.skip_input.data(), skip, buffers.hidden.data(), head, streams, true);
     for (int s = 0; s < streams; ++s)
-        hidden_scale[s] = kernels_.relu(&buffers.hidden[s * head], w.hidden_scale.data(), skip_scale[s], w.hidden_bias.data(),
-                                  head, w.max_hidden_input, buffers.rectified.data(), &buffers.hidden_input[s * head]);
+        hidden_scale[s] =
+            kernels_.relu(&buffers.hidden[s * head], w.hidden_scale.data(), skip_scale[s], w.hidden_bias.data(), head,
+                          w.max_hidden_input, buffers.rectified.data(), &buffers.hidden_input[s * head]);
     multiply(w.output, buffers.hidden_input.data(), head, buffers.output.data(), outputs, streams, true);
     for (int s = 0; s < streams; ++s) {
-        kernels_.output(&buffers.output[s * outputs], w.output_scale.data(), hidden_scale[s], w.output_bias.data(), outputs,
-                   &buffers.parameters[s * outputs]);
+        kernels_.output(&buffers.output[s * outputs], w.output_scale.data(), hidden_scale[s], w.output_bias.data(),
+                        outputs, &buffers.parameters[s * outputs]);
         if (config_.prediction_order) queues.predictor.shift(s, config_, &buffers.parameters[s * outputs]);
     }
 }

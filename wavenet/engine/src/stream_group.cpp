@@ -47,10 +47,9 @@ void advance(const Network<P>& network, StreamGroup<P>& group, const Request& re
                 std::copy_n(parameters, config.output_channels, request.outputs + at * config.output_channels);
             if (request.uniforms) {
                 const double uniform = request.uniforms[at];
-                queues.codes[s] =
-                    config.output == Output::MU_LAW
-                        ? group.sampler.draw(network.kernels, parameters, uniform, request.sampling)
-                        : group.continuous_sampler.draw(parameters, uniform, request.sampling);
+                queues.codes[s] = config.output == Output::MU_LAW
+                                      ? group.sampler.draw(network.kernels, parameters, uniform, request.sampling)
+                                      : group.continuous_sampler.draw(parameters, uniform, request.sampling);
                 request.drawn[at] = queues.codes[s];
             } else {
                 queues.codes[s] = request.given[at];

@@ -5,9 +5,9 @@
 namespace wavenet {
 namespace {
 
-constexpr double MEASURED_SECONDS = 0.002;         // per measurement: helpers need a while to wake up
-constexpr double OFTEN = 12, SELDOM = 400;         // measurements between trials of another number
-constexpr double WEIGHT = 0.3;                     // of a new measurement in the running average
+constexpr double MEASURED_SECONDS = 0.002;  // per measurement: helpers need a while to wake up
+constexpr double OFTEN = 12, SELDOM = 400;  // measurements between trials of another number
+constexpr double WEIGHT = 0.3;              // of a new measurement in the running average
 
 }  // namespace
 

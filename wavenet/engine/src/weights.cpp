@@ -138,10 +138,8 @@ std::vector<std::vector<double>> input_bounds(const Config& c, const AlignedVect
         for (int i = 0; i < c.residual; ++i) {
             double& bound = bounds[0][i];
             const double value = std::abs(double(embedding[std::size_t(row) * c.residual_width() + i]));
-            if (c.output == Output::MU_LAW)
-                bound = std::max(bound, value);  // x is one of the rows,
-            else
-                bound += value * (c.prediction_order ? INPUT_LIMIT : 1);  // or a weighted sum of them
+            if (c.output == Output::MU_LAW) bound = std::max(bound, value);  // x is one of the rows,
+            else bound += value * (c.prediction_order ? INPUT_LIMIT : 1);    // or a weighted sum of them
         }
     for (int layer = 0; layer + 1 < c.layers(); ++layer) {
         const float* const bias = tensors(layer_name(layer) + ".residual.bias");
@@ -184,7 +182,8 @@ void read_vectors(Weights<P>& w, const Tensors& tensors) {
     const float* const table = finite(tensors, "embedding.weight", std::size_t(c.input_channels) * c.residual);
     w.embedding.assign(std::size_t(c.input_channels) * c.residual_width(), 0.0f);
     for (int row = 0; row < c.input_channels; ++row)
-        std::copy_n(table + std::size_t(row) * c.residual, c.residual, &w.embedding[std::size_t(row) * c.residual_width()]);
+        std::copy_n(table + std::size_t(row) * c.residual, c.residual,
+                    &w.embedding[std::size_t(row) * c.residual_width()]);
     w.gate_bias.assign(std::size_t(c.layers()) * 2 * c.gate_width(), 0.0f);
     w.layers.resize(c.layers());
     for (int layer = 0; layer < c.layers(); ++layer) {
@@ -193,8 +192,7 @@ void read_vectors(Weights<P>& w, const Tensors& tensors) {
         std::copy_n(bias, c.gate, halves);
         std::copy_n(bias + c.gate, c.gate, halves + c.gate_width());
         if (layer + 1 < c.layers())
-            w.layers[layer].residual_bias =
-                padded_vector(tensors, layer_name(layer) + ".residual.bias", c.residual);
+            w.layers[layer].residual_bias = padded_vector(tensors, layer_name(layer) + ".residual.bias", c.residual);
     }
     w.skip_bias = padded_vector(tensors, "skip.bias", c.skip);
     w.hidden_bias = padded_vector(tensors, "head.hidden.bias", c.head);

@@ -48,12 +48,12 @@ struct Matrix {
 
 template <class P>
 struct LayerWeights {
-    Matrix past;      // [a | b] from the K - 1 past inputs, oldest first
-    Matrix current;   // [a | b] from the current input
-    Matrix residual;  // x from z; no rows in the last layer
+    Matrix past;                                         // [a | b] from the K - 1 past inputs, oldest first
+    Matrix current;                                      // [a | b] from the current input
+    Matrix residual;                                     // x from z; no rows in the last layer
     AlignedVector<float> gate_scale;                     // [2G]
     AlignedVector<float> residual_scale, residual_bias;  // [R]
-    float resolution = 1;  // int8: integer steps per 1.0 in this layer's input
+    float resolution = 1;                                // int8: integer steps per 1.0 in this layer's input
 };
 
 template <class P>

@@ -49,7 +49,9 @@ inline float between(float low, float x, float high) {
 
 // A sum of products in float32, plus its bias.
 inline float biased_sum(float y, const float*, float bias, int) { return y + bias; }
-inline float biased_sum(std::int32_t y, const float* scale, float bias, int i) { return fused(float(y), scale[i], bias); }
+inline float biased_sum(std::int32_t y, const float* scale, float bias, int i) {
+    return fused(float(y), scale[i], bias);
+}
 inline float biased_sum(float y, const float*, float, const float* bias, int i) { return y + bias[i]; }
 inline float biased_sum(std::int32_t y, const float* scale, float sum_scale, const float* bias, int i) {
     return fused(float(y), scale[i] * sum_scale, bias[i]);
@@ -83,8 +85,8 @@ void gate(const Sum* __restrict y, const float* __restrict scale, const float* _
 }
 
 template <class Sum, class Input>
-void residual(const Sum* __restrict y, const float* __restrict scale, const float* __restrict bias, int n, float resolution,
-              float* __restrict x, Input* __restrict out) {
+void residual(const Sum* __restrict y, const float* __restrict scale, const float* __restrict bias, int n,
+              float resolution, float* __restrict x, Input* __restrict out) {
     for (int i = 0; i < n; ++i) {
         const float next = x[i] + biased_sum(y[i], scale, bias[i], i);
         x[i] = next;
@@ -121,8 +123,8 @@ float relu(const Sum* __restrict y, const float* __restrict scale, float sum_sca
 }
 
 template <class Sum>
-void output(const Sum* __restrict y, const float* __restrict scale, float sum_scale, const float* __restrict bias, int n,
-            float* __restrict values) {
+void output(const Sum* __restrict y, const float* __restrict scale, float sum_scale, const float* __restrict bias,
+            int n, float* __restrict values) {
     for (int i = 0; i < n; ++i) values[i] = biased_sum(y[i], scale, sum_scale, bias, i);
 }
 

@@ -18,8 +18,8 @@
 
 namespace wavenet {
 
-constexpr int PANEL = 16;  // rows; widths are padded to multiples of it
-constexpr int TILE = 32;   // rows of a tile; the last tile of a matrix may have PANEL rows only
+constexpr int PANEL = 16;              // rows; widths are padded to multiples of it
+constexpr int TILE = 32;               // rows of a tile; the last tile of a matrix may have PANEL rows only
 constexpr int MAX_ACTIVATION = 32766;  // int16, less one step for rounding
 
 constexpr int padded(int width) { return (width + PANEL - 1) / PANEL * PANEL; }
@@ -54,7 +54,8 @@ struct Arithmetic {
     void (*gate)(const Sum* y, const float* scale, const float* from, const float* to, float fraction, int n,
                  float resolution, Input* z);
     // x [n] += y + bias, and the same as input of the next product
-    void (*residual)(const Sum* y, const float* scale, const float* bias, int n, float resolution, float* x, Input* out);
+    void (*residual)(const Sum* y, const float* scale, const float* bias, int n, float resolution, float* x,
+                     Input* out);
     // out [n] = max(0, y + bias), in int8 with the resolution at which its largest value is `largest`. Returns the size
     // of one integer step of out; `sum_scale` is that of the product's input.
     float (*relu)(const Sum* y, const float* scale, float sum_scale, const float* bias, int n, float largest,

@@ -14,7 +14,9 @@ struct F32 {
     static constexpr int STEP = 1, PEAK_WEIGHTS = 2, PEAK_INPUTS = 2;
     static constexpr int panels(int streams) { return streams == 1 ? 4 : streams == 2 ? 2 : 1; }
     static Panel zero() { return {{vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)}}; }
-    static Panel load(const float* y) { return {{vld1q_f32(y), vld1q_f32(y + 4), vld1q_f32(y + 8), vld1q_f32(y + 12)}}; }
+    static Panel load(const float* y) {
+        return {{vld1q_f32(y), vld1q_f32(y + 4), vld1q_f32(y + 8), vld1q_f32(y + 12)}};
+    }
     static void store(const Panel& p, float* y) {
         for (int i = 0; i < 4; ++i) vst1q_f32(y + 4 * i, p.val[i]);
     }

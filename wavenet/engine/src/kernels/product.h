@@ -48,7 +48,8 @@ WAVENET_INLINE void block(const Product<typename Set::Weight, typename Set::Inpu
 #endif
         for (int u = 0; u < UNROLLED; ++u, weights += stride) {
             for (int panel = 0; panel < PANELS; ++panel) {
-                const auto* const at = weights + panel / PER_TILE * p.tile_stride + panel % PER_TILE * PANEL * Set::STEP;
+                const auto* const at =
+                    weights + panel / PER_TILE * p.tile_stride + panel % PER_TILE * PANEL * Set::STEP;
                 if (panel % PER_TILE == 0) prefetch(at);
                 const auto w = Set::weights(at);
                 for (int s = 0; s < STREAMS; ++s)
@@ -60,7 +61,7 @@ WAVENET_INLINE void block(const Product<typename Set::Weight, typename Set::Inpu
         for (int s = 0; s < STREAMS; ++s) Set::store(sums[panel][s], y + s * p.y_stride + panel * PANEL);
 }
 
-constexpr int GROUP = 4;           // panels, two tiles: their weights stay in the first-level cache for all streams
+constexpr int GROUP = 4;  // panels, two tiles: their weights stay in the first-level cache for all streams
 constexpr int STREAMS_AT_ONCE = 4;
 
 // Up to GROUP panels of rows, from `row` on, for a few streams.

@@ -189,8 +189,7 @@ void copies(Case& network, const std::string& precision) {
     try {
         network.generate(*other, *branch, 1, SAMPLES);
         check(false, "another engine's state was accepted");
-    } catch (const std::invalid_argument&) {
-    }
+    } catch (const std::invalid_argument&) {}
 }
 
 }  // namespace
