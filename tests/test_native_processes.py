@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,27 @@ def test_two_threads_cannot_advance_or_copy_one_state() -> None:
         state.copy()
     worker.join()
     assert (state.position, state.skipped) == (300_000, 0)
+
+
+def test_a_call_waits_while_another_thread_reads_the_state() -> None:
+    engine = small_engine()
+    state, one, done = engine.new_state(), np.full((1, 1), 0.5), threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            for use in (state.native.copy, lambda: state.native.position):  # copying takes longest
+                with suppress(RuntimeError):  # while the state is advanced
+                    use()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for _ in range(3_000):
+            engine.generate(state, one, Sampling())
+    finally:
+        done.set()
+        reader.join()
+    assert state.position == 3_000
 
 
 @pytest.mark.parametrize("streams", [1, 4])

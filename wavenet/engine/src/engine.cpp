@@ -8,6 +8,7 @@
 
 #include "network.h"
 #include "pipeline.h"
+#include "spin.h"
 #include "stream_group.h"
 #include "thread_pool.h"
 #include "thread_tuner.h"
@@ -23,18 +24,25 @@ constexpr double MIN_PATIENCE = 50e-6;         // seconds to wait for a pipeline
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// Reserves a state for one caller. Throws std::runtime_error if another one has reserved it.
-class Busy {
+enum class Use { NONE, READING, ADVANCING };
+
+// Reserves a state for one caller. Waits for a thread that reads the state, which is short; throws
+// std::runtime_error if another thread is advancing it.
+class Reservation {
 public:
-    explicit Busy(std::atomic<bool>& busy) : busy_(busy) {
-        if (busy_.exchange(true)) throw std::runtime_error("another thread is advancing this state");
+    Reservation(std::atomic<Use>& use, Use wanted) : use_(use) {
+        Spin spin;
+        for (Use found = Use::NONE; !use_.compare_exchange_strong(found, wanted); found = Use::NONE) {
+            if (found == Use::ADVANCING) throw std::runtime_error("another thread is advancing this state");
+            spin.patiently();
+        }
     }
-    ~Busy() { busy_ = false; }
-    Busy(const Busy&) = delete;
-    Busy& operator=(const Busy&) = delete;
+    ~Reservation() { use_ = Use::NONE; }
+    Reservation(const Reservation&) = delete;
+    Reservation& operator=(const Reservation&) = delete;
 
 private:
-    std::atomic<bool>& busy_;
+    std::atomic<Use>& use_;
 };
 
 // Reserves a thread pool for one call, if it is free.
@@ -65,15 +73,15 @@ public:
         for (const StreamGroup<P>& group : other.groups) groups.emplace_back(network->config(), *group.memory.queues);
     }
     std::shared_ptr<State> copy() const override {
-        const Busy held(busy);
+        const Reservation reservation(use, Use::READING);
         return std::make_shared<StateOf>(*this);
     }
     std::uint64_t position() const override {
-        const Busy held(busy);
+        const Reservation reservation(use, Use::READING);
         return groups[0].memory.queues->position;
     }
     void last_codes(std::int64_t* codes) const override {
-        const Busy held(busy);
+        const Reservation reservation(use, Use::READING);
         for (const StreamGroup<P>& group : groups) {
             const std::vector<std::int64_t>& last = group.memory.queues->codes;
             codes = std::copy(last.begin(), last.end(), codes);
@@ -83,7 +91,7 @@ public:
     const std::shared_ptr<const Network<P>> network;
     const int streams;
     std::vector<StreamGroup<P>> groups;
-    mutable std::atomic<bool> busy{false};
+    mutable std::atomic<Use> use{Use::NONE};
 };
 
 template <class P>
@@ -102,7 +110,7 @@ public:
         auto* const state = dynamic_cast<StateOf<P>*>(&any);
         if (!state || state->network != network_) throw std::invalid_argument("this state belongs to another engine");
         check_conditioning(*state, request);
-        const Busy held(state->busy);
+        const Reservation reservation(state->use, Use::ADVANCING);
         const Helpers helpers(pool_);
         if (helpers && state->groups.size() > 1) return run_groups(*state, request, stop);
         if (helpers && request.predicts() && state->streams == 1) return run_pipeline(*state, request, stop);
