@@ -239,7 +239,7 @@ def test_the_layers_of_a_network_with_linear_prediction_compile() -> None:
     compiled = torch.compile(model, backend="eager")  # the predictor itself is NumPy, and remains
     torch.testing.assert_close(compiled(*inputs), model(*inputs), rtol=1e-10, atol=1e-10)
     (only,) = torch._dynamo.explain(model)(*inputs).break_reasons
-    assert "<function predicted" in only.reason
+    assert "<function linear_prediction" in only.reason
 
 
 def test_gradients_of_gradients_need_the_plain_stack() -> None:
@@ -269,3 +269,40 @@ def test_an_export_traces_the_plain_stack() -> None:
     model, codes = WaveNet(SMALL), torch.zeros(1, 9, dtype=torch.long)
     exported = torch.export.export(model, (codes,)).module()
     np.testing.assert_allclose(exported(codes).detach(), model(codes).detach(), atol=1e-6)
+
+
+def test_dilations_are_those_of_the_layers() -> None:
+    model, codes = double_model(SMALL), torch.randint(0, 256, (2, 30))
+    before = model(codes)
+    model.layers[1].dilated.dilation = 5
+    changed = model(codes)
+    model.fused = False
+    torch.testing.assert_close(changed, model(codes))
+    assert not torch.allclose(changed, before)
+
+
+def test_hooks_of_all_modules_are_called() -> None:
+    model, seen = WaveNet(SMALL), set[type[nn.Module]]()
+    handle = nn.modules.module.register_module_forward_hook(lambda module, *_: seen.add(type(module)))
+    model(torch.zeros(2, 9, dtype=torch.long))
+    handle.remove()
+    assert ResidualLayer in seen
+    assert model.uses_fused_stack(x_of())
+
+
+def test_function_transforms_use_the_definition() -> None:
+    """Gradients per stream by `torch.func`, which needs no setting, against those of one stream after the other."""
+    model, codes = double_model(CONDITIONED), torch.randint(0, 256, (3, 14))
+    speaker, local = torch.tensor([0, 1, 1]), torch.randn(3, 5, 6, dtype=torch.double) - 5
+    weights = {name: weight.detach() for name, weight in model.named_parameters()}
+
+    def loss(weights: dict[str, Tensor], *inputs: Tensor) -> Tensor:
+        output = torch.func.functional_call(model, weights, tuple(value[None] for value in inputs))
+        return output.square().mean()
+
+    gradients = torch.func.vmap(torch.func.grad(loss), (None, 0, 0, 0))(weights, codes, speaker, local)
+    for stream in range(3):
+        inputs = codes[stream : stream + 1], speaker[stream : stream + 1], local[stream : stream + 1]
+        expected = torch.autograd.grad(model(*inputs).square().mean(), list(model.parameters()))
+        for gradient, value in zip(gradients.values(), expected, strict=True):
+            torch.testing.assert_close(gradient[stream], value)

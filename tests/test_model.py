@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from wavenet import mulaw
 from wavenet.config import ModelConfig
+from wavenet.engine import ENGINES
+from wavenet.generate import Generator
 from wavenet.model import CausalConv, Head, ResidualLayer, WaveNet, delayed
 from wavenet.nn.outputs import masked_loss
 
@@ -116,6 +118,35 @@ def test_the_heads_activation_is_in_one_place(monkeypatch: pytest.MonkeyPatch) -
         engine = engine_for(name, model)
         logits = engine.logits(engine.new_state(2), codes)
         np.testing.assert_allclose(logits, definition_outputs(model, codes), atol=1e-3)
+
+
+def test_a_generator_never_ignores_another_activation(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, codes = random_model(SMALL), random_codes(SMALL, 1, 20)
+    model.head.activation = torch.tanh
+    for engine in ENGINES:
+        with pytest.raises(ValueError, match="engines use that of the class"):
+            Generator.from_model(model, engine=engine)
+    del model.head.activation
+    assert Generator.from_model(model, engine="torch").engine == "torch"
+    monkeypatch.setattr(Head, "activation", torch.tanh)
+    with pytest.raises(ValueError, match="ReLU only"):
+        Generator.from_model(model, engine="native")
+    engine = Generator.from_model(model)._engine
+    assert engine.name == "torch"
+    logits = engine.logits(engine.new_state(), codes)
+    np.testing.assert_allclose(logits, definition_outputs(model, codes), atol=1e-3)
+
+
+def test_a_generator_refuses_layers_that_it_would_replace() -> None:
+    class Muted(ResidualLayer):
+        def forward(self, x: Tensor, gate_bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            x, z = super().forward(x, gate_bias)
+            return x, 0 * z
+
+    model = random_model(SMALL)
+    model.layers[1] = Muted(SMALL, 2, last=False)
+    with pytest.raises(ValueError, match="layers or a head of another class"):
+        Generator.from_model(model)
 
 
 def context_of(model: WaveNet, samples: int, at: int) -> list[int]:

@@ -59,7 +59,12 @@ class Generator:
     def from_model(
         cls, model: WaveNet, engine: str = "auto", precision: str = "auto", threads: int | None = None
     ) -> Self:
-        """A generator from a model in memory, whose weights are copied. Options and errors as of `load`."""
+        """A generator from a model in memory, whose weights are copied.
+
+        Options as of `load`; "auto" is "torch" where `Head.activation` is not ReLU, which the native engine does not
+        support. Raises `ValueError` for layers and heads that the engine would not follow, and errors as of `load`.
+        """
+        engine = _engine_for(model, engine)
         return cls(engines.create(engine, model.config, model.state_dict(), precision, threads))
 
     @property
@@ -161,6 +166,23 @@ class Generator:
         if samples < 1:
             raise ValueError(f"seconds = {seconds}: must be at least one sample (1/{self.sample_rate} s) and finite")
         return samples
+
+
+def _engine_for(model: WaveNet, engine: str) -> str:
+    """The engine to use for a model that may have been modified. Raises `ValueError` where it would not follow it."""
+    from torch.nn import functional as F
+
+    from wavenet.model import Head, ResidualLayer
+
+    if type(model.head) is not Head or any(type(layer) is not ResidualLayer for layer in model.layers):
+        raise ValueError("the model has layers or a head of another class; engines run those in wavenet/model.py")
+    if model.head.activation is not Head.activation:
+        raise ValueError("model.head.activation: engines use that of the class; assign it to wavenet.model.Head")
+    if Head.activation is F.relu or engine not in ("auto", "native"):
+        return engine
+    if engine == "native":
+        raise ValueError("engine = 'native': supports ReLU only, not another Head.activation; use engine='torch'")
+    return "torch"
 
 
 def total_of(session: Session, samples: int | None) -> int | None:

@@ -82,7 +82,6 @@ class ResidualLayer(nn.Module):
     def __init__(self, config: ModelConfig, dilation: int, last: bool) -> None:
         super().__init__()
         self.depth = config.layers
-        self.dilation = dilation
         self.dilated = CausalConv(config.residual_channels, 2 * config.gate, config.kernel_size, dilation)
         self.residual = None if last else nn.Linear(config.gate, config.residual_channels)
 
@@ -149,6 +148,19 @@ def linear_prediction(config: ModelConfig, codes: Tensor, local: Tensor, first: 
     transform = prediction.transform(config, np.float64 if local.dtype == torch.float64 else np.float32)
     inputs, factors, offsets = (torch.from_numpy(array).to(local) for array in (prediction.inputs, *transform))
     return inputs, factors, offsets
+
+
+def _global_hooks() -> bool:
+    """Whether there are hooks for every module of the process, as those of profilers are."""
+    hooks = nn.modules.module
+    return any(
+        (
+            hooks._global_forward_hooks,
+            hooks._global_forward_pre_hooks,
+            hooks._global_backward_hooks,
+            hooks._global_backward_pre_hooks,
+        )
+    )
 
 
 class WaveNet(nn.Module):
@@ -227,7 +239,8 @@ class WaveNet(nn.Module):
     def fused_stack(self, x: Tensor, gate_bias: GateBias | None = None) -> Tensor:
         """`residual_stack` by `wavenet.nn.fused`."""
         layers = [layer.weights() for layer in self.typed_layers]
-        return fused.residual_stack(x, layers, self.config.dilations, self.skip.weight, self.skip.bias, gate_bias)
+        dilations = [layer.dilated.dilation for layer in self.typed_layers]
+        return fused.residual_stack(x, layers, dilations, self.skip.weight, self.skip.bias, gate_bias)
 
     def uses_fused_stack(self, x: Tensor) -> bool:
         """Whether `forward` computes the layers of an input like x [B, T, R] with the fused stack; see `fused`."""
@@ -236,7 +249,7 @@ class WaveNet(nn.Module):
     def _stack_is_customised(self) -> bool:
         """Whether there are hooks, subclasses or other modules in the stack, which have to be called."""
         known = (ResidualLayer, CausalConv, nn.Linear, nn.ModuleList)
-        return any(
+        return _global_hooks() or any(
             type(module) not in known
             or "forward" in vars(module)
             or module._forward_hooks

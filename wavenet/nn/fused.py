@@ -43,6 +43,7 @@ def supports(x: Tensor) -> bool:
         and not torch.is_autocast_enabled(x.device.type)
         and not torch.compiler.is_compiling()
         and not torch._C._get_tracing_state()
+        and not torch._C._are_functorch_transforms_active()  # `torch.func`: grad, vmap, jvp
     )
 
 
