@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import tracemalloc
 from typing import Any
 
@@ -292,3 +293,30 @@ def test_16_bit_audio_of_a_seed_is_the_same_for_every_block_size_and_thread_coun
         for block in (400, 150, 7):
             blocks = list(generator.stream(0.05, block, seed=5))
             np.testing.assert_array_equal(np.concatenate(blocks), expected)
+
+
+@pytest.mark.parametrize("engine", ["native", "torch"])
+def test_a_speaker_assigned_during_a_call_is_that_of_the_next_call(engine: str) -> None:
+    if engine == "native":
+        pytest.importorskip("wavenet.engine._native")
+    model = random_model(ModelConfig(cycles=1, layers_per_cycle=3, residual_channels=8, speakers=("ann", "bob")))
+    generator = Generator.from_model(model, engine=engine, threads=1)
+    session, other = generator.session(speaker="ann"), generator.session(speaker="ann")
+    samples = 200_000 if engine == "native" else 3_000
+    expected = other.next(samples)
+    audio: list[NDArray[np.float32]] = []
+    worker = threading.Thread(target=lambda: audio.append(session.next(samples)))
+    worker.start()
+    while not session._lock.locked() and worker.is_alive():
+        pass
+    session.speaker = other.speaker = "bob"
+    with pytest.raises(ValueError, match="speaker = 'eve': unknown"):
+        session.speaker = "eve"
+    assert session.speaker == "bob"
+    worker.join()
+    np.testing.assert_array_equal(audio[0], expected)
+    np.testing.assert_array_equal(session.copy().next(50), other.copy().next(50))
+    for each in (session, other):
+        each.speaker = "ann"
+        each.prime(np.zeros(20))  # as this speaker
+    np.testing.assert_array_equal(session.next(50), other.next(50))

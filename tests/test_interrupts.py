@@ -81,8 +81,8 @@ def interruptions(session: Session, call: Callable[[Session], object]) -> Iterat
     counter, branch = Interrupter(), session.copy()
     counter.interrupts(lambda: call(branch))
     assert counter.counted > INTERRUPTIONS
-    # an odd stride, so that it comes to every place of a loop
-    for instruction in range(1, counter.counted + 1, counter.counted // INTERRUPTIONS | 1):
+    # an odd stride, so that it comes to every place of a loop; and the last one, behind all samples
+    for instruction in (*range(1, counter.counted, counter.counted // INTERRUPTIONS | 1), counter.counted):
         branch = session.copy()
         assert Interrupter(instruction).interrupts(lambda branch=branch: call(branch))  # type: ignore[misc]
         yield branch
@@ -154,7 +154,7 @@ def test_an_interrupted_change_of_speaker_is_complete_or_has_changed_nothing(ses
 @pytest.mark.parametrize("config", [MODELS["vocoder"]], ids=["vocoder"])
 def test_runs_of_a_voiced_temperature_may_be_interrupted(session: Session) -> None:
     session.temperature, session.voiced_temperature = 1.2, None
-    features: Any = session._features
+    features: Any = session._inputs.features
     features[:] = features[:1]  # the same for both streams
     session.voiced_temperature = 0.5
     expected = audio(session, SAMPLES + FOLLOWING)
