@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from runs import CONDITIONED, FEATURES, trainer_for, write_voices
+from training_runs import CONDITIONED, FEATURES, trainer_for, write_voices
 
 from wavenet.data.crops import Crops, random_crops
 from wavenet.training.batches import Batches

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from recordings import cache_folder_in
-from runs import CONDITIONED, at_step, trainer_for, write_tones, write_voices
+from training_runs import CONDITIONED, at_step, trainer_for, write_tones, write_voices
 
 from wavenet import checkpoint
 from wavenet.checkpoint import CheckpointError, load_model

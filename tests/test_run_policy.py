@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import CONDITIONED, FEATURES, SMALL, trainer_for, write_tones, write_voices
+from training_runs import CONDITIONED, FEATURES, SMALL, trainer_for, write_tones, write_voices
 
 from wavenet.config import ConfigError, DataConfig, TrainingConfig
 from wavenet.data import dataset

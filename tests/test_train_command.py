@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs import SMALL, trainer_for, write_tones
+from training_runs import SMALL, trainer_for, write_tones
 
 from wavenet import cli
 from wavenet.cli.train import _Reporter

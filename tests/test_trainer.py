@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from runs import CONDITIONED, SMALL, trainer_for, write_tones, write_voices
 from torch import Tensor
+from training_runs import CONDITIONED, SMALL, trainer_for, write_tones, write_voices
 
 from wavenet.checkpoint import load_model
 from wavenet.config import ConfigError
