@@ -123,9 +123,9 @@ def test_the_heads_activation_is_in_one_place(monkeypatch: pytest.MonkeyPatch) -
 def test_a_generator_never_ignores_another_activation(monkeypatch: pytest.MonkeyPatch) -> None:
     model, codes = random_model(SMALL), random_codes(SMALL, 1, 20)
     model.head.activation = torch.tanh
-    for engine in ENGINES:
+    for name in ENGINES:
         with pytest.raises(ValueError, match="engines use that of the class"):
-            Generator.from_model(model, engine=engine)
+            Generator.from_model(model, engine=name)
     del model.head.activation
     assert Generator.from_model(model, engine="torch").engine == "torch"
     monkeypatch.setattr(Head, "activation", torch.tanh)

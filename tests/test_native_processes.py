@@ -26,12 +26,12 @@ def make_engine(config, threads=2):
     generator = np.random.default_rng(0)
     weights = {n: generator.normal(0, 0.1, s).astype(np.float32) for n, s in config.shapes.items()}
     return NativeEngine(config, weights, threads=threads)
-def wait_until_it_runs(state):  # in its first call
-    while True:
-        try:
-            state.native.position
-        except RuntimeError:  # another thread is advancing it
-            return
+def wait_until_it_runs(state):  # or has run
+    try:
+        while state.native.position == 0:
+            pass
+    except RuntimeError:  # another thread is advancing it
+        pass
 engine = make_engine(ModelConfig(2, 6, 2, 32, skip_channels=64))
 """
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
