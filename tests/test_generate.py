@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,29 @@ def test_a_wrong_option_is_refused_at_assignment(generator: Generator, name: str
     with pytest.raises(ValueError, match=f"{name} = {value}"):
         setattr(session, name, value)
     assert getattr(session, name) == before
+
+
+CALLS: dict[str, Callable[[Generator, Any], object]] = {
+    **{
+        name: lambda generator, value, name=name: generator.session(**{name: value})  # type: ignore[misc]
+        for name in ("seed", "temperature", "top_k", "top_p", "count", "speaker")
+    },
+    "samples": lambda generator, value: generator.session().next(value),
+    "seconds": lambda generator, value: generator.stream(seconds=value),
+    "block": lambda generator, value: generator.stream(block=value),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    "value", ["x\n\x1b[31m" * 10_000, -(10**5_000), np.zeros(40) - 1], ids=["text", "integer", "array"]
+)
+def test_long_values_are_shortened_on_one_line(generator: Generator, name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{name}") as caught:
+        CALLS[name](generator, value)
+    message = str(caught.value)
+    assert len(message) < 300
+    assert message.isprintable()
 
 
 WRONG_OPTIONS: list[tuple[dict[str, Any], str]] = [

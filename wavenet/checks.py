@@ -47,7 +47,7 @@ _SHORT = _ShortRepr()
 
 def shown(value: object) -> str:
     """The value as error messages show it: its `repr`, on one line, with the middle of long values left out."""
-    return _SHORT.repr(value)
+    return " ".join(line.strip() for line in _SHORT.repr(value).splitlines())  # those of arrays have several
 
 
 def listed(names: Iterable[str]) -> str:

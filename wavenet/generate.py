@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wavenet import engine as engines
-from wavenet.config import ModelConfig
+from wavenet.config import ModelConfig, shown
 from wavenet.engine.base import check_memory
 from wavenet.engine.conditioning import Speaker
 from wavenet.engine.sampling import Sampling, is_integer
@@ -125,7 +125,7 @@ class Generator:
         Options and errors as of `session`; errors are raised by this call, not at the first block.
         """
         if not is_integer(block) or block < 1:
-            raise ValueError(f"block = {block!r}: must be a whole number of samples from 1")
+            raise ValueError(f"block = {shown(block)}: must be a whole number of samples from 1")
         total = None if seconds is None else self.samples(seconds)
         session = self.session(**options)
         return _blocks(session, int(block), total_of(session, total))
@@ -164,7 +164,9 @@ class Generator:
         except (TypeError, ValueError, OverflowError):  # not a number, NaN, infinity
             samples = 0
         if samples < 1:
-            raise ValueError(f"seconds = {seconds}: must be at least one sample (1/{self.sample_rate} s) and finite")
+            raise ValueError(
+                f"seconds = {shown(seconds)}: must be at least one sample (1/{self.sample_rate} s) and finite"
+            )
         return samples
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wavenet import engine as engines
+from wavenet.config import shown
 from wavenet.data.quantizers import Quantizer, quantizer_for
 from wavenet.engine.base import Exclusive, check_memory
 from wavenet.engine.conditioning import Speaker, conditioning_inputs, speaker_shares
@@ -75,8 +76,8 @@ class Session:
     ) -> None:
         if count is not None and not (is_integer(count) and 1 <= count <= MAX_STREAMS):
             raise ValueError(
-                f"count = {count!r}: must be a whole number from 1 to {MAX_STREAMS:,}, or None for one stream without "
-                "that axis"
+                f"count = {shown(count)}: must be a whole number from 1 to {MAX_STREAMS:,}, or None for one stream "
+                "without that axis"
             )
         streams = 1 if count is None else int(count)
         self._engine = engine
@@ -107,7 +108,7 @@ class Session:
     def next_codes(self, samples: int) -> NDArray[np.int64]:
         """`next` as mu-law or 16-bit codes, int64 [samples] or [count, samples]."""
         if not is_integer(samples) or samples < 1:
-            raise ValueError(f"samples = {samples!r}: must be a whole number from 1")
+            raise ValueError(f"samples = {shown(samples)}: must be a whole number from 1")
         samples = int(samples)  # not NumPy's, which overflows
         with self._lock:
             state, origin = self._progress
@@ -251,7 +252,7 @@ class Session:
 def _prime_codes(audio: ArrayLike, streams: int, quantizer: Quantizer) -> NDArray[np.int64]:
     """Codes [streams, n] of audio [n] or [streams, n]. Raises `ValueError` as `Session.prime` does."""
     if isinstance(audio, (str, bytes, os.PathLike)):
-        raise ValueError(f"prime = {audio!r}: must be samples, not a path; read them with wavenet.data.audio.read")
+        raise ValueError(f"prime = {shown(audio)}: must be samples, not a path; read them with wavenet.data.audio.read")
     samples = np.asarray(audio)
     if not np.issubdtype(samples.dtype, np.floating):
         raise ValueError(f"prime: must be floating-point audio in [-1, 1], not {samples.dtype}")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wavenet.config import ModelConfig, suggest
+from wavenet.config import ModelConfig, shown, suggest
 from wavenet.engine.base import Engine, EngineUnavailable, State, cores
 from wavenet.engine.sampling import is_integer
 
@@ -86,7 +86,7 @@ def how_to_get_native() -> str:
 
 def _check_known(kind: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise ValueError(f"{kind} = {value!r}: unknown{suggest(str(value), known)}; known: {', '.join(known)}")
+        raise ValueError(f"{kind} = {shown(value)}: unknown{suggest(str(value), known)}; known: {', '.join(known)}")
 
 
 def _checked_threads(threads: Any) -> int | None:
@@ -94,5 +94,5 @@ def _checked_threads(threads: Any) -> int | None:
     if threads is None:
         return None
     if not is_integer(threads) or not 1 <= int(threads) <= most:
-        raise ValueError(f"threads = {threads!r}: must be from 1 to {most} here, or None for the engine's default")
+        raise ValueError(f"threads = {shown(threads)}: must be from 1 to {most} here, or None for the engine's default")
     return int(threads)

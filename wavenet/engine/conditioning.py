@@ -16,7 +16,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wavenet.config import PARALLEL_DILATIONS, POOLED_FRAMES, MelConfig, ModelConfig, suggest
+from wavenet.config import PARALLEL_DILATIONS, POOLED_FRAMES, MelConfig, ModelConfig, listed, shown, suggest
 from wavenet.engine.feature_check import check_features
 from wavenet.features import ONE_THREAD
 from wavenet.nn.interpolation import interpolation_weights
@@ -79,25 +79,25 @@ def speaker_shares(config: ModelConfig, streams: int, speaker: Speaker | None) -
 
     Raises `ValueError` for a speaker that is missing or unknown, and for shares that are negative or all 0.
     """
-    known = ", ".join(config.speakers)
+    known = listed(config.speakers)
     if speaker is None:
         if config.speakers:
             raise ValueError(f"speaker: required; this model has the speakers {known}")
         return None
     if not config.speakers:
-        raise ValueError(f"speaker = {speaker!r}: this model has no speakers; leave it out")
+        raise ValueError(f"speaker = {shown(speaker)}: this model has no speakers; leave it out")
     if not isinstance(speaker, (str, Mapping)):
-        raise ValueError(f"speaker = {speaker!r}: must be a name, or a mapping of names to shares")
+        raise ValueError(f"speaker = {shown(speaker)}: must be a name, or a mapping of names to shares")
     mixture = {speaker: 1.0} if isinstance(speaker, str) else dict(speaker)
     for name in mixture:
         if name not in config.speakers:
-            raise ValueError(f"speaker = {name!r}: unknown{suggest(str(name), config.speakers)}; known: {known}")
+            raise ValueError(f"speaker = {shown(name)}: unknown{suggest(str(name), config.speakers)}; known: {known}")
     try:
         shares = np.array([float(mixture.get(name, 0.0)) for name in config.speakers])
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"speaker = {speaker!r}: shares must be numbers from 0") from None
+        raise ValueError(f"speaker = {shown(speaker)}: shares must be numbers from 0") from None
     if not np.isfinite(shares).all() or shares.min() < 0 or shares.max() <= 0:
-        raise ValueError(f"speaker = {speaker!r}: shares must be finite numbers from 0, and not all of them 0")
+        raise ValueError(f"speaker = {shown(speaker)}: shares must be finite numbers from 0, and not all of them 0")
     shares /= shares.max()  # first, so that the sum is finite and not zero
     return np.tile((shares / shares.sum()).astype(np.float32), (streams, 1))
 

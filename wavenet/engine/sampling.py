@@ -22,7 +22,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wavenet.config import MAX_LOG_SCALE, MIN_LOG_SCALE
+from wavenet.config import MAX_LOG_SCALE, MIN_LOG_SCALE, shown
 from wavenet.data.pcm import FULL_SCALE
 
 GREEDY_BELOW = 1e-9  # a lower temperature is argmax: only logits within 1e-7 of the largest could be drawn
@@ -50,16 +50,16 @@ class Sampling:
     def __post_init__(self) -> None:
         temperature = _plain("temperature", self.temperature)
         if temperature is None or not 0 <= temperature < math.inf:
-            raise ValueError(f"temperature = {self.temperature!r}: must be a number from 0 (argmax) upwards")
+            raise ValueError(f"temperature = {shown(self.temperature)}: must be a number from 0 (argmax) upwards")
         object.__setattr__(self, "temperature", temperature)
         if self.top_k is not None:
             if not is_integer(self.top_k) or self.top_k < 1:
-                raise ValueError(f"top_k = {self.top_k!r}: must be a whole number from 1, or None for all codes")
+                raise ValueError(f"top_k = {shown(self.top_k)}: must be a whole number from 1, or None for all codes")
             object.__setattr__(self, "top_k", int(self.top_k))
         if self.top_p is not None:
             top_p = _plain("top_p", self.top_p)
             if top_p is None or not 0 < top_p <= 1:
-                raise ValueError(f"top_p = {self.top_p!r}: must be above 0 and at most 1, or None for all codes")
+                raise ValueError(f"top_p = {shown(self.top_p)}: must be above 0 and at most 1, or None for all codes")
             object.__setattr__(self, "top_p", top_p)
 
     @property
@@ -79,7 +79,7 @@ def uniform_generator(seed: int) -> np.random.Generator:
     Raises `ValueError` for a seed that is not a whole number from 0.
     """
     if not is_integer(seed) or seed < 0:
-        raise ValueError(f"seed = {seed!r}: must be a whole number from 0")
+        raise ValueError(f"seed = {shown(seed)}: must be a whole number from 0")
     return np.random.Generator(np.random.PCG64(int(seed)))
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavenet.config import MelConfig, ModelConfig
+from wavenet.config import MelConfig, ModelConfig, listed
 from wavenet.nn.frame_network import FrameConv, ParallelFrames, PlainFrames
 from wavenet.nn.interpolation import interpolation_weights
 
@@ -86,7 +86,7 @@ class Conditioning(nn.Module):
     def _check(self, speaker: Tensor | None, local: Tensor | None, streams: int, first: int) -> None:
         names, mel = self.config.speakers, self.config.features
         if speaker is None and names:
-            raise ValueError(f"speaker: required; this model has the speakers {', '.join(names)}")
+            raise ValueError(f"speaker: required; this model has the speakers {listed(names)}")
         if speaker is not None and not names:
             raise ValueError("speaker: this model has no speakers; leave it out")
         if local is None and mel is not None:
