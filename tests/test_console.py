@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -12,6 +13,7 @@ import pytest
 
 from wavenet.cli import console
 from wavenet.cli.console import ProgressLine, progress_text
+from wavenet.cli.failures import one_line
 
 pty = pytest.importorskip("pty", reason="pseudo-terminals are of Unix")
 fcntl = pytest.importorskip("fcntl")
@@ -178,3 +180,13 @@ def test_long_messages_and_names_are_shortened(capsys: pytest.CaptureFixture[str
 )
 def test_durations(seconds: float | None, text: str) -> None:
     assert console.duration(seconds) == text
+
+
+def test_a_full_disk_behind_standard_output_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("click.echo", full)
+    with pytest.raises(OSError, match="No space") as caught:
+        console.print_result("figures")
+    assert one_line(caught.value) == "standard output: cannot be written (No space left on device)"

@@ -52,6 +52,17 @@ def test_the_version_is_that_of_pyproject(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == f"wavenet, version {stated}\n"
 
 
+def test_ctrl_c_during_the_imports_of_the_command_is_quiet(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
+    command = [sys.executable, "-m", "wavenet", "--help"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"] == {
+        "wavenet": "wavenet.__main__:main"
+    }
+
+
 def test_python_m_pytest_in_a_clone_imports_the_installed_package(tmp_path: Path) -> None:
     (tmp_path / "wavenet").mkdir()
     (tmp_path / "wavenet" / "__init__.py").write_text("raise RuntimeError('the source tree')\n")

@@ -54,6 +54,21 @@ def test_the_summary_of_a_run_without_state_or_validation(run: RunDirectory) -> 
     assert (run.summary().step, run.summary().seconds) == (0, 0.0)
 
 
+@pytest.mark.parametrize("name", ["run", "not/there/yet"])
+def test_an_unwritable_disk_is_refused_before_recordings_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def read_only(*_: object) -> NoReturn:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    (tmp_path / "run").mkdir()
+    RunDirectory(tmp_path / name).check()
+    assert not any((tmp_path / "run").iterdir())
+    monkeypatch.setattr("wavenet.data.files.open", read_only, raising=False)
+    with pytest.raises(CheckpointError, match=f"{name}: cannot be written .Read-only file system"):
+        RunDirectory(tmp_path / name).check()
+
+
 def test_it_does_not_use_a_folder_of_other_files(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear reader")
     with pytest.raises(CheckpointError, match="other files"):

@@ -27,8 +27,12 @@ def print_message(text: str) -> None:
 
 
 def print_result(line: str) -> None:
-    """Print a line of results to standard output; control characters are escaped."""
-    click.echo(printable(line))
+    """Print a line of results to standard output; control characters are escaped. Raises `OSError` that names it."""
+    try:
+        click.echo(printable(line))
+    except OSError as error:
+        error.filename = "standard output"
+        raise
 
 
 def short_name(name: str) -> str:

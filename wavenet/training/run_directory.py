@@ -24,6 +24,7 @@ from typing import Any
 
 from wavenet import checkpoint
 from wavenet.checkpoint import CheckpointError, cannot_write
+from wavenet.data import files
 from wavenet.data.errors import printable
 from wavenet.training import recipe as recipes
 
@@ -85,13 +86,19 @@ class RunDirectory:
         return self.recipe.is_file()
 
     def check(self) -> None:
-        """Raises `CheckpointError` if the path is a file, or a folder with other files and no run."""
+        """Raises `CheckpointError` if the path is a file, cannot be written, or has other files and no run."""
         if self.path.exists() and not self.path.is_dir():
             raise CheckpointError(f"{printable(self.path)}: is a file; give a folder for the run with --out")
         if not self.exists() and any(_visible_files(self.path)):
             raise CheckpointError(
                 f"{printable(self.path)}: contains other files and no run; give another folder with --out"
             )
+        absolute = self.path.absolute()
+        folder = next(folder for folder in (absolute, *absolute.parents) if folder.exists())  # others are created in it
+        try:
+            files.check_writable(folder / self.path.name)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
 
     def create(self) -> None:
         """Create the folders. Raises `CheckpointError` if they cannot be created, or as `check` does."""
