@@ -15,7 +15,7 @@ from builders import (
     random_conditioning,
     random_model,
 )
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -46,7 +46,7 @@ def test_teacher_forced_outputs_equal_the_model(
     codes = random_codes(config, streams, 120, seed)
     inputs = random_conditioning(config, streams, 120, seed)  # with a hop of 3 two chunks
     expected = definition_outputs(model, codes, inputs)
-    assert expected.std() > 0.05
+    assume(expected.std() > 0.05)  # a network of one channel may have rectifiers that are all closed
     engine = engine_for(name, model)
     state = engine.new_state(streams, inputs)
     halves = [engine.logits(state, codes[:, :split]), engine.logits(state, codes[:, split:])]

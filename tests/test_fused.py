@@ -267,7 +267,7 @@ def test_the_plain_stack_has_gradients_layer_by_layer() -> None:
 
 def test_an_export_traces_the_plain_stack() -> None:
     model, codes = WaveNet(SMALL), torch.zeros(1, 9, dtype=torch.long)
-    exported = torch.export.export(model, (codes,)).module()
+    exported = torch.export.export(model, (codes,), strict=False).module()
     np.testing.assert_allclose(exported(codes).detach(), model(codes).detach(), atol=1e-6)
 
 
