@@ -239,6 +239,13 @@ def test_figures_that_can_be_computed_are_computed(
     assert [name for name, figure in computed.items() if math.isnan(figure)] == [missing]
 
 
+def test_a_package_that_cannot_be_imported_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pesq.py").write_text("raise ImportError('built for another NumPy')")
+    monkeypatch.delitem(sys.modules, "pesq", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert list(metrics.missing_packages()) == ["pesq"]
+
+
 def test_nothing_is_missing_where_the_extra_is_installed() -> None:
     assert metrics.missing_packages() == {}
 

@@ -7,11 +7,11 @@ the longer one is truncated. A figure is NaN if the audio is too short or too qu
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from importlib import import_module
 from typing import Any
 
 import librosa
@@ -61,12 +61,21 @@ class Comparison:
 
 
 def missing_packages() -> dict[str, str]:
-    """Figures of `Comparison` whose packages are not installed -> a line on how to install each."""
+    """Figures of `Comparison` whose packages cannot be imported -> a line on how to install each."""
     return {
         figure: how_to_install(figure.upper(), package, "metrics")
         for figure, package in PACKAGES.items()
-        if importlib.util.find_spec(package) is None
+        if not _importable(package)
     }
+
+
+def _importable(package: str) -> bool:
+    """Whether it is installed, and its compiled parts fit the other packages."""
+    try:
+        import_module(package)
+    except ImportError:
+        return False
+    return True
 
 
 def compare(original: Audio, copy: Audio, sample_rate: int) -> Comparison:
