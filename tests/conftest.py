@@ -24,6 +24,7 @@ if importlib.util.find_spec("wavenet") is None:  # not installed: the source tre
 
 import numpy as np  # noqa: E402 -- these after sys.path is set
 import torch  # noqa: E402
+from commands import save_model, save_vocoder  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
 from wavenet.data import audio  # noqa: E402
@@ -69,6 +70,18 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(audio, "read", counting)
     return names
+
+
+@pytest.fixture
+def vocoder(tmp_path: Path) -> Path:
+    """A model file of a small vocoder."""
+    return save_vocoder(tmp_path / "a vocoder.safetensors")
+
+
+@pytest.fixture
+def voices(tmp_path: Path) -> Path:
+    """A model file of a small network with two speakers."""
+    return save_model(tmp_path / "voices.safetensors", speakers=("ann", "bob"))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from builders import (
     random_conditioning,
     random_model,
 )
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -43,10 +43,12 @@ def test_teacher_forced_outputs_equal_the_model(
     name: str, config: ModelConfig, streams: int, seed: int, split: int
 ) -> None:
     model = random_model(config, seed)
+    for bias in (model.skip.bias, model.head.hidden.bias):
+        bias.data.add_(2)  # opens rectifiers, all of which may be closed in a narrow network
     codes = random_codes(config, streams, 120, seed)
     inputs = random_conditioning(config, streams, 120, seed)  # with a hop of 3 two chunks
     expected = definition_outputs(model, codes, inputs)
-    assume(expected.std() > 0.05)  # a network of one channel may have rectifiers that are all closed
+    assert expected.std() > 0.05
     engine = engine_for(name, model)
     state = engine.new_state(streams, inputs)
     halves = [engine.logits(state, codes[:, :split]), engine.logits(state, codes[:, split:])]

@@ -6,32 +6,15 @@ import numpy as np
 import pytest
 import torch
 from builders import double_model
+from conditioned_shapes import CONDITIONINGS, SHAPE, SPEAKERS
 
 from wavenet.config import ModelConfig
 from wavenet.engine.conditioning import CHUNK, Conditioner, ConditioningInputs, ConditioningState, conditioning_inputs
 
-EVEN = {"window": 20, "fft": 24, "hop": 6, "bands": 5}
-ODD = {"window": 20, "fft": 25, "hop": 7, "bands": 5}
-SHAPE = {
-    "cycles": 2,
-    "layers_per_cycle": 2,
-    "residual_channels": 3,
-    "gate_channels": 4,
-    "skip_channels": 6,
-    "frame_channels": 8,
-    "speaker_channels": 3,
-}
-SPEAKERS = ("ann", "bob", "cid")
-CONFIGS = {
-    "plain": ModelConfig(**SHAPE, features=ODD),
-    "parallel": ModelConfig(**SHAPE, features=EVEN, frame_network="parallel"),
-    "both": ModelConfig(**SHAPE, features=EVEN, speakers=SPEAKERS),
-    "both, parallel": ModelConfig(**SHAPE, features=ODD, speakers=SPEAKERS, frame_network="parallel"),
-    "16 bits": ModelConfig(**SHAPE, features=ODD, speakers=SPEAKERS, output="logistic", mixtures=2),
-}
+WITH_FEATURES = {name: config for name, config in CONDITIONINGS.items() if config.features}
 
 
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+@pytest.mark.parametrize("config", WITH_FEATURES.values(), ids=WITH_FEATURES.keys())
 @pytest.mark.parametrize("chunk", [0, 1, 2])
 def test_features_give_the_gate_bias_of_the_network(config: ModelConfig, chunk: int) -> None:
     model = double_model(config).float()

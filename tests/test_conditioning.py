@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from builders import double_model
+from conditioned_shapes import CONDITIONINGS, EVEN, ODD, SHAPE
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,28 +19,7 @@ from wavenet.nn.conditioning import Conditioning, GateBias
 from wavenet.nn.frame_network import ParallelFrames, PlainFrames
 from wavenet.nn.interpolation import interpolation_weights
 
-EVEN = {"window": 20, "fft": 24, "hop": 6, "bands": 5}
-ODD = {"window": 20, "fft": 25, "hop": 7, "bands": 5}
-SHAPE = {
-    "cycles": 2,
-    "layers_per_cycle": 2,
-    "residual_channels": 3,
-    "gate_channels": 4,
-    "skip_channels": 6,
-    "frame_channels": 8,
-    "speaker_channels": 3,
-}
-SPEAKERS = ("ann", "bob", "cid")
-
-CONFIGS = {
-    "speakers": ModelConfig(**SHAPE, speakers=SPEAKERS),
-    "plain": ModelConfig(**SHAPE, features=ODD),
-    "parallel": ModelConfig(**SHAPE, features=EVEN, frame_network="parallel"),
-    "both": ModelConfig(**SHAPE, features=EVEN, speakers=SPEAKERS),
-    "both, parallel": ModelConfig(**SHAPE, features=ODD, speakers=SPEAKERS, frame_network="parallel"),
-    "16 bits": ModelConfig(**SHAPE, features=ODD, speakers=SPEAKERS, output="logistic", mixtures=2),
-}
-every = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+every = pytest.mark.parametrize("config", CONDITIONINGS.values(), ids=CONDITIONINGS.keys())
 Weights = Mapping[str, Tensor]
 
 
@@ -228,7 +208,7 @@ def test_features_have_an_effect_as_far_as_the_frame_network_reaches() -> None:
 
 
 def test_an_index_is_a_weight_of_one() -> None:
-    config = CONFIGS["both"]
+    config = CONDITIONINGS["both"]
     model = double_model(config)
     codes, speaker, local = random_inputs(config, 3, 12, 4)
     assert speaker is not None
@@ -263,7 +243,7 @@ def test_other_conditioning_is_refused_in_one_line(
     speakers = None if speaker is None else torch.zeros([int(size) for size in speaker], dtype=kind)
     features = None if local is None else torch.zeros(local, dtype=torch.double)
     with pytest.raises(ValueError, match=re.escape(message)) as error:
-        double_model(CONFIGS[name])(torch.zeros(2, 5, dtype=torch.long), speakers, features, first)
+        double_model(CONDITIONINGS[name])(torch.zeros(2, 5, dtype=torch.long), speakers, features, first)
     assert "\n" not in str(error.value)
 
 

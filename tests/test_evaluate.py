@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from commands import MEL, SAMPLE_RATE, Capture, error_of, run, save_model, save_vocoder
+from commands import MEL, SAMPLE_RATE, Capture, error_of, run
 
 import wavenet
 from wavenet import checkpoint
@@ -21,16 +21,6 @@ from wavenet.data import audio
 from wavenet.evaluation import copy_synthesis
 from wavenet.evaluation.metrics import Comparison
 from wavenet.features import mel_spectrogram
-
-
-@pytest.fixture
-def vocoder(tmp_path: Path) -> Path:
-    return save_vocoder(tmp_path / "a vocoder.safetensors")
-
-
-@pytest.fixture
-def voices(tmp_path: Path) -> Path:
-    return save_model(tmp_path / "voices.safetensors", speakers=("ann", "bob"))
 
 
 @pytest.fixture

@@ -197,7 +197,7 @@ WRONG_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"prime": np.zeros((3, 5))}, "prime: must be"),
     ({"prime": np.zeros(5, dtype=np.int16)}, "prime: must be floating-point"),
     ({"prime": np.full(5, np.nan)}, "NaN"),
-    ({"prime": "own.wav"}, "prime = 'own.wav': must be samples, not a path; read them with wavenet.data.audio.read"),
+    ({"prime": "own.wav"}, "prime = 'own.wav': must be samples, not a path; read them with wavenet.audio.read"),
     ({"prime": Path("own.wav")}, "must be samples, not a path"),
     ({"prime": np.array([0.0, -20_000.0])}, "prime: peaks at 2e.04; .* divide 16-bit samples by 32,768 first"),
 ]

@@ -11,22 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from commands import BLOCK, FIRST, SAMPLE_RATE, Capture, error_of, run, save_model, save_vocoder
+from commands import BLOCK, FIRST, SAMPLE_RATE, Capture, error_of, run, save_model
 
 import wavenet
 from wavenet.data import audio
 from wavenet.engine import native_installed
 from wavenet.features import mel_spectrogram
-
-
-@pytest.fixture
-def vocoder(tmp_path: Path) -> Path:
-    return save_vocoder(tmp_path / "a vocoder.safetensors")
-
-
-@pytest.fixture
-def voices(tmp_path: Path) -> Path:
-    return save_model(tmp_path / "voices.safetensors", speakers=("ann", "bob"))
 
 
 @pytest.fixture

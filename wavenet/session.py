@@ -252,7 +252,7 @@ class Session:
 def _prime_codes(audio: ArrayLike, streams: int, quantizer: Quantizer) -> NDArray[np.int64]:
     """Codes [streams, n] of audio [n] or [streams, n]. Raises `ValueError` as `Session.prime` does."""
     if isinstance(audio, (str, bytes, os.PathLike)):
-        raise ValueError(f"prime = {shown(audio)}: must be samples, not a path; read them with wavenet.data.audio.read")
+        raise ValueError(f"prime = {shown(audio)}: must be samples, not a path; read them with wavenet.audio.read")
     samples = np.asarray(audio)
     if not np.issubdtype(samples.dtype, np.floating):
         raise ValueError(f"prime: must be floating-point audio in [-1, 1], not {samples.dtype}")

@@ -300,9 +300,8 @@ def _out_of_memory(config: TrainingConfig) -> str:
     )
 
 
-def _finite(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with None for NaN and infinity, which JSON does not have."""
-    return {
-        key: _finite(value) if isinstance(value, dict) else None if value != value or value == math.inf else value
-        for key, value in record.items()
-    }
+def _finite(value: Any) -> Any:
+    """The value, a table for example, with None for NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
