@@ -67,7 +67,8 @@ def test_python_m_pytest_in_a_clone_imports_the_installed_package(tmp_path: Path
     (tmp_path / "wavenet").mkdir()
     (tmp_path / "wavenet" / "__init__.py").write_text("raise RuntimeError('the source tree')\n")
     (tmp_path / "tests").mkdir()
-    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "tests")
+    for module in set(ROOT.glob("tests/*.py")) - set(ROOT.glob("tests/test_*.py")):  # conftest.py and what it imports
+        shutil.copy(module, tmp_path / "tests")
     (tmp_path / "tests" / "test_import.py").write_text("def test_import():\n    import wavenet.mulaw\n")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
