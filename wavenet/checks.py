@@ -141,3 +141,15 @@ def check_range(config: object, name: str, low: float, high: float) -> None:
     value = getattr(config, name)
     if not low <= value <= high:
         raise ConfigError(f"{name} = {shown(value)}: must be between {low:,} and {high:,}")
+
+
+def check_interval(config: object, name: str, low: float, high: float) -> None:
+    """Check that a field is two finite numbers with low <= first <= second <= high, and convert it to floats."""
+    value = getattr(config, name)
+    numbers = list(value) if isinstance(value, list | tuple) else []
+    if len(numbers) != 2 or any(type(number) not in (int, float) for number in numbers):
+        raise ConfigError(f"{name} = {shown(value)}: expected two numbers, such as [{low:g}, {high:g}]")
+    first, second = numbers
+    if not low <= first <= second <= high:
+        raise ConfigError(f"{name} = {shown(value)}: must be two numbers in ascending order from {low:g} to {high:g}")
+    object.__setattr__(config, name, (float(first), float(second)))

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from wavenet.checks import ConfigError as ConfigError
-from wavenet.checks import check_choice, check_range, check_text, check_type, check_types, current_names
+from wavenet.checks import check_choice, check_interval, check_range, check_text, check_type, check_types, current_names
 from wavenet.checks import from_dict as from_dict
 from wavenet.checks import listed as listed
 from wavenet.checks import shown as shown
@@ -299,10 +299,16 @@ class DataConfig:
     trim_db: float = 0.0  # cut ends that are this far below the clip's peak; 0 keeps every sample
     join: bool = False  # continue a crop with another clip where one ends, instead of padding it
     edge_silence: float = -1.0  # seconds of silence kept at clip ends in training crops; negative keeps all
+    pitch_shift: tuple[float, float] = (1.0, 1.0)  # crops are played faster by a factor between these two: [0.5, 2.0]
+    pitch_shift_share: float = 1.0  # share of the crops whose pitch is shifted
+    gain_shift: tuple[float, float] = (0.0, 0.0)  # dB; crops are amplified by a gain between these two: [-20, 6]
     speakers: str = ""  # "folders": named by the first-level sub-folders; FILE.csv: path,speaker; "": a single voice
 
     def __post_init__(self) -> None:
+        check_interval(self, "pitch_shift", 0.1, 10.0)
+        check_interval(self, "gain_shift", -60.0, 60.0)
         check_types(self)
+        check_range(self, "pitch_shift_share", 0.0, 1.0)
         check_range(self, "validation", 0.0, 0.5)
         check_range(self, "trim_db", 0.0, 200.0)
         check_range(self, "edge_silence", -1e6, 3600.0)
@@ -322,6 +328,7 @@ class TrainingConfig:
     warmup: int = 100  # steps to the peak
     final_rate: float = 0.01  # learning rate at the end of the cosine, as a share of the peak
     clip_norm: float = 1.0  # gradients of a larger norm are scaled down to it
+    past_gain: float = 0.0  # dB; standard deviation of a slowly varying gain on the past that the network sees; 0: none
     ema: float = 0.999  # decay per step of the averaged weights
     validate_minutes: float = 5.0  # between validations, saves and clips
     validate_steps: int = 0  # the same in steps; 0: in minutes
@@ -341,6 +348,7 @@ class TrainingConfig:
         check_range(self, "warmup", 0, 10**6)
         check_range(self, "final_rate", 0.0, 1.0)
         check_range(self, "clip_norm", 1e-6, 1e6)
+        check_range(self, "past_gain", 0.0, 20.0)
         check_range(self, "ema", 0.0, 0.999999)
         check_range(self, "validate_minutes", 0.01, 1e6)
         check_range(self, "validate_steps", 0, 10**9)

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from wavenet.config import DataConfig
+from wavenet.data.augmentation import Playback, draw_playback
 from wavenet.data.clips import Clips
 from wavenet.data.quantizers import MU_LAW, Quantizer
 
@@ -30,6 +32,7 @@ def random_crops(
     join: bool = False,
     quantizer: Quantizer = MU_LAW,
     margin: int = 1,
+    augmentation: DataConfig | None = None,
 ) -> Crops:
     """Draw `batch` random crops of T = `crop` samples, with `margin` samples of audio to each side, at least one.
 
@@ -41,6 +44,9 @@ def random_crops(
                                   shorter than a crop is always used whole.
         join=True   |--clip--|-another-|  The crop begins anywhere in the clip. If the clip ends within it, a random
                           [=======]       clip of the same speaker follows, from its first sample.
+
+    augmentation: shifts the pitch and the level of each crop. Of a clip that is played faster every sample of its
+    shorter version is as likely; a clip is drawn as often as without.
 
     Raises `ValueError` when there are no clips, `DatasetError` where the cache file has been truncated.
     """
@@ -54,14 +60,20 @@ def random_crops(
     ends = clips.cumulative_positions(overhang)
     for row, position in enumerate(rng.integers(0, ends[-1], size=batch)):
         i = indices[row] = int(np.searchsorted(ends, position, side="right"))
-        length = int(clips.lengths[i])
-        start = int(position - (ends[i - 1] if i else 0)) - overhang  # negative: the window begins before the clip
+        playback = Playback(clips) if augmentation is None else draw_playback(clips, augmentation, rng)
+        length = playback.length(i)
+        before = int(ends[i - 1]) if i else 0
+        positions = (length if length > crop or join else 1) + overhang  # at which a window may begin
+        place = (int(position) - before) * positions // (int(ends[i]) - before)
+        start = place - overhang  # negative: the window begins before the clip
         stop = min(start + crop, length)
         if not join and length <= crop:
             start, stop = 0, length
         start = max(start, 0)
         filled[row] = crop if join else stop - start
-        bounds[row] = _read(samples[row], clips, i, start, margin, rng if join else None)
+        audio = np.zeros(samples.shape[1], np.float32)
+        bounds[row] = _read(audio, playback, i, start, margin, rng if join else None)
+        samples[row] = playback.level(audio)
     mask = np.arange(crop) < filled[:, None]  # [B, T]
     codes = quantizer.encode_int16(samples[:, margin - 1 : margin + crop]).astype(np.int64)  # [B, 1 + T]
     inputs, targets = (np.where(mask, part, quantizer.silence) for part in (codes[:, :-1], codes[:, 1:]))
@@ -69,7 +81,7 @@ def random_crops(
 
 
 def _read(
-    row: NDArray[np.int16], clips: Clips, i: int, start: int, margin: int, rng: np.random.Generator | None
+    row: NDArray[np.float32], playback: Playback, i: int, start: int, margin: int, rng: np.random.Generator | None
 ) -> tuple[int, int]:
     """Read a crop that begins at sample `start` of clip i, with its margins, into a row of zeros [margin + T + margin].
 
@@ -78,12 +90,12 @@ def _read(
     Returns the positions in the row at which the audio begins and ends.
     """
     crop_end = len(row) - margin
-    audio = clips.clip(i, max(start - margin, 0), start + len(row) - margin)
+    audio = playback.read(i, max(start - margin, 0), start + len(row) - margin)
     begin = margin - min(start, margin)
     end = begin + len(audio)
     row[begin:end] = audio
     while rng is not None and end < crop_end:
-        audio = clips.clip(_next_clip(clips, i, rng), 0, len(row) - end)
+        audio = playback.read(_next_clip(playback.clips, i, rng), 0, len(row) - end)
         row[end : end + len(audio)] = audio
         end += len(audio)
     return begin, end
