@@ -192,6 +192,11 @@ class NativeEngine(Engine[NativeState]):
             for piece in state.pieces(start, recent.shape[1]):
                 self.native.feed(state.native, *piece, recent, interruptible=_in_main_thread())
 
+    def select(self, state: NativeState, sources: ArrayLike) -> None:
+        sources = self.checked_sources(state, sources)
+        with state.lock:
+            state.native.select(sources)
+
 
 def kernels() -> list[str]:
     """The kernels (instruction sets) that this machine can run, fastest first."""

@@ -98,6 +98,16 @@ class SteppedEngine(Engine[T]):
         """The memory of an independent state."""
         return memory
 
+    @abstractmethod
+    def selected_memory(self, memory: Any, sources: NDArray[np.int64]) -> Any:
+        """The memory of streams that continue as copies of the streams `sources`, [B]. `memory` is not changed."""
+
+    def select(self, state: T, sources: ArrayLike) -> None:
+        chosen = self.checked_sources(state, sources)
+        position, codes, memory = state.snapshot
+        with self.running():
+            state.snapshot = Snapshot(position, codes[chosen], self.selected_memory(memory, chosen))
+
     def generate(self, state: T, uniforms: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
         uniforms = self.checked_uniforms(state, uniforms)
         self.check_sampling(sampling)

@@ -199,7 +199,10 @@ NB_MODULE(_native, m) {
         .def_prop_ro("position", &State::position)
         .def(
             "last_codes", [](const State& state, Array<std::int64_t, 1> codes) { state.last_codes(codes.data()); },
-            nb::arg("codes"));
+            nb::arg("codes"))
+        .def(
+            "select", [](State& state, Array<const std::int64_t, 1> sources) { state.select(sources.data()); },
+            nb::arg("sources"));
 
     nb::class_<ConditioningFrames>(m, "ConditioningFrames");
 

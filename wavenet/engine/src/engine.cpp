@@ -88,6 +88,22 @@ public:
         }
     }
 
+    void select(const std::int64_t* sources) override {
+        for (int stream = 0; stream < streams; ++stream) {
+            const std::int64_t source = sources[stream];
+            if (source < 0 || source >= streams || sources[source] != source)
+                throw std::invalid_argument("a source is not a stream that keeps its place");
+        }
+        const Reservation reservation(use, Use::ADVANCING);
+        const int size = groups[0].streams();  // of all groups but the last
+        for (int stream = 0; stream < streams; ++stream) {
+            const int source = int(sources[stream]);
+            if (source == stream) continue;
+            const Queues<P>& from = *groups[source / size].memory.queues;
+            groups[stream / size].memory.queues->copy_stream(stream % size, from, source % size);
+        }
+    }
+
     const std::shared_ptr<const Network<P>> network;
     const int streams;
     std::vector<StreamGroup<P>> groups;

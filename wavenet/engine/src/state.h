@@ -1,6 +1,7 @@
 // The running state of some streams: queues of past inputs, and the buffers of the current sample.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -37,6 +38,17 @@ public:
     // A layer's inputs `delay` samples before sample t: [streams][R]
     typename P::Input* input(int layer, std::uint64_t t, std::size_t delay = 0) {
         return ring_.data() + first_[layer] + ((t - delay) & mask_[layer]) * row_;
+    }
+
+    // Continues `stream` as a copy of stream `from` of `other`, at the same position.
+    void copy_stream(int stream, const Queues& other, int from) {
+        const std::size_t width = row_ / streams;  // of one stream; every slot is a row of all of them
+        typename P::Input* to = ring_.data() + stream * width;
+        const typename P::Input* source = other.ring_.data() + from * width;
+        for (std::size_t slot = 0; slot < ring_.size() / row_; ++slot, to += row_, source += other.row_)
+            std::copy_n(source, width, to);
+        codes[stream] = other.codes[from];
+        predictor.copy_stream(stream, other.predictor, from);
     }
 
     const int streams;
