@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from training_runs import CONDITIONED, FEATURES, SMALL, trainer_for, write_tones, write_voices
 
-from wavenet.config import ConfigError, DataConfig, TrainingConfig
+from wavenet.config import ConfigError, DataConfig, SamplingConfig, TrainingConfig
 from wavenet.data import dataset
 from wavenet.training import recipe, run_policy
 from wavenet.training.run_directory import RunDirectory
@@ -78,6 +79,16 @@ def test_a_run_is_continued_with_its_own_recipe_and_no_other(folder: Path, tmp_p
         run_policy.recipe_for(trainer.run, None, ["data.join=true"])
     fresh = run_policy.recipe_for(trainer.run, None, ["model.skip_channels=17"], fresh=True)
     assert fresh.model.skip_channels == 17
+
+
+def test_a_continued_run_keeps_its_sampling_options(folder: Path, tmp_path: Path) -> None:
+    trainer = trainer_for(folder, tmp_path / "run", "training.steps=2", "model.sampling.temperature=0.8")
+    trainer.train()
+    mine = tmp_path / "mine.toml"
+    mine.write_text(trainer.recipe.to_toml().replace("temperature = 0.8", "temperature = 0.5"))
+    assert run_policy.recipe_for(trainer.run, str(mine), []).model == trainer.recipe.model
+    changed = run_policy.recipe_for(trainer.run, None, ["model.sampling.top_k=9"])
+    assert changed.model == dataclasses.replace(trainer.recipe.model, sampling=SamplingConfig(0.8, top_k=9))
 
 
 def test_speakers_of_recipe_and_recordings_must_agree(voices: Path) -> None:

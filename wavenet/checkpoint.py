@@ -6,15 +6,17 @@ temporary name, flushed to the disk and then renamed, so that an interruption le
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wavenet.config import ConfigError, ModelConfig, from_dict
+from wavenet.config import ConfigError, ModelConfig, SamplingConfig, from_dict
 from wavenet.data import files, tensor_file
 from wavenet.data.errors import printable
 from wavenet.data.tensor_file import Header, TensorFileError, Tensors
@@ -24,6 +26,7 @@ if TYPE_CHECKING:  # reading a model does not need torch
 
 FORMAT = "1"
 MODEL_NAME = "model.safetensors"  # of the model file in a run directory
+WRITE_PERMISSIONS = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
@@ -36,6 +39,34 @@ def save_model(path: str | os.PathLike[str], model: WaveNet) -> None:
     metadata = {"wavenet.format": FORMAT, "wavenet.config": json.dumps(model.config.to_dict())}
     tensors = {name: tensor.detach().float().cpu().numpy() for name, tensor in model.state_dict().items()}
     write_tensors(path, tensors, metadata)
+
+
+def save_sampling(path: str | os.PathLike[str], sampling: SamplingConfig) -> None:
+    """Replace the recommended sampling options in a model file or run directory, and nothing else in that file.
+
+    Raises `CheckpointError` for a file that is not a model, does not support them, or cannot be written.
+    """
+    file = model_file(path).resolve()  # a symbolic link stays one
+    check_writable(file)
+    config, tensors = read_model(file)
+    try:
+        dataclasses.replace(config, sampling=sampling)
+    except ConfigError as error:
+        raise _error(path, str(error)) from None
+    metadata = read_header(file).metadata
+    values = {**json.loads(metadata["wavenet.config"]), "sampling": dataclasses.asdict(sampling)}
+    write_tensors(file, tensors, {**metadata, "wavenet.config": json.dumps(values)})
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raises `CheckpointError` if the file of a model, or the folder of that file, is read-only."""
+    file = model_file(path).resolve()
+    if not file.stat().st_mode & WRITE_PERMISSIONS:  # replacing it would only need the folder's
+        raise _error(path, "is read-only; allow writing, or copy it")
+    try:
+        files.check_writable(file)
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def load_model(path: str | os.PathLike[str]) -> WaveNet:

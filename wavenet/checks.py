@@ -6,6 +6,7 @@ Every check raises `ConfigError` with a message of one line that names the field
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import reprlib
 import types
 import typing
@@ -43,6 +44,11 @@ class _ShortRepr(reprlib.Repr):
 
 
 _SHORT = _ShortRepr()
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is a whole number: an int or NumPy's, and not a bool."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def shown(value: object) -> str:

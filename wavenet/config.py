@@ -1,8 +1,9 @@
 """Configurations: frozen, validated dataclasses; every derived quantity is a property.
 
 A recipe consists of three: `ModelConfig` (the network; stored in the model file, with the parameters of its features in
-a `MelConfig`), `DataConfig` (from recordings to crops) and `TrainingConfig` (the budget and the optimizer). An invalid
-value raises `ConfigError` with a message that names the field, the value and what is allowed.
+a `MelConfig` and recommended sampling options in a `SamplingConfig`), `DataConfig` (from recordings to crops) and
+`TrainingConfig` (the budget and the optimizer). An invalid value raises `ConfigError` with a message that names the
+field, the value and what is allowed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import dataclasses
 import math
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -23,6 +24,7 @@ from wavenet.checks import shown as shown
 from wavenet.checks import suggest as suggest
 from wavenet.mel_config import MAX_PITCH_TAPS as MAX_PITCH_TAPS
 from wavenet.mel_config import MelConfig as MelConfig
+from wavenet.sampling_config import SamplingConfig as SamplingConfig
 
 MU_LAW_CODES = 256  # output classes and rows of the embedding table: 8-bit mu-law
 MIN_LOG_SCALE, MAX_LOG_SCALE = -14.0, 8.0  # of 16-bit distributions, relative to full scale; e^-14: 1/18 of half a step
@@ -53,6 +55,7 @@ class ModelConfig:
         16-bit output is then the distribution of the prediction residual.
     pitch_taps: number of earlier residual samples, centred one pitch period back, that are additional inputs; 0: none.
         The pitch period is computed from the features, too.
+    sampling: the recommended sampling options, which are used unless others are given.
     """
 
     cycles: int = 2
@@ -72,6 +75,7 @@ class ModelConfig:
     frame_channels: int = 64
     linear_prediction: int = 0
     pitch_taps: int = 0
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:
         if self.gate_channels is None:
@@ -86,6 +90,8 @@ class ModelConfig:
             given = current_names(MelConfig, self.features)
             values = {"sample_rate": self.sample_rate, "high": min(MelConfig.high, self.sample_rate / 2), **given}
             object.__setattr__(self, "features", from_dict(MelConfig, values, "features"))
+        if isinstance(self.sampling, Mapping):
+            object.__setattr__(self, "sampling", from_dict(SamplingConfig, self.sampling, "sampling"))
         check_types(self)
         check_range(self, "cycles", 1, 64)
         check_range(self, "layers_per_cycle", 1, 24)
@@ -101,6 +107,7 @@ class ModelConfig:
         check_choice(self, "frame_network", FRAME_NETWORKS)
         self._check_speakers()
         self._check_features()
+        self._check_sampling()
         self._check_size()
 
     def _check_speakers(self) -> None:
@@ -125,6 +132,12 @@ class ModelConfig:
             raise ConfigError(f"pitch_taps = {self.pitch_taps}: must be odd, and needs linear_prediction")
         if self.pitch_taps and self.features is not None and len(set(self.features.pitch_periods)) == 1:
             raise ConfigError(f"pitch_taps: features.fft = {self.features.fft} is too short to measure pitch periods")
+
+    def _check_sampling(self) -> None:
+        try:
+            self.sampling.check(self.output, self.features is not None)
+        except ConfigError as error:
+            raise ConfigError(f"sampling.{error}") from None
 
     def _check_size(self) -> None:
         if self.parameters > MAX_PARAMETERS:

@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wavenet import engine as engines
-from wavenet.config import ModelConfig, shown
+from wavenet.checks import is_integer, shown
+from wavenet.config import ModelConfig
 from wavenet.engine.base import check_memory
 from wavenet.engine.conditioning import Speaker
-from wavenet.engine.sampling import Sampling, is_integer
 from wavenet.session import Session, SessionOptions
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Generator:
     def session(
         self,
         seed: int = 0,
-        temperature: float = 1.0,
+        temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
         count: int | None = None,
@@ -101,20 +101,22 @@ class Generator:
     ) -> Session:
         """A new stream that continues silence, or `prime`.
 
+        temperature, top_k, top_p, voiced_temperature: see `SamplingConfig`; None: the model's, `config.sampling`.
         seed: of the uniform random numbers; stream i of a batch uses those of seed + i. See the module's docstring for
             what a seed determines.
-        temperature, top_k, top_p: see `Sampling`.
         count: number of streams in a batch, the first axis of the audio; None: one stream, without that axis.
         prime: audio to continue, float [n] in [-1, 1] at the model's sample rate for all streams, or [count, n].
         speaker: for a model with speakers: a name, or a mixture such as {"ann": 0.3, "bob": 0.7}.
         features: for a model that is conditioned on them: log-mel frames [bands, N] for all streams, or
             [count, bands, N], with the parameters in `config.features`; `wavenet.features.mel_spectrogram` computes
             them from audio. The first frame starts at the first sample of the stream, or of `prime`.
-        voiced_temperature: the temperature in voiced frames, those with a pitch; None: `temperature`.
         Raises `ValueError`, in one line, for options that are invalid, missing or not used by this model.
         """
-        sampling = Sampling(temperature, top_k, top_p)
-        return Session(self._engine, sampling, seed, count, speaker, features, voiced_temperature, prime)
+        options = self.config.sampling.updated(
+            temperature=temperature, top_k=top_k, top_p=top_p, voiced_temperature=voiced_temperature
+        )
+        options.check(self.config.output, self.config.features is not None)
+        return Session(self._engine, options, seed, count, speaker, features, prime)
 
     def stream(
         self, seconds: float | None = None, block: int = BLOCK, **options: Unpack[SessionOptions]

@@ -13,20 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wavenet import engine as engines
-from wavenet.config import shown
+from wavenet.checks import is_integer, shown
 from wavenet.data.quantizers import Quantizer, quantizer_for
 from wavenet.engine.base import Exclusive, check_memory
 from wavenet.engine.conditioning import Speaker, conditioning_inputs, speaker_shares
 from wavenet.engine.feature_check import warn_unusual
-from wavenet.engine.sampling import (
-    MAX_STREAMS,
-    Sampling,
-    Uniforms,
-    check_continuous,
-    checked_voiced_temperature,
-    is_integer,
-)
+from wavenet.engine.sampling import MAX_STREAMS, Sampling, Uniforms, check_continuous
 from wavenet.nn.linear_prediction import voiced
+from wavenet.sampling_config import SamplingConfig, checked_temperature
 
 BYTES_PER_SAMPLE = 28  # while a block is generated: uniform number, code, concatenated code and float32 sample
 HIGHEST_PEAK = 10.0  # of audio to prime with, 20 dB above full scale; a higher one means another scale
@@ -36,7 +30,7 @@ class SessionOptions(TypedDict, total=False):
     """Options of `session`, `stream` and `render`; see `Generator.session`."""
 
     seed: int
-    temperature: float
+    temperature: float | None
     voiced_temperature: float | None
     top_k: int | None
     top_p: float | None
@@ -66,14 +60,14 @@ class Session:
     def __init__(
         self,
         engine: engines.Engine[Any],
-        sampling: Sampling,
+        options: SamplingConfig,
         seed: int,
         count: int | None,
         speaker: Speaker | None = None,
         features: ArrayLike | None = None,
-        voiced_temperature: float | None = None,
         prime: ArrayLike | None = None,
     ) -> None:
+        """Arguments as of `Generator.session`."""
         if count is not None and not (is_integer(count) and 1 <= count <= MAX_STREAMS):
             raise ValueError(
                 f"count = {shown(count)}: must be a whole number from 1 to {MAX_STREAMS:,}, or None for one stream "
@@ -82,7 +76,7 @@ class Session:
         streams = 1 if count is None else int(count)
         self._engine = engine
         self._quantizer = quantizer_for(engine.config.output)
-        self._sampling = self._checked(sampling)
+        self._sampling = self._checked(Sampling(options.temperature, options.top_k, options.top_p))
         self._single = count is None
         self._uniforms = Uniforms(seed, streams)
         primed = None if prime is None else _prime_codes(prime, streams, self._quantizer)
@@ -96,7 +90,7 @@ class Session:
         self._inputs = inputs  # of the next call: other threads may assign to `speaker`
         self._lock = Exclusive("session")
         self._voiced_temperature: float | None = None
-        self.voiced_temperature = voiced_temperature
+        self.voiced_temperature = options.voiced_temperature
 
     def next(self, samples: int) -> NDArray[np.float32]:
         """The next `samples` samples in [-1, 1]: float32 [samples], or [count, samples].
@@ -222,7 +216,7 @@ class Session:
         if value is None:
             self._voiced_temperature = None
             return
-        temperature = checked_voiced_temperature(value)
+        temperature = checked_temperature(value, "voiced_temperature")
         features = self._inputs.features
         if features is None:
             raise ValueError("voiced_temperature: this model has no features, from which the pitch is computed")

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from wavenet.cli.console import ProgressLine, print_message, print_result
-from wavenet.cli.options import TOP_P, VOICED_TEMPERATURE, parse_speaker
+from wavenet.cli.options import TEMPERATURE, TOP_P, VOICED_TEMPERATURE, parse_speaker
 from wavenet.data import files
 from wavenet.data.errors import printable
-from wavenet.engine.sampling import Sampling, checked_voiced_temperature
 
 if TYPE_CHECKING:
     from wavenet.engine.conditioning import Speaker
@@ -45,7 +44,7 @@ FIGURES = {  # of `metrics.Comparison`: title, unit, why it can be undefined for
     "--copies", type=click.IntRange(0), help=f"Recordings to copy.  [default: {COPIED} for a model with features]"
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the copies.")
-@click.option("--temperature", type=float, default=1.0, show_default=True, help="Temperature of the copies.")
+@TEMPERATURE
 @VOICED_TEMPERATURE
 @TOP_P
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Write the figures of every copy to this file.")
@@ -58,7 +57,7 @@ def command(
     speaker: str | None,
     copies: int | None,
     seed: int,
-    temperature: float,
+    temperature: float | None,
     voiced_temperature: float | None,
     top_p: float | None,
     table: Path | None,
@@ -81,11 +80,10 @@ def command(
     """
     from wavenet.checkpoint import load_model
 
-    Sampling(temperature, top_p=top_p)  # raises for an invalid value now, not after the prediction
-    if voiced_temperature is not None:
-        checked_voiced_temperature(voiced_temperature)
     network = load_model(model)
-    of_copies = {"--csv": table, "--save": save, "--voiced-temperature": voiced_temperature, "--top-p": top_p}
+    sampling = {"temperature": temperature, "voiced_temperature": voiced_temperature, "top_p": top_p}
+    network.config.sampling.updated(**sampling)  # raises for an invalid value now, not after the prediction
+    of_copies = {"--csv": table, "--save": save, **{f"--{name.replace('_', '-')}": sampling[name] for name in sampling}}
     given = [name for name, value in of_copies.items() if value is not None]
     count = _copy_count(copies, given, network.config.features is not None, printable(model))
     _check_outputs(table, save)

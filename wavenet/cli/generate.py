@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wavenet.cli.audio_output import check_lengths, output_paths, write_audio
-from wavenet.cli.options import OUTPUT, parse_speaker, sampling_options
+from wavenet.cli.options import OF_THE_MODEL, OUTPUT, parse_speaker, sampling_options
 from wavenet.engine.sampling import MAX_STREAMS
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ RIPPLE = 1.1  # largest peak that resampling can give a recording within [-1, 1]
 @click.option(
     "--count", type=click.IntRange(1, MAX_STREAMS), default=1, show_default=True, help="Streams generated together."
 )
-@click.option("--top-k", type=int, help="Draw from the K most probable codes only.")
+@click.option("--top-k", type=int, help=f"Draw from the K most probable codes only; 256: from all.{OF_THE_MODEL}")
 @click.option("--prime", type=click.Path(path_type=Path), help="Recording that the audio continues.")
 @sampling_options
 def command(
@@ -38,7 +38,7 @@ def command(
     prime: Path | None,
     play: bool,
     seed: int,
-    temperature: float,
+    temperature: float | None,
     top_p: float | None,
     speaker: str | None,
     engine: str,
@@ -50,6 +50,8 @@ def command(
     Without -o and --play the audio is written to generated.wav. Several streams (--count) are written to new-0.wav,
     new-1.wav, ...; stream i is the same as with --seed SEED+i. Ctrl-C keeps the audio generated so far. For a model
     that is conditioned on spectrograms use: wavenet vocode
+
+    Sampling options that are not given are those stored in the model, which `wavenet info MODEL` prints.
 
     \b
     wavenet generate runs/speech -o new.wav --seconds 5

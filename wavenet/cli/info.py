@@ -87,6 +87,7 @@ def _facts(config: ModelConfig) -> list[tuple[str, str]]:
             f"head {config.head}, output {config.output_channels} ({config.output})",
         ),
         *_conditioning_facts(config),
+        ("sampling", config.sampling.summary),
         ("parameters", f"{config.parameters:,} ({config.parameters * 4 / 1e6:.1f} MB in float32)"),
         ("cost", f"{config.macs_per_sample:,} multiply-adds per sample"),
     ]

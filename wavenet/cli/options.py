@@ -7,21 +7,27 @@ from typing import Any
 
 import click
 
+OF_THE_MODEL = "  [default: the model's]"  # which `wavenet info` shows
 OUTPUT = click.option("-o", "--output", help="A .wav, .flac or .ogg file, or - for raw 16-bit samples.")
-TOP_P = click.option("--top-p", type=float, help="Draw from the most probable values with this total probability only.")
+TOP_P = click.option(
+    "--top-p",
+    type=float,
+    help=f"Draw from the most probable values with this total probability only; 1: from all.{OF_THE_MODEL}",
+)
+TEMPERATURE = click.option(
+    "--temperature",
+    type=float,
+    help=f"Below 1: more probable values are drawn more often; above 1: less often.{OF_THE_MODEL}",
+)
 VOICED_TEMPERATURE = click.option(
-    "--voiced-temperature", type=float, help="Temperature in voiced frames.  [default: --temperature]"
+    "--voiced-temperature",
+    type=float,
+    help="Temperature in voiced frames.  [default: the model's, or --temperature if it has none]",
 )
 SAMPLING = (
     click.option("--play", is_flag=True, help="Play the audio while it is generated."),
     click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same audio."),
-    click.option(
-        "--temperature",
-        type=float,
-        default=1.0,
-        show_default=True,
-        help="Below 1: more probable values are drawn more often; above 1: less often.",
-    ),
+    TEMPERATURE,
     TOP_P,
     click.option("--speaker", help="A speaker of the model, or a mixture such as ann=0.3,bob=0.7."),
     click.option("--engine", default="auto", show_default=True, help="auto, native, torch or naive."),

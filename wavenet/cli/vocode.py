@@ -30,7 +30,7 @@ def command(
     voiced_temperature: float | None,
     play: bool,
     seed: int,
-    temperature: float,
+    temperature: float | None,
     top_p: float | None,
     speaker: str | None,
     engine: str,
@@ -41,6 +41,9 @@ def command(
 
     MODEL must be trained with features, as with --recipe vocoder. Only the spectrogram of IN is used, not its samples.
     Without -o and --play the audio is written to vocoded.wav. Ctrl-C keeps the audio generated so far.
+
+    Sampling options that are not given are those stored in the model, which `wavenet info MODEL` prints. A given
+    --temperature keeps the stored --voiced-temperature; the same value for both is one temperature for all frames.
 
     \b
     wavenet vocode runs/vocoder in.wav -o out.wav

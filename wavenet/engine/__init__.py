@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wavenet.checks import is_integer
 from wavenet.config import ModelConfig, shown, suggest
 from wavenet.engine.base import Engine, EngineUnavailable, State, cores
-from wavenet.engine.sampling import is_integer
 
 ENGINES = ("auto", "native", "torch", "naive")
 PRECISIONS = ("auto", "f32", "int8")

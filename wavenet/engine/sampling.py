@@ -13,7 +13,6 @@ codes are 256 times as fine: with them the audio differs after some thousand sam
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -22,8 +21,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wavenet.config import MAX_LOG_SCALE, MIN_LOG_SCALE, shown
+from wavenet.checks import is_integer, shown
+from wavenet.config import MAX_LOG_SCALE, MIN_LOG_SCALE
 from wavenet.data.pcm import FULL_SCALE
+from wavenet.sampling_config import NO_TOP_K, checked_temperature, checked_top_k, checked_top_p
 
 GREEDY_BELOW = 1e-9  # a lower temperature is argmax: only logits within 1e-7 of the largest could be drawn
 MASS_ROUNDING = 1e-9  # top-p is reached at this relative distance, so that rounding adds no further code
@@ -48,19 +49,9 @@ class Sampling:
     top_p: float | None = None
 
     def __post_init__(self) -> None:
-        temperature = _plain("temperature", self.temperature)
-        if temperature is None or not 0 <= temperature < math.inf:
-            raise ValueError(f"temperature = {shown(self.temperature)}: must be a number from 0 (argmax) upwards")
-        object.__setattr__(self, "temperature", temperature)
-        if self.top_k is not None:
-            if not is_integer(self.top_k) or self.top_k < 1:
-                raise ValueError(f"top_k = {shown(self.top_k)}: must be a whole number from 1, or None for all codes")
-            object.__setattr__(self, "top_k", int(self.top_k))
-        if self.top_p is not None:
-            top_p = _plain("top_p", self.top_p)
-            if top_p is None or not 0 < top_p <= 1:
-                raise ValueError(f"top_p = {shown(self.top_p)}: must be above 0 and at most 1, or None for all codes")
-            object.__setattr__(self, "top_p", top_p)
+        object.__setattr__(self, "temperature", checked_temperature(self.temperature))
+        object.__setattr__(self, "top_k", checked_top_k(self.top_k))
+        object.__setattr__(self, "top_p", checked_top_p(self.top_p))
 
     @property
     def greedy(self) -> bool:
@@ -116,14 +107,6 @@ class Uniforms:
         return generators
 
 
-def checked_voiced_temperature(value: float) -> float:
-    """A temperature for voiced frames as a float. Raises `ValueError` if it is out of range."""
-    try:
-        return Sampling(value).temperature
-    except ValueError as error:
-        raise ValueError(f"voiced_{error}") from None
-
-
 def sample(logits: ArrayLike, uniforms: ArrayLike, sampling: Sampling) -> NDArray[np.int64]:
     """Codes [B] (int64) for logits [B, A] and one uniform number in [0, 1) per stream, [B].
 
@@ -167,7 +150,7 @@ def sample_continuous(output: str, parameters: ArrayLike, uniforms: ArrayLike, s
 def check_continuous(sampling: Sampling) -> None:
     """Raises `ValueError` for options that 16-bit outputs do not support."""
     if sampling.top_k is not None:
-        raise ValueError("top_k: a 16-bit output has no list of codes to choose from; use temperature or top_p")
+        raise ValueError(NO_TOP_K)
 
 
 def _quantile(output: str, parameters: NDArray[np.float64], uniform: float, sampling: Sampling) -> float:
@@ -222,20 +205,3 @@ def _check_finite(values: NDArray[np.float64]) -> None:
         raise ValueError(
             "the model's output parameters are not finite: its weights are damaged, or its training diverged"
         )
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _plain(name: str, value: Any) -> float | None:
-    """A real number as a float, None for anything else. Raises `ValueError` for a number that is too large."""
-    try:
-        return float(value) if _is_real(value) else None
-    except OverflowError:
-        raise ValueError(f"{name}: the number is too large") from None
-
-
-def is_integer(value: Any) -> bool:
-    """Whether a value is a whole number: an int or NumPy's, and not a bool."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

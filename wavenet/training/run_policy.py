@@ -55,18 +55,19 @@ def validation_is_due(
 def recipe_for(run: RunDirectory, name: str | None, overrides: list[str], fresh: bool = False) -> Recipe:
     """The recipe to train with: the named one or, when a run is continued without naming one, the run's own.
 
+    A continued run keeps its sampling options, which only `overrides` change: they may have been chosen for it.
     Raises `ConfigError` where the run was started with another network or other data.
     """
     if fresh or not run.exists():
         return recipes.load(name, overrides)
-    own = recipes.load(run.recipe)
+    own = recipes.load(run.recipe, [text for text in overrides if text.strip().startswith("model.sampling.")])
     recipe = recipes.load(name or run.recipe, overrides)
     for section in ("model", "data"):
         before, now = getattr(own, section), getattr(recipe, section)
         for field in dataclasses.fields(before):
             old, new = getattr(before, field.name), getattr(now, field.name)
-            if section == "model" and field.name == "speakers" and not new:
-                continue  # their names come from the recordings; they are kept below
+            if section == "model" and (field.name == "sampling" or (field.name == "speakers" and not new)):
+                continue  # the run's own are kept below; the speakers' names come from the recordings
             if old != new:
                 raise ConfigError(
                     f"{printable(run.path)} was started with {section}.{field.name} = {_short(old)}, not "

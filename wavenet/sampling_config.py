@@ -1,0 +1,120 @@
+"""Sampling options: `SamplingConfig`, stored in the model file as a part of `wavenet.config.ModelConfig`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from dataclasses import dataclass
+from typing import Any
+
+from wavenet.checks import ConfigError, is_integer, shown
+
+MAX_REFINE = 1_000  # iterations; more change nothing that can be heard
+MAX_PARTICLES = 1_024
+NO_TOP_K = "top_k: a 16-bit output has no list of codes to choose from; use temperature or top_p"
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How audio is drawn from a model, and what is done to make it agree with its features.
+
+    The options that a model file stores are recommendations: those that a call or a command gives replace them one by
+    one. A given `temperature` alone keeps a stored `voiced_temperature`, for example. The value that has no effect
+    turns an option off: `voiced_temperature` equal to `temperature`, `top_k` = 256, `top_p` = 1, `refine` = 0,
+    `particles` = 1.
+
+    temperature, top_k, top_p: see `wavenet.engine.sampling.Sampling`. Outputs other than mu-law have no `top_k`.
+    voiced_temperature: the temperature in voiced frames, those with a pitch; None: `temperature`.
+    refine: iterations that adapt the audio to its features, see `wavenet.consistency.refine`; 0: none.
+    particles: streams of which those that agree best with the features continue; 1: a single one.
+    The last three need features. Values are converted to int and float. Raises `ConfigError` naming the option that is
+    out of range.
+    """
+
+    temperature: float = 1.0
+    voiced_temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    refine: int = 0
+    particles: int = 1
+
+    def __post_init__(self) -> None:
+        checked = {
+            "temperature": checked_temperature(self.temperature),
+            "top_k": checked_top_k(self.top_k),
+            "top_p": checked_top_p(self.top_p),
+            "refine": _whole("refine", self.refine, 0, MAX_REFINE),
+            "particles": _whole("particles", self.particles, 1, MAX_PARTICLES),
+        }
+        if self.voiced_temperature is not None:
+            checked["voiced_temperature"] = checked_temperature(self.voiced_temperature, "voiced_temperature")
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    def updated(self, **given: Any) -> SamplingConfig:
+        """These options with those that are given; None: not given."""
+        return dataclasses.replace(self, **{name: value for name, value in given.items() if value is not None})
+
+    def check(self, output: str, with_features: bool) -> None:
+        """Raises `ConfigError` for an option that a model with this output, with or without features, does not have."""
+        if self.top_k is not None and output != "mulaw":
+            raise ConfigError(NO_TOP_K)
+        if with_features:
+            return
+        if self.voiced_temperature is not None:
+            raise ConfigError("voiced_temperature: this model has no features, from which the pitch is computed")
+        for name, without in (("refine", 0), ("particles", 1)):
+            if getattr(self, name) != without:
+                raise ConfigError(f"{name} = {getattr(self, name)}: this model has no features to compare audio with")
+
+    @property
+    def summary(self) -> str:
+        """The options in one line, such as "temperature 0.9, voiced temperature 0.5, refine 40"."""
+        values = dataclasses.asdict(self)
+        used = {name: value for name, value in values.items() if name == "temperature" or value != UNUSED[name]}
+        return ", ".join(f"{name.replace('_', ' ').replace('top ', 'top-')} {value:g}" for name, value in used.items())
+
+
+UNUSED = {field.name: field.default for field in dataclasses.fields(SamplingConfig)}
+
+
+def checked_temperature(value: Any, name: str = "temperature") -> float:
+    """A temperature as a float. Raises `ConfigError` if it is out of range. name: of the option, for the message."""
+    temperature = _real(name, value)
+    if temperature is None or not 0 <= temperature < math.inf:
+        raise ConfigError(f"{name} = {shown(value)}: must be a number from 0 (argmax) upwards")
+    return temperature
+
+
+def checked_top_k(value: Any) -> int | None:
+    """A number of codes as an int, or None. Raises `ConfigError` if it is out of range."""
+    if value is None:
+        return None
+    if not is_integer(value) or value < 1:
+        raise ConfigError(f"top_k = {shown(value)}: must be a whole number from 1, or None for all codes")
+    return int(value)
+
+
+def checked_top_p(value: Any) -> float | None:
+    """A total probability as a float, or None. Raises `ConfigError` if it is out of range."""
+    if value is None:
+        return None
+    top_p = _real("top_p", value)
+    if top_p is None or not 0 < top_p <= 1:
+        raise ConfigError(f"top_p = {shown(value)}: must be above 0 and at most 1, or None for all codes")
+    return top_p
+
+
+def _whole(name: str, value: Any, low: int, high: int) -> int:
+    if not is_integer(value) or not low <= value <= high:
+        raise ConfigError(f"{name} = {shown(value)}: must be a whole number from {low} to {high:,}")
+    return int(value)
+
+
+def _real(name: str, value: Any) -> float | None:
+    """A real number as a float, None for anything else. Raises `ConfigError` for a number that is too large."""
+    try:
+        return float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else None
+    except OverflowError:
+        raise ConfigError(f"{name}: the number is too large") from None
