@@ -32,7 +32,8 @@ from wavenet.features import hann_window, mel_filters, one_thread_product
 WHITE_NOISE = 1e-5  # added to the power, -50 dB: conditions the recursion
 LAG_HERTZ = 40.0  # Gaussian lag window: the narrowest bandwidth of a resonance
 MIN_GAIN = 2.0**-16  # half a step of 16-bit audio, added to gain and RMS: digital silence has a gain, too
-VOICED = 0.3  # mean ripple of a voiced frame's spectrum at its pitch period, in nepers of magnitude
+VOICED = 0.3  # ripple of a voiced frame's spectrum at its pitch period, in nepers of magnitude, if bands were narrow
+LEAST_RESOLUTION = 0.1  # of the bands; a weaker ripple than this times `VOICED` is no sign of a pitch
 HARMONICS = 2_500.0  # Hz; above, bands are too wide to resolve harmonics, and the cepstrum leaves them out
 MAX_INPUT = 16.0  # limit of the network's inputs: those of a click stay finite
 CHUNK = 1_024  # frames whose cepstra are in memory at the same time
@@ -72,11 +73,17 @@ def pitch_periods(features: NDArray[np.floating], mel: MelConfig) -> NDArray[np.
 
 
 def voiced(features: NDArray[np.floating], mel: MelConfig) -> NDArray[np.bool_]:
-    """Whether log-mel frames [..., bands] have a pitch, [...]."""
-    frames = features.reshape(-1, mel.bands)
-    chunks = (frames[first : first + CHUNK] for first in range(0, len(frames), CHUNK))
-    peaks = [_cepstrum(chunk, mel).max(-1) for chunk in chunks]
-    return (np.concatenate([np.empty(0), *peaks]) > VOICED * mel.power).reshape(features.shape[:-1])
+    """Whether log-mel frames [..., bands] have a pitch, [...].
+
+    The harmonics of a low voice are closer together than bands are wide, which leaves little of the ripple: the
+    threshold falls with the pitch as the ripple does.
+    """
+    frames, threshold = features.reshape(-1, mel.bands), VOICED * mel.power * _resolution(mel)  # [periods]
+    found = [np.empty(0, np.bool_)]
+    for first in range(0, len(frames), CHUNK):
+        cepstra = _cepstrum(frames[first : first + CHUNK], mel)  # [n, periods]
+        found.append(cepstra.max(-1) > threshold[cepstra.argmax(-1)])
+    return np.concatenate(found).reshape(features.shape[:-1])
 
 
 class PredictorState(NamedTuple):
@@ -240,6 +247,18 @@ def _cepstrum_matrix(mel: MelConfig) -> NDArray[np.float64]:
     shortest, longest = mel.pitch_periods
     angles = 2 * np.pi / mel.sample_rate * np.outer(np.arange(shortest, longest + 1), hertz)  # [periods, bins]
     return np.ascontiguousarray((np.cos(angles) @ ripples / taper.sum()).T)
+
+
+@lru_cache(maxsize=8)
+def _resolution(mel: MelConfig) -> NDArray[np.float64]:
+    """What the bands leave of a spectrum's ripple at every pitch period, relative to the largest, [periods]."""
+    filters = mel_filters(mel)
+    means = filters / np.maximum(filters.sum(1), 1e-300)[:, None]  # of the bins in each band
+    shortest, longest = mel.pitch_periods
+    bins = np.arange(mel.fft // 2 + 1)
+    ripples = np.cos(2 * np.pi / mel.fft * np.outer(bins, np.arange(shortest, longest + 1)))  # [bins, periods]
+    left = np.einsum("bp,bp->p", _cepstrum_matrix(mel), means @ ripples)
+    return np.clip(left / left.max(), LEAST_RESOLUTION, 1)
 
 
 @lru_cache(maxsize=8)
