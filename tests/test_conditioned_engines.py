@@ -86,6 +86,27 @@ def test_codes_are_drawn_from_the_output_parameters(name: str, sampling: Samplin
     assert len(np.unique(codes)) > (1 if sampling.greedy else 20)
 
 
+@pytest.mark.parametrize("config", [CONDITIONED["mulaw"], CONDITIONED["pitch"]], ids=["mulaw", "pitch"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_sample_may_have_its_own_temperature(name: str, config: ModelConfig) -> None:
+    engine, inputs = engine_for(name, random_model(config, seed=6)), random_conditioning(config, 2, 60)
+    generator = np.random.default_rng(3)
+    uniform, temperatures = generator.random((2, 60)), generator.choice([0.0, 0.5, 1.3], (2, 60))
+    codes = engine.generate(engine.new_state(2, inputs), uniform, Sampling(9.0, top_p=0.9), temperatures)
+    parameters = engine.logits(engine.new_state(2, inputs), codes)
+    for stream, t in np.ndindex(2, 60):
+        arguments = parameters[stream : stream + 1, t], uniform[stream : stream + 1, t]
+        sampling = Sampling(temperatures[stream, t], top_p=0.9)
+        mulaw = config.output == "mulaw"
+        drawn = sample(*arguments, sampling) if mulaw else sample_continuous(config.output, *arguments, sampling)
+        assert codes[stream, t] == drawn[0]
+    state = engine.new_state(2, inputs)
+    for wrong in (temperatures[:1], -temperatures, np.full((2, 60), np.nan), np.full((2, 60), np.inf)):
+        with pytest.raises(ValueError, match="^temperatures must be "):
+            engine.generate(state, uniform, Sampling(), wrong)
+    assert state.position == 0
+
+
 @pytest.mark.parametrize("name", NAMES)
 @properties
 @given(config=conditioned_configs, streams=stream_counts, lengths=st.lists(st.integers(0, 130), min_size=1, max_size=3))

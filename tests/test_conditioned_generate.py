@@ -173,9 +173,18 @@ def test_the_voiced_temperature_may_change_between_calls(vocoder: Generator) -> 
     assert session.position == 0
 
 
-def test_a_voiced_temperature_needs_one_set_of_features(vocoder: Generator) -> None:
-    with pytest.raises(ValueError, match="voiced_temperature: the streams must have the same features"):
-        vocoder.session(features=frames_of(5, 2, (3,)), count=3, voiced_temperature=0.5, **speaker_of(vocoder))
+def test_each_stream_of_a_batch_has_its_own_voiced_frames(vocoder: Generator) -> None:
+    features, _ = rippled()
+    own = np.stack([features, features[:, ::-1], frames_of(10)])
+    options = {"temperature": 1.2, "voiced_temperature": 0.3, **speaker_of(vocoder)}
+    batch = vocoder.session(features=own, seed=4, count=3, **options)
+    audio = np.concatenate([batch.next(70), batch.next(130)], axis=1)  # [3, 200]
+    for stream in range(3):
+        single = vocoder.render(features=own[stream], seed=4 + stream, **options)
+        np.testing.assert_allclose(audio[stream], single, atol=0 if vocoder.config.output == "mulaw" else 2e-4)
+
+
+def test_a_voiced_temperature_needs_features() -> None:
     with pytest.raises(ValueError, match="voiced_temperature: this model has no features, from which"):
         conditioned_generator().session(voiced_temperature=0.5)
 

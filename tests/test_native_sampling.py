@@ -40,9 +40,7 @@ def test_codes_are_those_of_the_reference(sampling: Sampling, outputs: int, spre
     uniform[:2] = 0.0, LAST_UNIFORM
     result = np.empty(3_000, dtype=np.int64)
     top_p = 1.0 if sampling.top_p is None else sampling.top_p
-    _native.draw(
-        logits, uniform, sampling.temperature, sampling.greedy, min(sampling.top_k or 0, outputs), top_p, result
-    )
+    _native.draw(logits, uniform, sampling.temperature, min(sampling.top_k or 0, outputs), top_p, result)
     np.testing.assert_array_equal(result, sample(logits, uniform, sampling))
 
 
@@ -52,7 +50,7 @@ def test_uniforms_next_to_one_draw_no_nearly_impossible_code(top_p: float) -> No
     logits[:, 203:] = -40.0  # e^-40 = 4e-18: no uniform of 53 bits is as close to 1
     uniform = 1 - np.resize(2.0 ** -np.arange(20, 54), 1_700)  # from 1 - 1e-6 to the last number below 1
     result = np.empty(1_700, dtype=np.int64)
-    _native.draw(logits, uniform, 1.0, False, 0, top_p, result)
+    _native.draw(logits, uniform, 1.0, 0, top_p, result)
     assert result.max() < 203
     assert (result[uniform == LAST_UNIFORM] > 195).any()
 
@@ -76,7 +74,7 @@ def test_16_bit_codes_are_those_of_the_reference(output: str, components: int, s
     )
     result = np.empty(3_000, dtype=np.int64)
     top_p = 1.0 if sampling.top_p is None else sampling.top_p
-    _native.draw_continuous(output, flat, uniform, sampling.temperature, sampling.greedy, top_p, result)
+    _native.draw_continuous(output, flat, uniform, sampling.temperature, top_p, result)
     np.testing.assert_array_equal(result, sample_continuous(output, flat, uniform, sampling))
 
 
@@ -88,7 +86,7 @@ def test_the_normal_quantile_is_exact() -> None:
     means = [-math.exp(8) * NormalDist().inv_cdf(probability) for probability in uniform]
     parameters = np.stack([means, np.full(len(uniform), 8.0)], axis=1).astype(np.float32)
     result = np.empty(len(uniform), dtype=np.int64)
-    _native.draw_continuous("gaussian", parameters, uniform, 1.0, False, 1.0, result)
+    _native.draw_continuous("gaussian", parameters, uniform, 1.0, 1.0, result)
     expected = sample_continuous("gaussian", parameters, uniform, Sampling())
     assert np.abs(expected).max() < 1_000 and len(np.unique(expected)) > 20
     np.testing.assert_array_equal(result, expected)
@@ -97,7 +95,7 @@ def test_the_normal_quantile_is_exact() -> None:
 def test_equally_probable_codes_rank_by_code() -> None:
     flat, grid = np.zeros((101, 8), dtype=np.float32), np.linspace(0, LAST_UNIFORM, 101)
     result = np.empty(101, dtype=np.int64)
-    _native.draw(flat, grid, 1.0, False, 3, 1.0, result)
+    _native.draw(flat, grid, 1.0, 3, 1.0, result)
     assert set(result) == {0, 1, 2}
-    _native.draw(flat, grid, 1.0, False, 0, 0.5, result)
+    _native.draw(flat, grid, 1.0, 0, 0.5, result)
     assert set(result) == {0, 1, 2, 3}

@@ -12,6 +12,7 @@ from wavenet.checks import ConfigError, is_integer, shown
 
 MAX_REFINE = 1_000  # iterations; more change nothing that can be heard
 MAX_PARTICLES = 1_024
+NO_PITCH = "voiced_temperature: this model has no features, from which the pitch is computed"
 NO_TOP_K = "top_k: a 16-bit output has no list of codes to choose from; use temperature or top_p"
 
 
@@ -63,7 +64,7 @@ class SamplingConfig:
         if with_features:
             return
         if self.voiced_temperature is not None:
-            raise ConfigError("voiced_temperature: this model has no features, from which the pitch is computed")
+            raise ConfigError(NO_PITCH)
         for name, without in (("refine", 0), ("particles", 1)):
             if getattr(self, name) != without:
                 raise ConfigError(f"{name} = {getattr(self, name)}: this model has no features to compare audio with")

@@ -20,9 +20,9 @@ from wavenet.engine.conditioning import Speaker, conditioning_inputs, speaker_sh
 from wavenet.engine.feature_check import warn_unusual
 from wavenet.engine.sampling import MAX_STREAMS, Sampling, Uniforms, check_continuous
 from wavenet.nn.linear_prediction import voiced
-from wavenet.sampling_config import SamplingConfig, checked_temperature
+from wavenet.sampling_config import NO_PITCH, SamplingConfig, checked_temperature
 
-BYTES_PER_SAMPLE = 28  # while a block is generated: uniform number, code, concatenated code and float32 sample
+BYTES_PER_SAMPLE = 32  # while a block is generated: uniform number, temperature, its mask, code and float32 sample
 HIGHEST_PEAK = 10.0  # of audio to prime with, 20 dB above full scale; a higher one means another scale
 
 
@@ -109,30 +109,25 @@ class Session:
             self._condition(state)
             self._engine.check_features(state, samples)
             check_memory(f"{samples:,} samples at once", samples * state.streams * BYTES_PER_SAMPLE, "ask for fewer")
-            first = state.position
-            uniforms = self._uniforms.read(first - origin, samples)
-            blocks = [
-                self._engine.generate(state, uniforms[:, start:end], sampling)
-                for start, end, sampling in self._sampling_runs(first, samples)
-            ]
-        codes = np.concatenate(blocks, axis=1)
+            uniforms = self._uniforms.read(state.position - origin, samples)  # [count, samples]
+            sampling = self._sampling  # read once, as other threads may assign to it
+            temperatures = self._temperatures(state.position, samples, sampling.temperature)
+            codes = self._engine.generate(state, uniforms, sampling, temperatures)
         return codes[0] if self._single else codes
 
-    def _sampling_runs(self, position: int, samples: int) -> list[tuple[int, int, Sampling]]:
-        """Split the next samples into runs with the same sampling options: (first, last + 1, sampling)."""
-        # each option is read once, as other threads may assign to it
-        sampling, temperature = self._sampling, self._voiced_temperature
+    def _temperatures(self, position: int, samples: int, temperature: float) -> NDArray[np.float64] | None:
+        """The temperatures of the next samples, [count, samples]; None if there is none for voiced frames."""
+        voiced_temperature = self._voiced_temperature  # read once, as other threads may assign to it
         mel, features = self._engine.config.features, self._inputs.features
-        if temperature is None or mel is None or features is None:
-            return [(0, samples, sampling)]
-        voiced_sampling = dataclasses.replace(sampling, temperature=temperature)
-        first = position // mel.hop
-        frames = features[0, :, first : (position + samples - 1) // mel.hop + 1]  # the same for all streams
-        is_voiced = voiced(frames.T, mel)  # [frames of this call]
-        changes = (np.flatnonzero(np.diff(is_voiced)) + first + 1) * mel.hop - position
-        ends = [*changes.tolist(), samples]
-        samplings = [voiced_sampling if is_voiced[0] ^ run % 2 else sampling for run in range(len(ends))]
-        return list(zip([0, *ends], ends, samplings, strict=False))
+        if voiced_temperature is None or mel is None or features is None:
+            return None
+        frames = np.arange(position, position + samples) // mel.hop  # of each sample
+        needed = features[:, :, frames[0] : frames[-1] + 1]  # [count, bands, frames of this call]
+        if all(np.array_equal(needed[0], other) for other in needed[1:]):
+            needed = needed[:1]
+        is_voiced = voiced(needed.transpose(0, 2, 1), mel)[:, frames - frames[0]]  # [count, samples], or [1, samples]
+        temperatures = np.where(is_voiced, voiced_temperature, temperature)
+        return np.broadcast_to(temperatures, (len(features), samples))
 
     def prime(self, audio: ArrayLike) -> None:
         """Continue as if `audio` had been generated: float [n] for every stream, or [count, n].
@@ -205,10 +200,7 @@ class Session:
 
     @property
     def voiced_temperature(self) -> float | None:
-        """The temperature in voiced frames, those with a pitch; None: `temperature`.
-
-        All streams of a batch must then have the same features.
-        """
+        """The temperature in voiced frames, those with a pitch; None: `temperature`."""
         return self._voiced_temperature
 
     @voiced_temperature.setter
@@ -217,11 +209,8 @@ class Session:
             self._voiced_temperature = None
             return
         temperature = checked_temperature(value, "voiced_temperature")
-        features = self._inputs.features
-        if features is None:
-            raise ValueError("voiced_temperature: this model has no features, from which the pitch is computed")
-        if not all(np.array_equal(features[0], other) for other in features[1:]):
-            raise ValueError("voiced_temperature: the streams must have the same features")
+        if self._inputs.features is None:
+            raise ValueError(NO_PITCH)
         self._voiced_temperature = temperature
 
     @property

@@ -6,6 +6,7 @@ states, and a state can be copied at any time. NumPy only: the native engine doe
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from abc import ABC, abstractmethod
@@ -142,9 +143,16 @@ class Engine(ABC, Generic[S]):
         """
 
     @abstractmethod
-    def generate(self, state: S, uniforms: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
+    def generate(
+        self,
+        state: S,
+        uniforms: NDArray[np.float64],
+        sampling: Sampling,
+        temperatures: NDArray[np.float64] | None = None,
+    ) -> NDArray[np.int64]:
         """Draw the next codes [B, n] with the uniform numbers [B, n] and advance the state by n samples.
 
+        temperatures: [B, n], instead of `sampling.temperature`; None: that one for all samples.
         If it is interrupted, for example by Ctrl-C, the state has advanced by a whole number of samples. Like `logits`
         and `prime` it raises `ValueError`, and changes nothing, if the features end too early.
         """
@@ -236,6 +244,20 @@ class Engine(ABC, Generic[S]):
         array = array.astype(np.int64)
         if not np.array_equal(array[array], array):
             raise ValueError(f"sources = {shown(array.tolist())}: a stream that is copied must keep its place")
+        return array
+
+    def checked_temperatures(self, uniforms: ArrayLike, temperatures: ArrayLike | None) -> NDArray[np.float64] | None:
+        """Temperatures as float64 [B, n], the shape of the uniform numbers; None for None.
+
+        Raises `ValueError` for another shape, a negative number, NaN or infinity.
+        """
+        if temperatures is None:
+            return None
+        array, shape = np.asarray(temperatures, dtype=np.float64), np.shape(uniforms)
+        if array.shape != shape:
+            raise ValueError(f"temperatures must be {list(shape)}, as the uniforms, not {list(array.shape)}")
+        if array.size and not (array.min() >= 0 and array.max() < math.inf):
+            raise ValueError("temperatures must be finite numbers from 0")
         return array
 
     def checked_codes(self, state: State, codes: ArrayLike) -> NDArray[np.int64]:

@@ -150,8 +150,17 @@ class NativeEngine(Engine[NativeState]):
         buffers = config.layers * 3 * gate + 2 * (residual + skip + head + outputs)
         return (2 if self.precision == "int8" else 4) * config.queue_size + 4 * buffers + 8 * config.pitch_reach
 
-    def generate(self, state: NativeState, uniforms: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
+    def generate(
+        self,
+        state: NativeState,
+        uniforms: NDArray[np.float64],
+        sampling: Sampling,
+        temperatures: NDArray[np.float64] | None = None,
+    ) -> NDArray[np.int64]:
         uniforms = np.ascontiguousarray(self.checked_uniforms(state, uniforms))
+        temperatures = self.checked_temperatures(uniforms, temperatures)
+        if temperatures is not None:
+            temperatures = np.ascontiguousarray(temperatures)
         self.check_sampling(sampling)
         self.check_features(state, uniforms.shape[1])
         codes = np.empty(uniforms.shape, dtype=np.int64)
@@ -164,7 +173,7 @@ class NativeEngine(Engine[NativeState]):
                     *piece,
                     uniforms,
                     sampling.temperature,
-                    sampling.greedy,
+                    temperatures,
                     top_k,
                     top_p,
                     codes,

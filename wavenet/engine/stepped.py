@@ -6,6 +6,7 @@ interrupted at any moment (Ctrl-C, out of memory) has advanced the state by a wh
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -108,15 +109,25 @@ class SteppedEngine(Engine[T]):
         with self.running():
             state.snapshot = Snapshot(position, codes[chosen], self.selected_memory(memory, chosen))
 
-    def generate(self, state: T, uniforms: NDArray[np.float64], sampling: Sampling) -> NDArray[np.int64]:
+    def generate(
+        self,
+        state: T,
+        uniforms: NDArray[np.float64],
+        sampling: Sampling,
+        temperatures: NDArray[np.float64] | None = None,
+    ) -> NDArray[np.int64]:
         uniforms = self.checked_uniforms(state, uniforms)
+        temperatures = self.checked_temperatures(uniforms, temperatures)
         self.check_sampling(sampling)
         self.check_features(state, uniforms.shape[1])
         codes = np.empty(uniforms.shape, dtype=np.int64)
         with self.running():
             for t, position in enumerate(range(state.position + 1, state.position + 1 + uniforms.shape[1])):
                 parameters, memory = self.step(state)
-                drawn = self.draw(parameters, uniforms[:, t], sampling)
+                if temperatures is None:
+                    drawn = self.draw(parameters, uniforms[:, t], sampling)
+                else:
+                    drawn = self.draw_each(parameters, uniforms[:, t], sampling, temperatures[:, t])
                 codes[:, t] = drawn
                 state.snapshot = Snapshot(position, drawn, memory)
         return codes
@@ -138,6 +149,22 @@ class SteppedEngine(Engine[T]):
         if self.config.output == "mulaw":
             return sample(parameters, uniforms, sampling)
         return sample_continuous(self.config.output, parameters, uniforms, sampling)
+
+    def draw_each(
+        self,
+        parameters: NDArray[np.float32],
+        uniforms: NDArray[np.float64],
+        sampling: Sampling,
+        temperatures: NDArray[np.float64],
+    ) -> NDArray[np.int64]:
+        """As `draw`, with the temperatures [B]."""
+        codes = np.empty(len(uniforms), dtype=np.int64)
+        for temperature in np.unique(temperatures).tolist():
+            rows = temperatures == temperature
+            codes[rows] = self.draw(
+                parameters[rows], uniforms[rows], dataclasses.replace(sampling, temperature=temperature)
+            )
+        return codes
 
     @contextmanager
     def running(self) -> Iterator[None]:

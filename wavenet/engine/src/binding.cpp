@@ -105,13 +105,12 @@ private:
 
 template <class T, int DIMENSIONS>
 using Array = nb::ndarray<T, nb::ndim<DIMENSIONS>, nb::c_contig, nb::device::cpu>;
-using Uniforms = Array<const double, 2>;
+using Uniforms = Array<const double, 2>;  // and temperatures
 using Codes = Array<const std::int64_t, 2>;
 
-Sampling make_sampling(double temperature, bool greedy, int top_k, double top_p) {
+Sampling make_sampling(double temperature, int top_k, double top_p) {
     Sampling sampling;
     sampling.temperature = temperature;
-    sampling.greedy = greedy;
     sampling.top_k = top_k;
     sampling.top_p = top_p;
     return sampling;
@@ -219,16 +218,18 @@ NB_MODULE(_native, m) {
             "generate",
             [](Engine& engine, State& state, std::size_t first, std::size_t last,
                const ConditioningFrames* conditioning, std::size_t offset, Uniforms uniforms, double temperature,
-               bool greedy, int top_k, double top_p, Array<std::int64_t, 2> codes, bool interruptible) {
+               std::optional<Uniforms> temperatures, int top_k, double top_p, Array<std::int64_t, 2> codes,
+               bool interruptible) {
                 Request request = make_request(uniforms.shape(1), first, last, conditioning, offset);
                 request.uniforms = uniforms.data();
                 request.drawn = codes.data();
-                request.sampling = make_sampling(temperature, greedy, top_k, top_p);
+                request.sampling = make_sampling(temperature, top_k, top_p);
+                request.temperatures = temperatures ? temperatures->data() : nullptr;
                 run(engine, state, request, interruptible);
             },
             nb::arg("state"), nb::arg("first"), nb::arg("last"), nb::arg("conditioning").none(), nb::arg("offset"),
-            nb::arg("uniforms"), nb::arg("temperature"), nb::arg("greedy"), nb::arg("top_k"), nb::arg("top_p"),
-            nb::arg("codes"), nb::arg("interruptible"))
+            nb::arg("uniforms"), nb::arg("temperature"), nb::arg("temperatures").none(), nb::arg("top_k"),
+            nb::arg("top_p"), nb::arg("codes"), nb::arg("interruptible"))
         .def(
             "feed",
             [](Engine& engine, State& state, std::size_t first, std::size_t last,
@@ -261,26 +262,25 @@ NB_MODULE(_native, m) {
     });
     m.def(
         "draw",
-        [](Array<const float, 2> logits, Array<const double, 1> uniforms, double temperature, bool greedy, int top_k,
-           double top_p, Array<std::int64_t, 1> codes) {
+        [](Array<const float, 2> logits, Array<const double, 1> uniforms, double temperature, int top_k, double top_p,
+           Array<std::int64_t, 1> codes) {
             CategoricalSampler sampler(int(logits.shape(1)));
             for (std::size_t row = 0; row < logits.shape(0); ++row)
-                codes.data()[row] =
-                    sampler.draw(chosen_kernels(), logits.data() + row * logits.shape(1), uniforms.data()[row],
-                                 make_sampling(temperature, greedy, top_k, top_p));
+                codes.data()[row] = sampler.draw(chosen_kernels(), logits.data() + row * logits.shape(1),
+                                                 uniforms.data()[row], make_sampling(temperature, top_k, top_p));
         },
-        nb::arg("logits"), nb::arg("uniforms"), nb::arg("temperature"), nb::arg("greedy"), nb::arg("top_k"),
-        nb::arg("top_p"), nb::arg("codes"));
+        nb::arg("logits"), nb::arg("uniforms"), nb::arg("temperature"), nb::arg("top_k"), nb::arg("top_p"),
+        nb::arg("codes"));
     m.def(
         "draw_continuous",
         [](const std::string& output, Array<const float, 2> parameters, Array<const double, 1> uniforms,
-           double temperature, bool greedy, double top_p, Array<std::int64_t, 1> codes) {
+           double temperature, double top_p, Array<std::int64_t, 1> codes) {
             const std::size_t width = parameters.shape(1);
             ContinuousSampler sampler(parse_output(output), output == "logistic" ? int(width) / 3 : 1);
             for (std::size_t row = 0; row < parameters.shape(0); ++row)
                 codes.data()[row] = sampler.draw(parameters.data() + row * width, uniforms.data()[row],
-                                                 make_sampling(temperature, greedy, 0, top_p));
+                                                 make_sampling(temperature, 0, top_p));
         },
-        nb::arg("output"), nb::arg("parameters"), nb::arg("uniforms"), nb::arg("temperature"), nb::arg("greedy"),
-        nb::arg("top_p"), nb::arg("codes"));
+        nb::arg("output"), nb::arg("parameters"), nb::arg("uniforms"), nb::arg("temperature"), nb::arg("top_p"),
+        nb::arg("codes"));
 }

@@ -68,7 +68,7 @@ double ContinuousSampler::quantile(const float* parameters, double uniform, cons
         parameters += components;  // skip the logits
     }
     const double mean = parameters[component], log_scale = parameters[components + component];
-    if (sampling.greedy) return mean;
+    if (sampling.greedy()) return mean;
     if (sampling.top_p < 1) uniform = 0.5 + (uniform - 0.5) * sampling.top_p;
     uniform = std::clamp(uniform, MIN_TAIL, 1 - MIN_TAIL);
     const double standard = output_ == Output::GAUSSIAN ? normal_quantile(uniform) : std::log(uniform / (1 - uniform));
@@ -80,7 +80,7 @@ double ContinuousSampler::quantile(const float* parameters, double uniform, cons
 int ContinuousSampler::pick_component(const float* logits, double& uniform, const Sampling& sampling) {
     const float* const end = logits + cumulative_.size();
     const float* const best = std::max_element(logits, end);
-    if (sampling.greedy) return int(best - logits);
+    if (sampling.greedy()) return int(best - logits);
     double total = 0;
     for (std::size_t i = 0; i < cumulative_.size(); ++i)
         cumulative_[i] = total += std::exp((double(logits[i]) - *best) / sampling.temperature);

@@ -19,6 +19,7 @@ struct Request {
     const std::int64_t* given = nullptr;               // codes to feed; null: draw codes
     const double* uniforms = nullptr;                  // to draw: uniform random numbers in [0, 1)
     Sampling sampling;                                 // to draw: the options
+    const double* temperatures = nullptr;              // to draw: instead of `sampling.temperature`; may be null
     std::int64_t* drawn = nullptr;                     // to draw: receives the codes
     float* outputs = nullptr;                          // receives the output parameters [B][n][A]; may be null
     bool predicts() const { return uniforms || outputs; }

@@ -21,7 +21,7 @@ CategoricalSampler::CategoricalSampler(int outputs)
     : outputs_(outputs), weights_((outputs + BLOCK - 1) / BLOCK * BLOCK, 0.0f), ranked_(outputs) {}
 
 int CategoricalSampler::draw(const Kernels& kernels, const float* logits, double uniform, const Sampling& sampling) {
-    if (sampling.greedy) return int(std::max_element(logits, logits + outputs_) - logits);
+    if (sampling.greedy()) return int(std::max_element(logits, logits + outputs_) - logits);
     kernels.exponentials(logits, outputs_, float(1 / sampling.temperature), weights_.data());
     if (sampling.top_k || sampling.top_p < 1) truncate(logits, sampling);
     return inverse(uniform);

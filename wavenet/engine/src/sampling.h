@@ -11,9 +11,9 @@ namespace wavenet {
 
 struct Sampling {
     double temperature = 1;
-    bool greedy = false;  // the most probable code, independent of the uniform
-    int top_k = 0;        // 0: from all codes
-    double top_p = 1;     // 1: from all codes
+    int top_k = 0;                                      // 0: from all codes
+    double top_p = 1;                                   // 1: from all codes
+    bool greedy() const { return temperature < 1e-9; }  // the most probable code, independent of the uniform
 };
 
 // Draws mu-law codes. It has buffers: one object per thread.

@@ -47,9 +47,11 @@ void advance(const Network<P>& network, StreamGroup<P>& group, const Request& re
                 std::copy_n(parameters, config.output_channels, request.outputs + at * config.output_channels);
             if (request.uniforms) {
                 const double uniform = request.uniforms[at];
+                Sampling sampling = request.sampling;
+                if (request.temperatures) sampling.temperature = request.temperatures[at];
                 queues.codes[s] = config.output == Output::MU_LAW
-                                      ? group.sampler.draw(network.kernels, parameters, uniform, request.sampling)
-                                      : group.continuous_sampler.draw(parameters, uniform, request.sampling);
+                                      ? group.sampler.draw(network.kernels, parameters, uniform, sampling)
+                                      : group.continuous_sampler.draw(parameters, uniform, sampling);
                 request.drawn[at] = queues.codes[s];
             } else {
                 queues.codes[s] = request.given[at];
