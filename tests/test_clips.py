@@ -12,6 +12,7 @@ import pytest
 from recordings import ALL_TRAINING, SAMPLE_RATE, cache_folder_in, clips_of, write_files, write_noise
 
 from wavenet import mulaw
+from wavenet.config import DataConfig
 from wavenet.data import cached_samples
 from wavenet.data.cached_samples import CachedSamples
 from wavenet.data.crops import random_crops
@@ -49,7 +50,7 @@ def test_a_cache_that_is_truncated_in_use(folder: Path, tmp_path: Path) -> None:
     for size in (20_001, 0):
         os.truncate(audio_file, size)
         with pytest.raises(DatasetError, match="was truncated while it was in use: run the command again") as caught:
-            random_crops(train, 200, 256, np.random.default_rng(0), join=True)
+            random_crops(train, 200, 256, np.random.default_rng(0), DataConfig(join=True))
         assert str(audio_file) in str(caught.value)
         assert len(str(caught.value).splitlines()) == 1
     assert len(list(open_folder(folder, SAMPLE_RATE, ALL_TRAINING).train)) == 4  # as the message says

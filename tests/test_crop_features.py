@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wavenet.config import MelConfig
+from wavenet.config import DataConfig, MelConfig
 from wavenet.data.clips import Clips
 from wavenet.data.crop_features import CropFeatures
 from wavenet.data.crops import random_crops
@@ -28,7 +28,7 @@ def test_features_of_crops_are_those_of_the_recording(config: MelConfig, crop: i
     context, hop = 2, config.hop
     features = CropFeatures(config, context, crop)
     clips = random_clips(900, 500, 60)
-    drawn = random_crops(clips, 60, crop, np.random.default_rng(0), join, margin=features.margin)
+    drawn = random_crops(clips, 60, crop, np.random.default_rng(0), DataConfig(join=join), margin=features.margin)
     rows = features(drawn.samples, drawn.bounds)
     assert rows.dtype == np.float32
     assert features.first % hop == 0

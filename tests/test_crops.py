@@ -11,6 +11,7 @@ import pytest
 from recordings import ALL_TRAINING, SAMPLE_RATE, clips_of, write_files
 
 from wavenet import mulaw
+from wavenet.config import DataConfig
 from wavenet.data import audio
 from wavenet.data.clips import Clips
 from wavenet.data.crops import random_crops
@@ -34,7 +35,7 @@ def test_inputs_are_the_true_previous_samples(join: bool) -> None:
     clips = marked(40, 3, 25, 1)
     where = places(clips)
     assert len(where) == 69
-    inputs, targets, mask, *_ = random_crops(clips, 500, 10, np.random.default_rng(0), join)
+    inputs, targets, mask, *_ = random_crops(clips, 500, 10, np.random.default_rng(0), DataConfig(join=join))
     assert inputs.shape == targets.shape == mask.shape == (500, 10)
     assert inputs.dtype == targets.dtype == np.int64
     assert mask.dtype == np.bool_
@@ -70,7 +71,7 @@ def test_every_sample_is_equally_often_a_target(join: bool, crop: int) -> None:
     rng = np.random.default_rng(1)
     counts = np.zeros(256)
     for _ in range(20):
-        drawn = random_crops(clips, 1_000, crop, rng, join)
+        drawn = random_crops(clips, 1_000, crop, rng, DataConfig(join=join))
         counts += np.bincount(drawn.targets[drawn.mask], minlength=256)
     counts = counts[list(places(clips))]
     # Each count is near a Poisson variable: all 79 of them are within six standard deviations.
@@ -107,7 +108,7 @@ def test_the_margin_of_a_crop_is_from_its_own_clip(join: bool, margin: int) -> N
     begins = np.cumsum(lengths) - lengths
     crop = 10
     size = margin + crop + margin
-    drawn = random_crops(clips, 300, crop, np.random.default_rng(2), join, LINEAR, margin)
+    drawn = random_crops(clips, 300, crop, np.random.default_rng(2), DataConfig(join=join), LINEAR, margin)
     assert drawn.samples.shape == (300, size)
     assert drawn.samples.dtype == np.int16
     assert drawn.bounds.shape == (300, 2)
@@ -159,7 +160,7 @@ def test_joined_crops_stay_with_one_speaker() -> None:
     clips = clips_of(*lengths, values=np.array(places, np.int16))
     clips.speakers = speakers
     followed = np.zeros((6, 6), int)  # [clip, the clip that follows it]
-    drawn = random_crops(clips, 2_000, 30, np.random.default_rng(3), join=True, quantizer=LINEAR)
+    drawn = random_crops(clips, 2_000, 30, np.random.default_rng(3), DataConfig(join=True), quantizer=LINEAR)
     for row, clip in zip(drawn.targets, drawn.clips, strict=True):
         sources = row // 100
         assert sources[0] == clip
@@ -176,12 +177,14 @@ def test_joined_crops_stay_with_one_speaker() -> None:
 
 def test_crops_are_drawn_by_the_generator_alone() -> None:
     clips = clips_of(3_000, 500)
-    first = random_crops(clips, 4, 100, np.random.default_rng((7, 3)), True)
+    first = random_crops(clips, 4, 100, np.random.default_rng((7, 3)), DataConfig(join=True))
     random_crops(clips, 4, 50, np.random.default_rng(1))
-    again = random_crops(clips, 4, 100, np.random.default_rng((7, 3)), True)
+    again = random_crops(clips, 4, 100, np.random.default_rng((7, 3)), DataConfig(join=True))
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert not np.array_equal(first[1], random_crops(clips, 4, 100, np.random.default_rng((7, 4)), True)[1])
+    assert not np.array_equal(
+        first[1], random_crops(clips, 4, 100, np.random.default_rng((7, 4)), DataConfig(join=True))[1]
+    )
 
 
 def test_there_must_be_clips() -> None:
@@ -197,7 +200,7 @@ def test_there_must_be_clips() -> None:
 def test_crops_of_a_folder(folder: Path) -> None:
     write_files(folder, range(5), samples=3_000)
     recordings = open_folder(folder, SAMPLE_RATE, ALL_TRAINING)
-    _, targets, mask, *_ = random_crops(recordings.train, 8, 256, np.random.default_rng(0), True)
+    _, targets, mask, *_ = random_crops(recordings.train, 8, 256, np.random.default_rng(0), DataConfig(join=True))
     assert mask.all()
     known = b"".join(recordings.train.codes(i).astype(np.uint8).tobytes() for i in range(5))
     assert sum(row.astype(np.uint8).tobytes() in known for row in targets) >= 5  # except rows with a seam

@@ -19,6 +19,38 @@ def test_large_is_paper_sized() -> None:
     assert (model.layers, model.residual_channels, model.skip_channels) == (30, 64, 256)
 
 
+def test_universal_covers_voices_from_75_to_390_hertz() -> None:
+    slowest, fastest = recipe.load("vocoder-universal").data.pitch_shift
+    assert 180 * slowest <= 75
+    assert 180 * fastest >= 390
+
+
+@pytest.mark.parametrize(
+    ("overrides", "hop", "periods"),
+    [
+        ([], 300, (48, 480)),
+        (["model.features.window=1024", "model.features.fft=1024", "model.features.hop=256"], 256, (48, 480)),
+        (
+            ["model.sample_rate=22050", "model.features={window = 1024, fft = 1024, hop = 256, high = 8000}"],
+            256,
+            (44, 441),
+        ),
+    ],
+)
+def test_vocoders_at_24_and_22_khz(overrides: list[str], hop: int, periods: tuple[int, int]) -> None:
+    features = recipe.load("vocoder-24k", overrides).model.features
+    assert features is not None
+    assert features.hop == hop
+    assert features.pitch_periods == periods  # 500 to 50 Hz
+
+
+def test_shifts_are_pairs_in_files_and_overrides() -> None:
+    data = recipe.load("vocoder", ["data.pitch_shift=[0.5, 2]", "data.gain_shift=[-20, 6.5]"]).data
+    assert data == DataConfig(pitch_shift=(0.5, 2.0), gain_shift=(-20.0, 6.5))
+    with pytest.raises(ConfigError, match="data.pitch_shift = 2.0: expected two numbers"):
+        recipe.load("vocoder", ["data.pitch_shift=2.0"])
+
+
 def test_no_recipe_is_the_defaults() -> None:
     assert recipe.load(None) == recipe.Recipe()
 

@@ -12,6 +12,8 @@ from wavenet.data.augmentation import Playback, draw_playback
 from wavenet.data.clips import Clips
 from wavenet.data.quantizers import MU_LAW, Quantizer
 
+UNCHANGED = DataConfig()  # crops are not joined, and neither shifted in pitch nor in level
+
 
 class Crops(NamedTuple):
     """B random crops of T samples."""
@@ -29,10 +31,9 @@ def random_crops(
     batch: int,
     crop: int,
     rng: np.random.Generator,
-    join: bool = False,
+    data: DataConfig = UNCHANGED,
     quantizer: Quantizer = MU_LAW,
     margin: int = 1,
-    augmentation: DataConfig | None = None,
 ) -> Crops:
     """Draw `batch` random crops of T = `crop` samples, with `margin` samples of audio to each side, at least one.
 
@@ -45,8 +46,8 @@ def random_crops(
         join=True   |--clip--|-another-|  The crop begins anywhere in the clip. If the clip ends within it, a random
                           [=======]       clip of the same speaker follows, from its first sample.
 
-    augmentation: shifts the pitch and the level of each crop. Of a clip that is played faster every sample of its
-    shorter version is as likely; a clip is drawn as often as without.
+    data: besides `join` only the shifts of pitch and level are used; each crop has its own. They do not change how
+    often a clip is drawn.
 
     Raises `ValueError` when there are no clips, `DatasetError` where the cache file has been truncated.
     """
@@ -56,23 +57,23 @@ def random_crops(
     bounds = np.zeros((batch, 2), np.int64)
     filled = np.zeros(batch, np.int64)  # samples of each crop that are not padding
     indices = np.zeros(batch, np.int64)  # of the clips
-    overhang = 0 if join else crop - 1  # a window overlaps a clip if it begins at most this far before it
+    overhang = 0 if data.join else crop - 1  # a window overlaps a clip if it begins at most this far before it
     ends = clips.cumulative_positions(overhang)
     for row, position in enumerate(rng.integers(0, ends[-1], size=batch)):
         i = indices[row] = int(np.searchsorted(ends, position, side="right"))
-        playback = Playback(clips) if augmentation is None else draw_playback(clips, augmentation, rng)
-        length = playback.length(i)
         before = int(ends[i - 1]) if i else 0
-        positions = (length if length > crop or join else 1) + overhang  # at which a window may begin
-        place = (int(position) - before) * positions // (int(ends[i]) - before)
-        start = place - overhang  # negative: the window begins before the clip
+        playback = draw_playback(clips, data, rng)
+        length = playback.length(i)
+        # the same place in the clip as it is played, which has another number of positions
+        positions = (length if length > overhang + 1 else 1) + overhang
+        start = (int(position) - before) * positions // (int(ends[i]) - before) - overhang
         stop = min(start + crop, length)
-        if not join and length <= crop:
+        if not data.join and length <= crop:
             start, stop = 0, length
-        start = max(start, 0)
-        filled[row] = crop if join else stop - start
+        start = max(start, 0)  # it is negative if the window begins before the clip
+        filled[row] = crop if data.join else stop - start
         audio = np.zeros(samples.shape[1], np.float32)
-        bounds[row] = _read(audio, playback, i, start, margin, rng if join else None)
+        bounds[row] = _read(audio, playback, i, start, margin, rng if data.join else None)
         samples[row] = playback.level(audio)
     mask = np.arange(crop) < filled[:, None]  # [B, T]
     codes = quantizer.encode_int16(samples[:, margin - 1 : margin + crop]).astype(np.int64)  # [B, 1 + T]

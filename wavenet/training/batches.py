@@ -52,9 +52,7 @@ class Batches:
         """The batch of a step, counted from 0."""
         training, data = self.recipe.training, self.recipe.data
         rng = np.random.default_rng((training.seed, step))
-        crops = random_crops(
-            self.clips, training.batch, training.crop, rng, data.join, self.quantizer, self.margin, data
-        )
+        crops = random_crops(self.clips, training.batch, training.crop, rng, data, self.quantizer, self.margin)
         if training.past_gain:
             gains = past_gains(crops.inputs.shape, self.recipe.model.sample_rate, training.past_gain, rng)
             inputs = self.quantizer.encode(self.quantizer.decode(crops.inputs) * gains)
