@@ -25,7 +25,7 @@ from wavenet import Generator
 from wavenet.checkpoint import load_model
 from wavenet.data import audio
 from wavenet.evaluation.copy_synthesis import evaluate
-from wavenet.evaluation.metrics import pitch
+from wavenet.evaluation.signals import Signal
 
 Audio = NDArray[np.float32]
 
@@ -66,7 +66,7 @@ class SpeakerClassifier:
 
 def describe(name: str, group: list[Audio], classifier: SpeakerClassifier) -> str:
     """Median pitch of audio that should be by the speaker `name`, and how much of it is classified so."""
-    median = float(np.nanmedian(np.concatenate([pitch(samples, classifier.sample_rate) for samples in group])))
+    median = float(np.nanmedian(np.concatenate([Signal(samples, classifier.sample_rate).pitch for samples in group])))
     assigned = sum(classifier(samples) == name for samples in group)
     return f"median pitch {median:.0f} Hz, {assigned} of {len(group)} classified as {name}"
 

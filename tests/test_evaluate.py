@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
-import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +17,6 @@ from wavenet import checkpoint
 from wavenet.config import MelConfig
 from wavenet.data import audio
 from wavenet.evaluation import copy_synthesis
-from wavenet.evaluation.metrics import Comparison
 from wavenet.features import mel_spectrogram
 
 
@@ -98,23 +95,6 @@ def test_a_missing_package_costs_only_its_figure(
     assert "note: PESQ needs pesq: pip install 'wavenet-toolkit[metrics]'" in printed.err.splitlines()
 
 
-def test_copies_without_a_figure_are_counted(
-    vocoder: Path, folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pitches = iter([10.0, 20.0, 0.0, math.nan, 30.0, 0.0])  # model, Griffin-Lim and recording of two recordings
-
-    def compare(*_: object) -> Comparison:
-        return Comparison(1.0, 1.0, next(pitches), 0.5, 2.0, 0.5)
-
-    monkeypatch.setattr(copy_synthesis, "compare", compare)
-    assert run("evaluate", vocoder, folder) == 0
-    printed = capsys.readouterr()
-    row = next(line for line in printed.out.splitlines() if line.startswith("pitch error, cents"))
-    assert row.split()[-3:] == ["10.000", "25.000", "0.000"]
-    notes = [line for line in printed.err.splitlines() if line.startswith("note: ")]
-    assert notes == ["note: pitch error, model: over 1 of 2 copies; 1 have no frame voiced in both"]
-
-
 def test_of_a_long_recording_the_beginning_is_copied(
     vocoder: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,9 +118,3 @@ def test_a_full_disk_names_the_table(
     table = tmp_path / "copies.csv"
     assert run("evaluate", vocoder, folder, "--copies", 1, "--csv", table) == 1
     assert capsys.readouterr().err.splitlines()[-1] == f"wavenet: {table}: cannot be written (No space left on device)"
-
-
-def test_every_figure_is_printed() -> None:
-    from wavenet.cli.evaluate import FIGURES
-
-    assert list(FIGURES) == [field.name for field in dataclasses.fields(Comparison)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,18 +17,12 @@ from wavenet.data.errors import printable
 if TYPE_CHECKING:
     from wavenet.engine.conditioning import Speaker
     from wavenet.evaluation.copy_synthesis import Copy, Evaluation
+    from wavenet.evaluation.listening import ListeningPage
+    from wavenet.evaluation.words import Recogniser
     from wavenet.generate import SessionOptions
     from wavenet.model import WaveNet
 
 COPIED = 10  # recordings, without --copies
-FIGURES = {  # of `metrics.Comparison`: title, unit, why it can be undefined for a copy
-    "log_mel_db": ("log-mel distance", "dB", "have no audio in the recording"),
-    "mcd_db": ("mel-cepstral distortion", "dB", "have no audio in the recording"),
-    "pitch_cents": ("pitch error", "cents", "have no frame voiced in both"),
-    "voicing_error": ("voicing error", "", "have no audio in the recording"),
-    "pesq": ("PESQ", "", "have too little speech"),
-    "stoi": ("STOI", "", "have too little speech"),
-}
 
 
 @click.command()
@@ -49,6 +44,10 @@ FIGURES = {  # of `metrics.Comparison`: title, unit, why it can be undefined for
 @TOP_P
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Write the figures of every copy to this file.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write the copies to this folder.")
+@click.option("--page", type=click.Path(path_type=Path), help="Write a listening test to this folder: index.html.")
+@click.option(
+    "--words", is_flag=True, help="Count the words that an English speech recogniser does not find in copies."
+)
 def command(
     model: Path,
     folder: Path,
@@ -62,6 +61,8 @@ def command(
     top_p: float | None,
     table: Path | None,
     save: Path | None,
+    page: Path | None,
+    words: bool,
 ) -> None:
     """Measure the bits per sample of MODEL on a FOLDER of recordings that it was not trained on.
 
@@ -70,23 +71,29 @@ def command(
 
     With a model that is conditioned on spectrograms, recordings are also copied: audio is generated from their
     spectrograms and compared with them, and so are copies by the Griffin-Lim algorithm and the recordings themselves.
-    PESQ and STOI need: pip install 'wavenet-toolkit[metrics]'
+    PESQ, STOI, mel-cepstral distortion and --words need: pip install 'wavenet-toolkit[metrics]'
+
+    --page writes a blind listening test that any browser opens, from the disk or from a web server: pairs of versions
+    in random order, the recordings among them. It shows the results at the end; listeners send them as a CSV file.
 
     \b
     wavenet evaluate runs/speech recordings/test
     wavenet evaluate runs/speech recordings/test --precision int8
     wavenet evaluate runs/speakers recordings/test --speakers folders
-    wavenet evaluate runs/vocoder recordings/test --csv copies.csv --save copies
+    wavenet evaluate runs/vocoder recordings/test --words --csv copies.csv --save copies
+    wavenet evaluate runs/vocoder recordings/test --copies 20 --page listening
     """
     from wavenet.checkpoint import load_model
 
     network = load_model(model)
     sampling = {"temperature": temperature, "voiced_temperature": voiced_temperature, "top_p": top_p}
     network.config.sampling.updated(**sampling)  # raises for an invalid value now, not after the prediction
-    of_copies = {"--csv": table, "--save": save, **{f"--{name.replace('_', '-')}": sampling[name] for name in sampling}}
+    of_copies: dict[str, object] = {"--csv": table, "--save": save, "--page": page, "--words": words or None}
+    of_copies |= {f"--{name.replace('_', '-')}": value for name, value in sampling.items()}
     given = [name for name, value in of_copies.items() if value is not None]
     count = _copy_count(copies, given, network.config.features is not None, printable(model))
-    _check_outputs(table, save)
+    recogniser = _recogniser() if words else None
+    outputs = _outputs(table, save, page)
     named = parse_speaker(speaker, network.config.speakers)
     result = _predict(network, folder, precision, speakers or "", named)
     _print_bits(result)
@@ -98,7 +105,8 @@ def command(
             "top_p": top_p,
             "speaker": named,
         }
-        _print_figures(_copies(network, result, count, precision, options, table, save))
+        made = _copies(network, result, count, precision, options, recogniser, outputs)
+        _print_figures(made, words)
 
 
 def _copy_count(copies: int | None, given: list[str], with_features: bool, model: str) -> int:
@@ -130,17 +138,39 @@ def _predict(
             line.clear()
 
 
-def _check_outputs(table: Path | None, save: Path | None) -> None:
-    """Create the folder of the copies, and check that the table can be written."""
+def _recogniser() -> Recogniser:
+    """Raises `MetricUnavailable` now, not after the prediction."""
+    from wavenet.evaluation.words import Recogniser
+
+    return Recogniser()
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """Where to write the copies, and what to write about them."""
+
+    table: Path | None
+    save: Path | None
+    page: ListeningPage | None
+
+
+def _outputs(table: Path | None, save: Path | None, page: Path | None) -> _Outputs:
+    """Create the folders of the copies and of the page, and check that the table and the page can be written."""
     if table is not None:
         if table.is_dir() or not table.absolute().parent.is_dir():
             raise click.UsageError(f"--csv {table}: give a file name in a folder that exists")
         files.check_writable(table)
-    if save is not None:
-        try:
-            save.mkdir(parents=True, exist_ok=True)
-        except FileExistsError:
-            raise click.UsageError(f"--save {save}: not a folder") from None
+    for option, folder in (("--save", save), ("--page", page)):
+        if folder is not None:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError):
+                raise click.UsageError(f"{option} {folder}: not a folder") from None
+    if page is None:
+        return _Outputs(table, save, None)
+    from wavenet.evaluation.listening import ListeningPage
+
+    return _Outputs(table, save, ListeningPage(page))
 
 
 def _print_bits(result: Evaluation) -> None:
@@ -157,62 +187,52 @@ def _copies(
     count: int,
     precision: str | None,
     options: SessionOptions,
-    table: Path | None,
-    save: Path | None,
+    recogniser: Recogniser | None,
+    outputs: _Outputs,
 ) -> list[Copy]:
-    """Copy recordings, and write the audio and the table if requested. Returns the copies without their audio."""
+    """Copy recordings, and write what is requested. Returns the copies without their audio."""
     from wavenet.evaluation import copy_synthesis
     from wavenet.generate import Generator
 
     generator = Generator.from_model(network, precision=precision or "auto")
     progress, done = ProgressLine("copying", "recordings"), []
     try:
-        for copy in copy_synthesis.copies(generator, result.recordings, count, options, progress):
-            if save is not None:
-                _save(save, copy, generator.sample_rate)
+        for copy in copy_synthesis.copies(generator, result.recordings, count, options, progress, recogniser):
+            if outputs.save is not None:
+                _save(outputs.save, copy, generator.sample_rate)
+            if outputs.page is not None:
+                outputs.page.add(copy, generator.sample_rate)
             done.append(dataclasses.replace(copy, audio=copy.audio[:0]))
     finally:
         progress.clear()
-    if table is not None:
-        copy_synthesis.write_csv(table, done)
-        print_message(f"figures of every copy: {printable(table)}")
+    if outputs.table is not None:
+        copy_synthesis.write_csv(outputs.table, done)
+        print_message(f"figures of every copy: {printable(outputs.table)}")
+    if outputs.page is not None and done:
+        print_message(f"listening test: {printable(outputs.page.finish())}")
     return done
 
 
-def _print_figures(copies: list[Copy]) -> None:
-    """Print a table of mean figures, and notes on those that are undefined for some copies."""
-    from wavenet.evaluation.copy_synthesis import LEAST_SECONDS, METHODS
-    from wavenet.evaluation.metrics import counts, mean, missing_packages
+def _print_figures(copies: list[Copy], with_words: bool) -> None:
+    """Print the table of the copies, and notes on what is missing in it."""
+    from wavenet.cli.copy_table import CopyTable
+    from wavenet.evaluation.copy_synthesis import LEAST_SECONDS
+    from wavenet.evaluation.metrics import missing_packages
 
     if not copies:
         print_message(f"no recording of {LEAST_SECONDS} s or more to copy")
         return
-    comparisons = {method: [copy.comparison for copy in copies if copy.method == method] for method in METHODS}
-    means = {method: mean(rows) for method, rows in comparisons.items()}
-    defined = {method: counts(rows) for method, rows in comparisons.items()}
-    total = len(copies) // len(METHODS)
-    seconds = sum(copy.seconds for copy in copies if copy.method == METHODS[0])
-    title = f"copies of {total} recordings, {seconds:.1f} s"
-    print_result("")
-    print_result(f"{title:36}" + "".join(f"{method:>13}" for method in METHODS))
-    missing = missing_packages()
-    notes = list(missing.values())
-    for name, (figure, unit, reason) in FIGURES.items():
-        if name in missing:
-            continue
-        label = f"{figure}, {unit}" if unit else figure
-        print_result(f"{label:36}" + "".join(f"{getattr(means[method], name):13.3f}" for method in METHODS))
-        for method in METHODS:
-            if defined[method][name] < total:
-                over = f"over {defined[method][name]} of {total} copies"
-                notes.append(f"{figure}, {method}: {over}; {total - defined[method][name]} {reason}")
-    for note in notes:
+    table, missing = CopyTable(copies), missing_packages()
+    without = {*missing} if with_words else {*missing, "words_lost"}
+    for line in ("", *table.lines(without)):
+        print_result(line)
+    for note in (*missing.values(), *table.notes(without)):
         print_message(f"note: {note}")
 
 
 def _save(folder: Path, copy: Copy, sample_rate: int) -> None:
     from wavenet.data import audio
 
-    path = folder / copy.method / f"{copy.file}.wav"  # the folder may hold both a.flac and a.mp3
+    path = folder / copy.method.replace(" ", "-") / f"{copy.file}.wav"  # the folder may hold both a.flac and a.mp3
     path.parent.mkdir(parents=True, exist_ok=True)
     audio.write(path, copy.audio, sample_rate)

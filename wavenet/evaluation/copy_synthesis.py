@@ -24,11 +24,13 @@ from wavenet.engine.conditioning import Speaker
 from wavenet.evaluation import likelihood
 from wavenet.evaluation.likelihood import ReferenceLevels
 from wavenet.evaluation.metrics import Comparison, compare
+from wavenet.evaluation.signals import Signal
+from wavenet.evaluation.words import Recogniser, words_lost
 from wavenet.features import mel_spectrogram
 from wavenet.generate import Generator, SessionOptions
 from wavenet.model import WaveNet
 
-METHODS = ("model", "griffin-lim", "recording")  # the copies of a recording; the last one is the recording itself
+MODEL, GRIFFIN_LIM, RECORDING = METHODS = ("model", "griffin-lim", "recording")  # the last is the recording itself
 LEAST_SECONDS = 1.5  # shorter recordings are not copied: most figures need more audio
 MOST_SECONDS = 60.0  # of a recording that are copied: pitch tracking needs 250 MB per minute
 GRIFFIN_LIM_ITERATIONS = 60
@@ -98,38 +100,76 @@ def copies(
     count: int,
     options: SessionOptions | None = None,
     progress: Progress | None = None,
+    recogniser: Recogniser | None = None,
 ) -> Iterator[Copy]:
     """Copy-synthesis of the first `count` recordings of at least 1.5 s: audio generated from their features.
 
-    Yields three copies of each: by the model, by the Griffin-Lim algorithm from the same features, and the recording
-    itself. Of a recording longer than a minute only the first minute is copied.
+    Yields the copies of each by `METHODS`: by the model, by the Griffin-Lim algorithm from the same features, and the
+    recording itself. Of a recording longer than a minute only the first minute is copied.
     options: for the model's copy, see `Generator.session`; a speaker there replaces that of the recording.
     progress: called with the number of recordings done and the total.
+    recogniser: to count the words that are lost; None: not counted, NaN.
     Raises `ConfigError` for a model that is not conditioned on features. Figures whose packages are not installed are
     NaN, see `metrics.missing_packages`.
     """
     config, clips = generator.config, recordings.train
-    mel = config.features
-    if mel is None:
+    if config.features is None:
         raise ConfigError("features: this model is not conditioned on features: it cannot copy recordings")
     speaker = None if options is None else options.get("speaker")
     chosen = np.flatnonzero(clips.lengths >= LEAST_SECONDS * config.sample_rate)[:count].tolist()
     for done, clip in enumerate(chosen):
         samples = clips.clip(clip, 0, round(MOST_SECONDS * config.sample_rate))  # int16 [T]
         original = (samples / FULL_SCALE).astype(np.float32)
-        features = mel_spectrogram(original, mel)  # [bands, frames]
         model_options: SessionOptions = {
             **(options or {}),
-            "features": features,
             "speaker": speaker or likelihood.speaker_of_clip(config, clips, clip),
         }
-        copied = generator.render(**model_options)[: len(original)]
-        audios = (copied, griffin_lim(features, mel, len(original)), original)
-        for method, audio in zip(METHODS, audios, strict=True):
-            comparison = compare(original, audio, config.sample_rate)
-            yield Copy(clips.names[clip], len(original) / config.sample_rate, method, comparison, audio)
+        copied = _copies(generator, original, config.features, model_options)
+        compared = _comparisons(original, copied, config.sample_rate, recogniser)
+        for method, audio in copied.items():
+            yield Copy(clips.names[clip], len(original) / config.sample_rate, method, compared[method], audio)
         if progress:
             progress(done + 1, len(chosen))
+
+
+def baseline_of(methods: Iterable[str]) -> str:
+    """The method that the model has to surpass: Griffin-Lim, with the same refinement as the model."""
+    return GRIFFIN_LIM
+
+
+def _copies(
+    generator: Generator, original: NDArray[np.float32], mel: MelConfig, options: SessionOptions
+) -> dict[str, NDArray[np.float32]]:
+    """The copies [T] of a recording [T] by method, in the order of `METHODS`."""
+    features = mel_spectrogram(original, mel)  # [bands, frames]
+    of_model: SessionOptions = {**options, "features": features}
+    return {
+        MODEL: generator.render(**of_model)[: len(original)],
+        GRIFFIN_LIM: griffin_lim(features, mel, len(original)),
+        RECORDING: original,
+    }
+
+
+def _comparisons(
+    original: NDArray[np.float32],
+    copied: dict[str, NDArray[np.float32]],
+    sample_rate: int,
+    recogniser: Recogniser | None,
+) -> dict[str, Comparison]:
+    """The figures of each copy [T] of a recording [T], by method."""
+    recording = Signal(original, sample_rate)
+    signals = {
+        method: recording if audio is original else Signal(audio, sample_rate) for method, audio in copied.items()
+    }
+    compared = {method: compare(recording, signal) for method, signal in signals.items()}
+    if recogniser is None:
+        return compared
+    found = {method: recogniser.words(signal) for method, signal in signals.items()}
+    words = found[RECORDING]
+    return {
+        method: dataclasses.replace(comparison, words_lost=words_lost(words, found[method]), words=len(words))
+        for method, comparison in compared.items()
+    }
 
 
 def griffin_lim(features: NDArray[np.float32], mel: MelConfig, samples: int) -> NDArray[np.float32]:
@@ -169,5 +209,5 @@ def write_csv(path: str | os.PathLike[str], rows: Iterable[Copy]) -> None:
     lines.writerow(["file", "seconds", "method", *(field.name for field in dataclasses.fields(Comparison))])
     for row in rows:
         figures = dataclasses.astuple(row.comparison)
-        lines.writerow([row.file, f"{row.seconds:.3f}", row.method, *(f"{figure:.4f}" for figure in figures)])
+        lines.writerow([row.file, f"{row.seconds:.3f}", row.method, *(f"{figure:.6g}" for figure in figures)])
     files.replace(Path(path), text.getvalue().encode())
