@@ -14,12 +14,15 @@ the features of Tacotron 2 (Shen et al. 2018, section 2.1) and HiFi-GAN. NumPy o
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from wavenet.config import MelConfig
+
+Real = TypeVar("Real", bound=np.floating[Any])  # one type of floating-point numbers
 
 CHUNK = 500  # frames transformed at a time: bounds the memory for audio of any length
 ONE_THREAD = 2**18  # multiply-adds up to which OpenBLAS computes a product in the calling thread
@@ -91,14 +94,14 @@ def hann_window(size: int) -> NDArray[np.float64]:
     return np.hanning(size + 1)[:-1]
 
 
-def one_thread_product(rows: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+def one_thread_product(rows: NDArray[Real], matrix: NDArray[Real]) -> NDArray[Real]:
     """rows [n, in] @ matrix [in, out], in pieces small enough for OpenBLAS to compute them in the calling thread.
 
     More threads gain nothing in products this small. If other processes use the cores, more threads take several times
     as long, and BLAS threads spin for a while after their work, beside a training step or an engine's own threads.
     """
     step = max(1, ONE_THREAD // matrix.size)
-    product = np.empty((len(rows), matrix.shape[1]))
+    product = np.empty((len(rows), matrix.shape[1]), matrix.dtype)
     for first in range(0, len(rows), step):
         np.matmul(rows[first : first + step], matrix, out=product[first : first + step])
     return product

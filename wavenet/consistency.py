@@ -1,0 +1,223 @@
+"""Make audio consistent with the log-mel features that it was generated from: `refine` and `StreamingRefiner`.
+
+What a network draws sample by sample drifts away from its features, in level first. Refinement corrects that and keeps
+the fine structure of the audio, its phases and harmonics. An iteration computes the short-time Fourier transform of the
+audio and, in every frame, the gain of each mel band that makes it equal to the feature; it spreads the logarithms of
+these gains over the bins, in proportion to the mel filters, and transforms the scaled spectra back. As in the algorithm
+of Griffin and Lim (1984, "Signal estimation from modified short-time Fourier transform") overlapping windows do not
+agree with each other after that, so that it takes several iterations; as in its fast version (Perraudin, Balazs and
+Søndergaard 2013, "A fast Griffin-Lim algorithm") each one begins beyond the last result, in the direction of the last
+change. NumPy only.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike, NDArray
+
+from wavenet.config import MelConfig
+from wavenet.features import frame_margin, hann_window, mel_filters, one_thread_product
+
+CHUNK = 256  # frames transformed at a time: bounds the memory for audio of any length
+MOMENTUM = 0.9  # share of the last change that is added before the next iteration
+LOOKAHEAD_SECONDS = 0.05  # of the streaming refiner
+
+Audio = NDArray[np.float32]  # [T]
+
+
+def refine(audio: ArrayLike, features: ArrayLike, mel: MelConfig, iterations: int) -> Audio:
+    """Audio, float32 [T] in [-1, 1], that agrees better with log-mel features than the given audio [T] does.
+
+    features: [bands, N], N >= ceil(T / hop), as of `wavenet.features.mel_spectrogram`; frame 0 begins with the audio.
+    iterations: 0 returns the audio as it is.
+    Memory beyond a few copies of the audio is bounded. Raises `ValueError` for shapes that do not fit, and for features
+    whose windows overlap by less than half.
+    """
+    samples = np.array(audio, np.float32)
+    frames = _checked(features, mel, iterations)  # [N, bands]
+    count = -(-samples.size // mel.hop)  # frames with a sample of the audio
+    if samples.ndim != 1 or count > len(frames):
+        raise ValueError(
+            f"audio {list(samples.shape)} and {len(frames):,} frames of {mel.hop} samples: the audio must be [T] and "
+            "end with the features at the latest"
+        )
+    if not samples.size or not iterations:
+        return samples
+    before = _before(mel)
+    padded = np.zeros((count - 1) * mel.hop + mel.window, np.float32)
+    padded[before : before + len(samples)] = samples
+    signal = _Signal(padded)
+    for _ in range(iterations):
+        changed = np.zeros_like(padded)
+        for first in range(0, count, CHUNK):
+            chunk = frames[first : min(first + CHUNK, count)]
+            _add_change(changed, signal.start, first * mel.hop, chunk, mel)
+        signal.update(signal.start + changed)
+    return np.clip(signal.result[before : before + len(samples)], -1, 1)
+
+
+class StreamingRefiner:
+    """`refine` for audio that arrives block by block: a sample leaves when the `lookahead` samples after it are there.
+
+    While samples are inside they take part in one or more iterations per frame; they share windows with samples that
+    have left and do not change any more (Zhu, Beauregard and Wyse 2007, "Real-time signal estimation from modified
+    short-time Fourier transform magnitude spectra"). The result does not depend on the sizes of the blocks.
+    """
+
+    def __init__(
+        self, features: ArrayLike, mel: MelConfig, iterations: int, lookahead: float = LOOKAHEAD_SECONDS
+    ) -> None:
+        """features: log-mel [bands, N]; frame 0 begins with the first sample.
+
+        iterations: at least as many as each sample takes part in. lookahead: in seconds, rounded to whole frames, at
+            least one.
+        Raises `ValueError` as `refine` does.
+        """
+        self._frames, self._mel = _checked(features, mel, iterations), mel
+        self._depth = max(1, round(lookahead * mel.sample_rate / mel.hop))  # frames inside
+        self._per_frame = -(-iterations // self._depth)  # iterations
+        self._context = mel.window  # samples kept that have left
+        self._signal = _Signal(np.zeros(self._context, np.float32))
+        self._incomplete = np.zeros(0, np.float32)  # the samples of a frame that has not arrived completely
+        self._entered = 0  # frames
+        self._left = 0  # frames
+
+    @property
+    def lookahead(self) -> int:
+        """Samples that must follow a sample before it leaves, if the blocks are whole frames."""
+        return self._depth * self._mel.hop
+
+    def push(self, audio: ArrayLike) -> Audio:
+        """Add samples [n]; returns those that leave, [m]. Raises `ValueError` beyond the end of the features."""
+        hop = self._mel.hop
+        samples = np.concatenate([self._incomplete, np.asarray(audio, np.float32)])
+        if len(samples) > (len(self._frames) - self._entered) * hop:
+            raise ValueError(f"there is more audio than features, which last for {len(self._frames) * hop:,} samples")
+        whole = len(samples) // hop * hop
+        self._incomplete = samples[whole:]
+        return np.concatenate([samples[:0], *(self._enter(frame) for frame in samples[:whole].reshape(-1, hop))])
+
+    def finish(self) -> Audio:
+        """The samples that are still inside, [m]. Nothing can be added after that."""
+        hop = self._mel.hop
+        inside = (self._entered - self._left) * hop + len(self._incomplete)
+        silence = np.zeros(-len(self._incomplete) % hop + self.lookahead, np.float32)
+        rest = np.concatenate([self._incomplete, silence]).reshape(-1, hop)
+        self._incomplete = silence[:0]
+        return np.concatenate([silence[:0], *(self._enter(frame) for frame in rest)])[:inside]
+
+    def _enter(self, samples: Audio) -> Audio:
+        """Add a frame's samples [hop]; returns those of the frame that leaves: [hop], or [0] at the beginning."""
+        mel, signal = self._mel, self._signal
+        signal.append(samples)
+        self._entered += 1
+        # In samples from the first one inside, a frame's window begins at start = (frame - left) hop - before. Of the
+        # windows that end within the signal, those that end with samples inside:
+        before, inside = _before(mel), (self._entered - self._left) * mel.hop
+        first = max(self._left + (before - mel.window) // mel.hop + 1, 0)
+        last = min(self._left + (inside - mel.window + before) // mel.hop, len(self._frames) - 1)
+        if first <= last and self._per_frame:
+            start = self._context + (first - self._left) * mel.hop - before
+            for _ in range(self._per_frame):
+                changed = np.zeros_like(signal.start)
+                _add_change(changed, signal.start, start, self._frames[first : last + 1], mel)
+                changed[: self._context] = 0
+                signal.update(signal.start + changed)
+        if self._entered - self._left <= self._depth:
+            return samples[:0]
+        leaving = signal.result[self._context : self._context + mel.hop]
+        signal.drop(mel.hop)
+        self._left += 1
+        return np.clip(leaving, -1, 1)
+
+
+class _Signal:
+    """Audio between two iterations: the last `result` [T], and the `start` [T] of the next iteration."""
+
+    def __init__(self, audio: Audio) -> None:
+        self.result, self.start = audio, audio
+
+    def update(self, result: Audio) -> None:
+        """Take the result of an iteration, and extrapolate the change from the last one."""
+        self.start = result + np.float32(MOMENTUM) * (result - self.result)
+        self.result = result
+
+    def append(self, audio: Audio) -> None:
+        """Append samples [n]."""
+        self.result, self.start = np.concatenate([self.result, audio]), np.concatenate([self.start, audio])
+
+    def drop(self, samples: int) -> None:
+        """Remove the first samples."""
+        self.result, self.start = self.result[samples:], self.start[samples:]
+
+
+def _checked(features: ArrayLike, mel: MelConfig, iterations: int) -> NDArray[np.float32]:
+    """Features [bands, N] as frames [N, bands]. Raises `ValueError` as `refine` does."""
+    array = np.asarray(features, np.float32)
+    if array.ndim != 2 or len(array) != mel.bands:
+        raise ValueError(f"features must be [{mel.bands}, frames], not {list(array.shape)}")
+    if iterations < 0:
+        raise ValueError(f"iterations = {iterations}: must be a whole number from 0")
+    if iterations and 2 * mel.hop > mel.window:
+        raise ValueError(
+            f"refinement needs windows that overlap by half; these have {mel.window} samples and begin every {mel.hop}"
+        )
+    return np.ascontiguousarray(array.T)
+
+
+def _before(mel: MelConfig) -> int:
+    """Samples of a frame's window before the frame's own first sample."""
+    return frame_margin(mel) - (mel.fft - mel.window) // 2
+
+
+def _add_change(total: Audio, samples: Audio, start: int, frames: NDArray[np.float32], mel: MelConfig) -> None:
+    """Add what an iteration changes in samples [T] to `total` [T], for windows of which the first begins at `start`.
+
+    frames: the log-mel target [n, bands] of each window. A window that is not among these does not ask for a change.
+    """
+    span = slice(start, start + (len(frames) - 1) * mel.hop + mel.window)
+    windows = sliding_window_view(samples[span], mel.window)[:: mel.hop] * _window(mel)  # [n, window]
+    spectrum = np.fft.rfft(windows, mel.fft)  # [n, bins]
+    magnitude = np.abs(spectrum)
+    filters, spread = _filters(mel)
+    bands = one_thread_product(magnitude**mel.power if mel.power != 1 else magnitude, filters)  # [n, bands]
+    log_gains = (frames - np.log(np.maximum(bands, mel.floor))) / mel.power
+    spectrum *= np.expm1(one_thread_product(log_gains, spread))  # [n, bins]: the change of the spectrum
+    change = np.fft.irfft(spectrum, mel.fft)[:, : mel.window] * _synthesis_window(mel)  # [n, window]
+    blocks = -(-mel.window // mel.hop)
+    padded = np.zeros((len(frames), blocks * mel.hop), np.float32)
+    padded[:, : mel.window] = change
+    added = np.zeros((len(frames) + blocks - 1, mel.hop), np.float32)
+    for block in range(blocks):
+        added[block : block + len(frames)] += padded[:, block * mel.hop : (block + 1) * mel.hop]
+    total[span] += added.ravel()[: span.stop - span.start]
+
+
+@lru_cache(maxsize=8)
+def _window(mel: MelConfig) -> NDArray[np.float32]:
+    return hann_window(mel.window).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _synthesis_window(mel: MelConfig) -> NDArray[np.float32]:
+    """The analysis window [window], divided by the sum of the squares of all windows that overlap."""
+    window = hann_window(mel.window)
+    padded = np.zeros(-(-mel.window // mel.hop) * mel.hop)
+    padded[: mel.window] = np.square(window)
+    total = np.resize(padded.reshape(-1, mel.hop).sum(axis=0), mel.window)  # of period hop
+    return (window / total).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _filters(mel: MelConfig) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The mel filters [bins, bands]; and [bands, bins], which spreads values of bands over bins as a weighted mean.
+
+    The weights are the filters with a peak of 1. Bins outside all filters get 0: their spectrum is not changed.
+    """
+    filters = mel_filters(mel)  # [bands, bins]
+    peaks = filters / np.maximum(filters.max(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    spread = peaks / np.maximum(peaks.sum(axis=0), 1e-9)
+    return np.ascontiguousarray(filters.T, np.float32), np.ascontiguousarray(spread, np.float32)
