@@ -175,3 +175,24 @@ def test_a_product_in_pieces_is_the_product(rows: int, inputs: int, outputs: int
 def test_features_need_neither_torch_nor_scipy() -> None:
     code = "import sys, wavenet.data.crop_features; sys.exit(bool({'torch', 'scipy'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("project", ["HiFi-GAN", "Tacotron 2"])
+def test_features_of_other_projects(project: str) -> None:
+    """As in meldataset.py of HiFi-GAN and layers.py of NVIDIA's Tacotron 2, except at the ends, which those reflect."""
+    config = MelConfig(sample_rate=22_050, window=1_024, fft=1_024, hop=256)
+    audio = noise(22_050)
+    basis = librosa.filters.mel(sr=22_050, n_fft=1_024, n_mels=80, fmin=0.0, fmax=8_000.0)  # [80, bins]
+    window = torch.hann_window(1_024)
+    margin = (1_024 - 256) // 2
+    if project == "HiFi-GAN":
+        padded = np.pad(audio, margin, mode="reflect")
+        spectrum = torch.stft(torch.from_numpy(padded), 1_024, 256, window=window, center=False, return_complex=True)
+        own = mel_spectrogram(audio, config)
+    else:
+        spectrum = torch.stft(torch.from_numpy(audio), 1_024, 256, window=window, center=True, return_complex=True)
+        own = mel_spectrogram(np.pad(audio, (128, 0)), config)
+    expected = np.log(np.maximum(basis @ spectrum.abs().numpy(), 1e-5))  # [80, frames]
+    frames = expected.shape[1]
+    assert frames in (own.shape[1] - 1, own.shape[1])
+    np.testing.assert_allclose(own[:, 2 : frames - 2], expected[:, 2:-2], atol=1e-4)
