@@ -14,9 +14,12 @@ import soundfile
 from commands import BLOCK, FIRST, SAMPLE_RATE, Capture, error_of, run, save_model
 
 import wavenet
+from wavenet.config import MelConfig
+from wavenet.consistency import LOOKAHEAD_SECONDS
 from wavenet.data import audio
 from wavenet.engine import native_installed
 from wavenet.features import mel_spectrogram
+from wavenet.refined_session import RefinedSession, file_lookahead
 
 
 @pytest.fixture
@@ -137,6 +140,54 @@ def test_an_interruption_keeps_what_was_generated(
     assert soundfile.info(tmp_path / "x.wav").frames == FIRST + 2 * BLOCK
 
 
+@pytest.mark.parametrize("output", ["file", "-"])
+def test_refined_audio_is_written_while_it_is_generated(
+    vocoder: Path, recording: Path, tmp_path: Path, output: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    out = tmp_path / "copy.wav"
+    assert run("vocode", vocoder, recording, "--refine", 20, "-o", out if output == "file" else "-") == 0
+    generator = wavenet.Generator.load(vocoder)
+    mel = generator.config.features
+    assert mel is not None
+    features = mel_spectrogram(audio.read(recording, SAMPLE_RATE), mel)
+    session = generator.session(features=features, count=1)
+    lookahead = file_lookahead(mel, 20) if output == "file" else LOOKAHEAD_SECONDS
+    expected = np.rint(32_768 * RefinedSession(session, mel, 20, 4_050, lookahead).next(4_050)[0])
+    written = out.read_bytes()[44:] if output == "file" else capfdbinary.readouterr().out
+    np.testing.assert_array_equal(np.frombuffer(written, "<i2"), expected)
+
+
+def test_the_look_ahead_of_files_has_an_iteration_for_every_frame() -> None:
+    mel = MelConfig(hop=160)  # 10 ms
+    found = [file_lookahead(mel, iterations) for iterations in (1, 40, 100, 1_000)]
+    assert found == pytest.approx([LOOKAHEAD_SECONDS, 0.4, 1.0, 1.0])
+
+
+def test_an_interruption_keeps_the_refined_audio(
+    vocoder: Path, recording: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = wavenet.Session.next
+
+    def interrupted(session: wavenet.Session, samples: int) -> np.ndarray:
+        if session.position > 2_000:
+            raise KeyboardInterrupt
+        return original(session, samples)
+
+    monkeypatch.setattr(wavenet.Session, "next", interrupted)
+    out = tmp_path / "x.wav"
+    assert run("vocode", vocoder, recording, "-o", out, "--refine", 10) == 130
+    assert capsys.readouterr().err.startswith("interrupted: kept 0.2 s in ")
+    assert soundfile.info(out).frames == FIRST + 2 * BLOCK  # of 2,720 samples generated, with 100 ms of look-ahead
+
+
+def test_refinement_needs_features(
+    voices: Path, vocoder: Path, recording: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    assert "--refine" in error_of(capsys, "generate", voices, "--refine", 3)
+    wrong = error_of(capsys, "vocode", vocoder, recording, "-o", tmp_path / "x.wav", "--refine", -1)
+    assert wrong == "wavenet: refine = -1: must be a whole number from 0 to 1,000"
+
+
 def test_speakers_by_name_and_mixture(voices: Path, tmp_path: Path, capsys: Capture) -> None:
     for name, speaker in (("ann", "ann"), ("bob", "bob"), ("both", "ann=1,bob=1")):
         assert run("generate", voices, "-o", tmp_path / f"{name}.wav", "--seconds", 0.1, "--speaker", speaker) == 0
@@ -155,7 +206,7 @@ def test_a_name_with_an_equals_sign_is_a_name(tmp_path: Path) -> None:
 @pytest.mark.skipif(not native_installed(), reason="the other engines need torch")
 def test_no_slow_package_is_imported(vocoder: Path, recording: Path, tmp_path: Path) -> None:
     code = "import sys; from wavenet import cli; print(cli.main(sys.argv[1:]), *sys.modules)"
-    arguments = ["vocode", str(vocoder), str(recording), "-o", str(tmp_path / "x.wav"), "--save-mel"]
+    arguments = ["vocode", str(vocoder), str(recording), "-o", str(tmp_path / "x.wav"), "--refine", "2", "--save-mel"]
     command = [sys.executable, "-c", code, *arguments, str(tmp_path / "mel.npy")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     exit_code, *modules = done.stdout.split()

@@ -22,14 +22,17 @@ from numpy.typing import ArrayLike, NDArray
 from wavenet import engine as engines
 from wavenet.checks import is_integer, shown
 from wavenet.config import ModelConfig
+from wavenet.consistency import refine as refine_audio
 from wavenet.engine.base import check_memory
 from wavenet.engine.conditioning import Speaker
-from wavenet.session import Session, SessionOptions
+from wavenet.refined_session import RefinedSession
+from wavenet.sampling_config import SamplingConfig
+from wavenet.session import RenderOptions, Session, SessionOptions
 
 if TYPE_CHECKING:
     from wavenet.model import WaveNet
 
-__all__ = ["Generator", "Session", "SessionOptions", "silent_share", "total_of"]
+__all__ = ["Generator", "RenderOptions", "Session", "SessionOptions", "silent_share", "total_of"]
 
 BLOCK = 1_600  # samples per block of a stream: 100 ms at 16 kHz
 SILENT_DBFS = -50.0  # a frame whose RMS is below this is silent, in dB relative to an RMS of 1
@@ -87,6 +90,15 @@ class Generator:
         """Precision in use, never "auto"."""
         return self._engine.precision
 
+    def options(self, **given: Any) -> SamplingConfig:
+        """The sampling options of the model with those that are given; None: not given.
+
+        Raises `ValueError`, in one line, for options that are out of range or not used by this model.
+        """
+        options = self.config.sampling.updated(**given)
+        options.check(self.config.output, self.config.features is not None)
+        return options
+
     def session(
         self,
         seed: int = 0,
@@ -112,38 +124,51 @@ class Generator:
             them from audio. The first frame starts at the first sample of the stream, or of `prime`.
         Raises `ValueError`, in one line, for options that are invalid, missing or not used by this model.
         """
-        options = self.config.sampling.updated(
-            temperature=temperature, top_k=top_k, top_p=top_p, voiced_temperature=voiced_temperature
-        )
-        options.check(self.config.output, self.config.features is not None)
+        options = self.options(temperature=temperature, top_k=top_k, top_p=top_p, voiced_temperature=voiced_temperature)
         return Session(self._engine, options, seed, count, speaker, features, prime)
 
     def stream(
-        self, seconds: float | None = None, block: int = BLOCK, **options: Unpack[SessionOptions]
+        self,
+        seconds: float | None = None,
+        block: int = BLOCK,
+        refine: int | None = None,
+        **options: Unpack[SessionOptions],
     ) -> Iterator[NDArray[np.float32]]:
         """Iterate over blocks of audio, float32 [block] or [count, block]; the last one may be shorter.
 
         seconds: length of the audio; None: to the end of the features, or without end if there are none.
-        Options and errors as of `session`; errors are raised by this call, not at the first block.
+        refine: iterations that adapt the audio to its features; 0: none; None: the model's. The audio is then generated
+            ahead of the blocks, by the look-ahead of `wavenet.consistency.StreamingRefiner`.
+        Other options and errors as of `session`; errors are raised by this call, not at the first block.
         """
         if not is_integer(block) or block < 1:
             raise ValueError(f"block = {shown(block)}: must be a whole number of samples from 1")
         total = None if seconds is None else self.samples(seconds)
+        iterations = self.options(refine=refine).refine
         session = self.session(**options)
-        return _blocks(session, int(block), total_of(session, total))
+        total = total_of(session, total)
+        if not iterations:
+            return _blocks(session, int(block), total)
+        mel = self.config.features
+        assert mel is not None and total is not None  # as `options` has checked
+        refined = RefinedSession(session, mel, iterations, total, primed=_primed(session, options.get("prime")))
+        return _blocks(refined, int(block), total)
 
     def render(
         self,
         seconds: float | None = None,
         progress: Callable[[int, int], None] | None = None,
+        refine: int | None = None,
         **options: Unpack[SessionOptions],
     ) -> NDArray[np.float32]:
         """Generate `seconds` of audio: float32 [samples] in [-1, 1], or [count, samples] if `count` is given.
 
         seconds: None: to the end of the features; required without features.
         progress: called as progress(samples done, samples in total) twenty times per second of audio.
-        Options and errors as of `session`; raises `ValueError` also for audio that does not fit into memory.
+        refine: iterations of `wavenet.consistency.refine`, after all audio is generated; 0: none; None: the model's.
+        Other options and errors as of `session`; raises `ValueError` also for audio that does not fit into memory.
         """
+        iterations = self.options(refine=refine).refine
         session = self.session(**options)
         total = total_of(session, None if seconds is None else self.samples(seconds))
         if total is None:
@@ -157,7 +182,18 @@ class Generator:
             done += block.shape[-1]
             if progress is not None:
                 progress(done, total)
-        return audio
+        return self._refined(session, audio, options.get("prime"), iterations) if iterations else audio
+
+    def _refined(
+        self, session: Session, audio: NDArray[np.float32], prime: ArrayLike | None, iterations: int
+    ) -> NDArray[np.float32]:
+        """The audio [samples] or [count, samples] of a session, refined."""
+        mel, features, primed = self.config.features, session.features, _primed(session, prime)
+        assert mel is not None and features is not None  # as `options` has checked
+        whole = np.atleast_2d(audio) if primed is None else np.concatenate([primed, np.atleast_2d(audio)], axis=1)
+        pairs = zip(whole, features, strict=True)  # of [samples] and [bands, frames]
+        refined = [refine_audio(samples, own, mel, iterations) for samples, own in pairs]
+        return np.stack(refined)[:, -audio.shape[-1] :].reshape(audio.shape)
 
     def samples(self, seconds: float) -> int:
         """Number of samples in `seconds`. Raises `ValueError` for a length below one sample or not finite."""
@@ -204,6 +240,15 @@ def total_of(session: Session, samples: int | None) -> int | None:
     return left if samples is None else samples
 
 
+def _primed(session: Session, prime: ArrayLike | None) -> NDArray[np.float32] | None:
+    """The audio that a session was primed with, [count, n], to refine what follows it."""
+    if prime is None:
+        return None
+    audio = np.clip(np.asarray(prime, dtype=np.float32), -1, 1)
+    streams = 1 if session.features is None else len(session.features)
+    return np.broadcast_to(audio, (streams, audio.shape[-1]))
+
+
 def silent_share(audio: ArrayLike, sample_rate: int) -> float:
     """Share, 0 to 1, of 20 ms frames with an RMS below -50 dBFS in audio [n] or [count, n] in [-1, 1].
 
@@ -218,7 +263,7 @@ def silent_share(audio: ArrayLike, sample_rate: int) -> float:
     return float((power < 10 ** (SILENT_DBFS / 10)).mean())
 
 
-def _blocks(session: Session, block: int, total: int | None) -> Iterator[NDArray[np.float32]]:
+def _blocks(session: Session | RefinedSession, block: int, total: int | None) -> Iterator[NDArray[np.float32]]:
     done = 0
     while total is None or done < total:
         samples = block if total is None else min(block, total - done)

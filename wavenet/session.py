@@ -27,7 +27,7 @@ HIGHEST_PEAK = 10.0  # of audio to prime with, 20 dB above full scale; a higher 
 
 
 class SessionOptions(TypedDict, total=False):
-    """Options of `session`, `stream` and `render`; see `Generator.session`."""
+    """Options of `Generator.session`."""
 
     seed: int
     temperature: float | None
@@ -38,6 +38,12 @@ class SessionOptions(TypedDict, total=False):
     prime: ArrayLike | None
     speaker: Speaker | None
     features: ArrayLike | None
+
+
+class RenderOptions(SessionOptions, total=False):
+    """Options of `stream` and `render`."""
+
+    refine: int | None
 
 
 class _Progress(NamedTuple):
@@ -167,6 +173,16 @@ class Session:
         """Samples until the features end; None without features."""
         state = self._progress.state
         return None if state.conditioning is None else state.conditioning.left(state.position)
+
+    @property
+    def single(self) -> bool:
+        """Whether the audio of this session has no axis of streams."""
+        return self._single
+
+    @property
+    def features(self) -> NDArray[np.float32] | None:
+        """The features, [count, bands, N]; None for a model without. Do not write to them."""
+        return self._inputs.features
 
     @property
     def speaker(self) -> Speaker | None:

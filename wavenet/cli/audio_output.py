@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wavenet.generate import Generator, Session
+    from wavenet.refined_session import RefinedSession
 
 FIRST_BLOCK_SECONDS = 0.02  # of audio; short, so that playback starts immediately
 BLOCK_SECONDS = 0.1  # of audio, per write and per update of the progress line
@@ -65,7 +66,7 @@ def check_lengths(paths: Sequence[Path], samples: int, sample_rate: int) -> None
 
 def write_audio(
     generator: Generator,
-    session: Session,
+    session: Session | RefinedSession,
     samples: int,
     output: str | None,
     play: bool = False,
@@ -183,7 +184,7 @@ def _silence_note(share: float, joined: bool | None) -> str:
 class _Blocks:
     """Iterates over the blocks of a session, each [count, n], the first one short, and measures their time."""
 
-    def __init__(self, session: Session, total: int, sample_rate: int) -> None:
+    def __init__(self, session: Session | RefinedSession, total: int, sample_rate: int) -> None:
         self.session, self.total, self.sample_rate = session, total, sample_rate
         self.samples, self.seconds = 0, 0.0
 

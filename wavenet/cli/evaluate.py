@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wavenet.cli.console import ProgressLine, print_message, print_result
-from wavenet.cli.options import TEMPERATURE, TOP_P, VOICED_TEMPERATURE, parse_speaker
+from wavenet.cli.options import REFINE, TEMPERATURE, TOP_P, VOICED_TEMPERATURE, parse_speaker
 from wavenet.data import files
 from wavenet.data.errors import printable
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wavenet.evaluation.copy_synthesis import Copy, Evaluation
     from wavenet.evaluation.listening import ListeningPage
     from wavenet.evaluation.words import Recogniser
-    from wavenet.generate import SessionOptions
+    from wavenet.generate import RenderOptions
     from wavenet.model import WaveNet
 
 COPIED = 10  # recordings, without --copies
@@ -42,6 +42,8 @@ COPIED = 10  # recordings, without --copies
 @TEMPERATURE
 @VOICED_TEMPERATURE
 @TOP_P
+@REFINE
+@click.option("--tune", is_flag=True, help="Choose the sampling options, and store them in MODEL; see above.")
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Write the figures of every copy to this file.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write the copies to this folder.")
 @click.option("--page", type=click.Path(path_type=Path), help="Write a listening test to this folder: index.html.")
@@ -59,6 +61,8 @@ def command(
     temperature: float | None,
     voiced_temperature: float | None,
     top_p: float | None,
+    refine: int | None,
+    tune: bool,
     table: Path | None,
     save: Path | None,
     page: Path | None,
@@ -76,21 +80,36 @@ def command(
     --page writes a blind listening test that any browser opens, from the disk or from a web server: pairs of versions
     in random order, the recordings among them. It shows the results at the end; listeners send them as a CSV file.
 
+    With --tune, sampling options are tried on copies instead, and the ones with the best PESQ (without PESQ: with the
+    least log-mel distance) that are at least real time on one core are stored in MODEL. It takes some minutes; Ctrl-C
+    leaves MODEL as it was. Use recordings that were held out from training, and others for the final figures.
+
     \b
     wavenet evaluate runs/speech recordings/test
     wavenet evaluate runs/speech recordings/test --precision int8
     wavenet evaluate runs/speakers recordings/test --speakers folders
     wavenet evaluate runs/vocoder recordings/test --words --csv copies.csv --save copies
     wavenet evaluate runs/vocoder recordings/test --copies 20 --page listening
+    wavenet evaluate runs/vocoder recordings/validation --tune
     """
     from wavenet.checkpoint import load_model
+    from wavenet.cli.tuning import tune_options
 
+    sampling: RenderOptions = {
+        "temperature": temperature,
+        "voiced_temperature": voiced_temperature,
+        "top_p": top_p,
+        "refine": refine,
+    }
+    of_copies = {"csv": table, "save": save, "page": page, "words": words or None, **sampling}
+    given = [f"--{name.replace('_', '-')}" for name, value in of_copies.items() if value is not None]
+    if tune:
+        if given:
+            raise click.UsageError(f"{', '.join(given)}: not with --tune, which chooses the options itself")
+        tune_options(model, folder, copies or COPIED, precision, speakers or "", speaker, seed)
+        return
     network = load_model(model)
-    sampling = {"temperature": temperature, "voiced_temperature": voiced_temperature, "top_p": top_p}
     network.config.sampling.updated(**sampling)  # raises for an invalid value now, not after the prediction
-    of_copies: dict[str, object] = {"--csv": table, "--save": save, "--page": page, "--words": words or None}
-    of_copies |= {f"--{name.replace('_', '-')}": value for name, value in sampling.items()}
-    given = [name for name, value in of_copies.items() if value is not None]
     count = _copy_count(copies, given, network.config.features is not None, printable(model))
     recogniser = _recogniser() if words else None
     outputs = _outputs(table, save, page)
@@ -98,13 +117,7 @@ def command(
     result = _predict(network, folder, precision, speakers or "", named)
     _print_bits(result)
     if count:
-        options: SessionOptions = {
-            "seed": seed,
-            "temperature": temperature,
-            "voiced_temperature": voiced_temperature,
-            "top_p": top_p,
-            "speaker": named,
-        }
+        options: RenderOptions = {**sampling, "seed": seed, "speaker": named}
         made = _copies(network, result, count, precision, options, recogniser, outputs)
         _print_figures(made, words)
 
@@ -186,7 +199,7 @@ def _copies(
     result: Evaluation,
     count: int,
     precision: str | None,
-    options: SessionOptions,
+    options: RenderOptions,
     recogniser: Recogniser | None,
     outputs: _Outputs,
 ) -> list[Copy]:

@@ -24,6 +24,11 @@ VOICED_TEMPERATURE = click.option(
     type=float,
     help="Temperature in voiced frames.  [default: the model's, or --temperature if it has none]",
 )
+REFINE = click.option(
+    "--refine",
+    type=int,
+    help=f"Iterations that adapt the audio to its spectrogram; 0: none.{OF_THE_MODEL}",
+)
 SAMPLING = (
     click.option("--play", is_flag=True, help="Play the audio while it is generated."),
     click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same audio."),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from wavenet.cli.audio_output import check_lengths, output_paths, write_audio
 from wavenet.cli.console import print_message
-from wavenet.cli.options import OUTPUT, VOICED_TEMPERATURE, parse_speaker, sampling_options
+from wavenet.cli.options import OUTPUT, REFINE, VOICED_TEMPERATURE, parse_speaker, sampling_options
+
+if TYPE_CHECKING:
+    from wavenet.generate import Session
+    from wavenet.refined_session import RefinedSession
 
 DEFAULT_OUTPUT = "vocoded.wav"
 
@@ -20,6 +25,7 @@ DEFAULT_OUTPUT = "vocoded.wav"
 @click.option("--mel", type=click.Path(path_type=Path), help="Features [bands, frames] in a .npy file, instead of IN.")
 @click.option("--save-mel", type=click.Path(path_type=Path), help="Also write the features of IN to a .npy file.")
 @VOICED_TEMPERATURE
+@REFINE
 @sampling_options
 def command(
     model: Path,
@@ -28,6 +34,7 @@ def command(
     mel: Path | None,
     save_mel: Path | None,
     voiced_temperature: float | None,
+    refine: int | None,
     play: bool,
     seed: int,
     temperature: float | None,
@@ -50,8 +57,10 @@ def command(
     wavenet vocode runs/vocoder in.mp3 --play
     wavenet vocode runs/vocoder --mel features.npy -o out.wav
     """
+    from wavenet.consistency import LOOKAHEAD_SECONDS
     from wavenet.data import feature_file
     from wavenet.generate import Generator, total_of
+    from wavenet.refined_session import RefinedSession, file_lookahead
 
     if (recording is None) == (mel is None):
         raise click.UsageError("give either a recording IN, or --mel FILE.npy")
@@ -64,6 +73,7 @@ def command(
     config = generator.config.features
     if config is None:
         raise click.UsageError(f"{model}: not conditioned on spectrograms; use wavenet generate")
+    iterations = generator.options(refine=refine).refine
     samples = None
     if mel is not None:
         features = feature_file.read(mel, config)
@@ -88,4 +98,9 @@ def command(
     )
     total = total_of(session, samples) or 0
     check_lengths(paths, total, generator.sample_rate)
-    write_audio(generator, session, total, output, play)
+    source: Session | RefinedSession = session
+    if iterations:
+        live = play or output == "-"
+        lookahead = LOOKAHEAD_SECONDS if live else file_lookahead(config, iterations)
+        source = RefinedSession(session, config, iterations, total, lookahead)
+    write_audio(generator, source, total, output, play)

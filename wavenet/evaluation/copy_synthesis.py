@@ -27,7 +27,7 @@ from wavenet.evaluation.metrics import Comparison, compare
 from wavenet.evaluation.signals import Signal
 from wavenet.evaluation.words import Recogniser, words_lost
 from wavenet.features import mel_spectrogram
-from wavenet.generate import Generator, SessionOptions
+from wavenet.generate import Generator, RenderOptions
 from wavenet.model import WaveNet
 
 MODEL, GRIFFIN_LIM, RECORDING = METHODS = ("model", "griffin-lim", "recording")  # the last is the recording itself
@@ -98,7 +98,7 @@ def copies(
     generator: Generator,
     recordings: Recordings,
     count: int,
-    options: SessionOptions | None = None,
+    options: RenderOptions | None = None,
     progress: Progress | None = None,
     recogniser: Recogniser | None = None,
 ) -> Iterator[Copy]:
@@ -106,7 +106,7 @@ def copies(
 
     Yields the copies of each by `METHODS`: by the model, by the Griffin-Lim algorithm from the same features, and the
     recording itself. Of a recording longer than a minute only the first minute is copied.
-    options: for the model's copy, see `Generator.session`; a speaker there replaces that of the recording.
+    options: for the model's copy, see `Generator.render`; a speaker there replaces that of the recording.
     progress: called with the number of recordings done and the total.
     recogniser: to count the words that are lost; None: not counted, NaN.
     Raises `ConfigError` for a model that is not conditioned on features. Figures whose packages are not installed are
@@ -120,7 +120,7 @@ def copies(
     for done, clip in enumerate(chosen):
         samples = clips.clip(clip, 0, round(MOST_SECONDS * config.sample_rate))  # int16 [T]
         original = (samples / FULL_SCALE).astype(np.float32)
-        model_options: SessionOptions = {
+        model_options: RenderOptions = {
             **(options or {}),
             "speaker": speaker or likelihood.speaker_of_clip(config, clips, clip),
         }
@@ -138,11 +138,11 @@ def baseline_of(methods: Iterable[str]) -> str:
 
 
 def _copies(
-    generator: Generator, original: NDArray[np.float32], mel: MelConfig, options: SessionOptions
+    generator: Generator, original: NDArray[np.float32], mel: MelConfig, options: RenderOptions
 ) -> dict[str, NDArray[np.float32]]:
     """The copies [T] of a recording [T] by method, in the order of `METHODS`."""
     features = mel_spectrogram(original, mel)  # [bands, frames]
-    of_model: SessionOptions = {**options, "features": features}
+    of_model: RenderOptions = {**options, "features": features}
     return {
         MODEL: generator.render(**of_model)[: len(original)],
         GRIFFIN_LIM: griffin_lim(features, mel, len(original)),

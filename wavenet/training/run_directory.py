@@ -14,6 +14,7 @@ training that of rank 0. All methods that write raise `CheckpointError` with the
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -24,6 +25,7 @@ from typing import Any
 
 from wavenet import checkpoint
 from wavenet.checkpoint import CheckpointError, cannot_write
+from wavenet.config import SamplingConfig
 from wavenet.data import files
 from wavenet.data.errors import printable
 from wavenet.training import recipe as recipes
@@ -166,6 +168,16 @@ class RunDirectory:
     def rewrite_log(self, records: list[dict[str, Any]]) -> None:
         """Replace the log."""
         checkpoint.write_bytes(self.log, "".join(json.dumps(record) + "\n" for record in records).encode())
+
+    def save_sampling(self, sampling: SamplingConfig) -> None:
+        """Replace the recommended sampling options in the model file and in the recipe, which later models are from.
+
+        Requires the lock. Raises `ConfigError` or `CheckpointError`.
+        """
+        recipe = recipes.load(self.recipe)
+        changed = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, sampling=sampling))
+        checkpoint.save_sampling(self.model, sampling)
+        checkpoint.write_bytes(self.recipe, changed.to_toml().encode())
 
     def summary(self) -> RunSummary:
         """Progress of the run, from its recipe, state and log. Raises `ConfigError` or `CheckpointError`."""
