@@ -341,7 +341,6 @@ class TrainingConfig:
     warmup: int = 100  # steps to the peak
     final_rate: float = 0.01  # learning rate at the end of the cosine, as a share of the peak
     clip_norm: float = 1.0  # gradients of a larger norm are scaled down to it
-    past_gain: float = 0.0  # dB; standard deviation of a slowly varying gain on the past that the network sees; 0: none
     ema: float = 0.999  # decay per step of the averaged weights
     validate_minutes: float = 5.0  # between validations, saves and clips
     validate_steps: int = 0  # the same in steps; 0: in minutes
@@ -361,7 +360,6 @@ class TrainingConfig:
         check_range(self, "warmup", 0, 10**6)
         check_range(self, "final_rate", 0.0, 1.0)
         check_range(self, "clip_norm", 1e-6, 1e6)
-        check_range(self, "past_gain", 0.0, 20.0)
         check_range(self, "ema", 0.0, 0.999999)
         check_range(self, "validate_minutes", 0.01, 1e6)
         check_range(self, "validate_steps", 0, 10**9)

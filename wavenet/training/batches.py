@@ -13,7 +13,6 @@ from wavenet.data.clips import Clips
 from wavenet.data.crop_features import CropFeatures
 from wavenet.data.crops import Crops, random_crops
 from wavenet.data.quantizers import quantizer_for
-from wavenet.training.past import past_gains
 from wavenet.training.recipe import Recipe
 
 
@@ -53,10 +52,6 @@ class Batches:
         training, data = self.recipe.training, self.recipe.data
         rng = np.random.default_rng((training.seed, step))
         crops = random_crops(self.clips, training.batch, training.crop, rng, data, self.quantizer, self.margin)
-        if training.past_gain:
-            gains = past_gains(crops.inputs.shape, self.recipe.model.sample_rate, training.past_gain, rng)
-            inputs = self.quantizer.encode(self.quantizer.decode(crops.inputs) * gains)
-            crops = crops._replace(inputs=inputs)
         return self.tensors(crops)
 
     def tensors(self, crops: Crops) -> Batch:
