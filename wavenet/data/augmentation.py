@@ -41,8 +41,7 @@ class Playback:
         begin = round((start - EDGE) * self.factor)  # in the recording; to within half a sample
         end = begin + math.ceil((EDGE + count + EDGE) * self.factor)
         inside = self.clips.clip(i, max(begin, 0), max(end, 0)).astype(np.float32)
-        silence = np.zeros(max(-begin, 0), np.float32), np.zeros(end - max(begin, 0) - len(inside), np.float32)
-        audio = np.concatenate([silence[0], inside, silence[1]])
+        audio = np.pad(inside, (max(-begin, 0), end - max(begin, 0) - len(inside)))  # silence beyond the ends
         return soxr.resample(audio, self.factor, 1.0, quality="HQ")[EDGE : EDGE + count]
 
     def level(self, samples: NDArray[np.float32]) -> NDArray[np.int16]:
