@@ -23,6 +23,7 @@ from wavenet.checks import listed as listed
 from wavenet.checks import shown as shown
 from wavenet.checks import suggest as suggest
 from wavenet.mel_config import MAX_PITCH_TAPS as MAX_PITCH_TAPS
+from wavenet.mel_config import FeatureRange as FeatureRange
 from wavenet.mel_config import MelConfig as MelConfig
 from wavenet.sampling_config import SamplingConfig as SamplingConfig
 
@@ -56,6 +57,7 @@ class ModelConfig:
     pitch_taps: number of earlier residual samples, centred one pitch period back, that are additional inputs; 0: none.
         The pitch period is computed from the features, too.
     sampling: the recommended sampling options, which are used unless others are given.
+    training_range: the levels and pitches of the features that the network was trained on; None: not known.
     """
 
     cycles: int = 2
@@ -76,6 +78,7 @@ class ModelConfig:
     linear_prediction: int = 0
     pitch_taps: int = 0
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    training_range: FeatureRange | None = None
 
     def __post_init__(self) -> None:
         if self.gate_channels is None:
@@ -92,6 +95,9 @@ class ModelConfig:
             object.__setattr__(self, "features", from_dict(MelConfig, values, "features"))
         if isinstance(self.sampling, Mapping):
             object.__setattr__(self, "sampling", from_dict(SamplingConfig, self.sampling, "sampling"))
+        if isinstance(self.training_range, Mapping):
+            given_range = from_dict(FeatureRange, self.training_range, "training_range")
+            object.__setattr__(self, "training_range", given_range)
         check_types(self)
         check_range(self, "cycles", 1, 64)
         check_range(self, "layers_per_cycle", 1, 24)

@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from wavenet.checks import ConfigError, check_choice, check_range, check_types, current_names, from_dict, shown
+from wavenet.checks import (
+    ConfigError,
+    check_choice,
+    check_interval,
+    check_range,
+    check_types,
+    current_names,
+    from_dict,
+    shown,
+)
 
 PITCH_RANGE = (50.0, 500.0)  # Hz; the fundamental frequencies that the pitch taps cover
 MAX_PITCH_TAPS = 9
@@ -76,3 +85,18 @@ class MelConfig:
                     f"its features have {name} = {shown(value)}, the model's have {own[name]!r}; "
                     "compute them again with the model's parameters"
                 )
+
+
+@dataclass(frozen=True)
+class FeatureRange:
+    """What the features that a network was trained on covered: all but the lowest and the highest percent of frames.
+
+    Of frames that are not silent. Measured when training starts, see `wavenet.engine.feature_range`.
+    """
+
+    level: tuple[float, float]  # dB; the mean over the bands of a frame
+    pitch: tuple[float, float]  # Hz, of voiced frames; [0, 0]: there were none
+
+    def __post_init__(self) -> None:
+        check_interval(self, "level", -1e4, 1e4)
+        check_interval(self, "pitch", 0.0, 1e6)

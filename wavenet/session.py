@@ -18,6 +18,7 @@ from wavenet.data.quantizers import Quantizer, quantizer_for
 from wavenet.engine.base import Exclusive, check_memory
 from wavenet.engine.conditioning import Speaker, conditioning_inputs, speaker_shares
 from wavenet.engine.feature_check import warn_unusual
+from wavenet.engine.feature_range import warn_outside
 from wavenet.engine.sampling import MAX_STREAMS, Sampling, Uniforms, check_continuous
 from wavenet.nn.linear_prediction import voiced
 from wavenet.sampling_config import NO_PITCH, SamplingConfig, checked_temperature
@@ -89,6 +90,8 @@ class Session:
         inputs = conditioning_inputs(engine.config, streams, speaker, features)
         if inputs.features is not None and engine.config.features is not None:
             warn_unusual(inputs.features, engine.config.features)
+            if engine.config.training_range is not None:
+                warn_outside(inputs.features, engine.config.features, engine.config.training_range)
         state = engine.new_state(streams, inputs if engine.config.conditioned else None)
         if primed is not None:
             engine.prime(state, primed)

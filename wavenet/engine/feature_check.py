@@ -54,7 +54,7 @@ def check_features(features: Array, mel: MelConfig) -> None:
 
 def warn_unusual(features: Array, mel: MelConfig) -> None:
     """Warns, in one line, if mean or spread of features [B, bands, N] differ strongly from the training data's."""
-    statistics = _statistics(_probe(features), mel)
+    statistics = _statistics(probe(features), mel)
     if statistics is not None and _unusual(*statistics):
         mean, spread = mel.mean + statistics[0] * mel.deviation, statistics[1] * mel.deviation
         warnings.warn(
@@ -90,7 +90,7 @@ def _dual_norm(weights: NDArray[np.float64], power: float) -> NDArray[np.float64
 
 def explanation(features: Array, mel: MelConfig) -> str:
     """The most probable scale of features [B, bands, N], and how to convert them."""
-    probe = _probe(features)
+    frames = probe(features)
     lowest, highest = float(features.min()), float(features.max())
     decibel = math.log(10) / 20 * mel.power  # in natural logarithms of magnitudes to the power
     candidates: list[tuple[str, Callable[[Array], Array]]] = [
@@ -113,7 +113,7 @@ def explanation(features: Array, mel: MelConfig) -> str:
         candidates.append((f"values without the floor: clip them to at least {mel.silence:.4g}", lambda x: x))
     distances = {}
     for name, convert in candidates:
-        statistics = _statistics(np.maximum(convert(probe), np.float32(mel.silence)), mel)
+        statistics = _statistics(np.maximum(convert(frames), np.float32(mel.silence)), mel)
         if statistics is not None and statistics[1] > 0:
             distances[name] = math.hypot(statistics[0], math.log(statistics[1]))
     best = min(distances, key=distances.__getitem__, default=None)
@@ -122,7 +122,7 @@ def explanation(features: Array, mel: MelConfig) -> str:
     return f"they may be {best}"
 
 
-def _probe(features: Array) -> Array:
+def probe(features: Array) -> Array:
     """A sample of the frames of all streams, [n, bands]."""
     streams, _, frames = features.shape
     step = -(-streams * frames // PROBED_FRAMES)

@@ -216,7 +216,8 @@ def _windows(history: NDArray[np.float64], size: int) -> NDArray[np.float64]:
 def _cepstrum(features: NDArray[np.floating], mel: MelConfig) -> NDArray[np.float64]:
     """Cepstra [..., periods] of the low bands of log-mel frames [..., bands], rounded to hide differences of 1e-16."""
     values = features.reshape(-1, mel.bands).astype(np.float64)
-    return one_thread_product(values, _cepstrum_matrix(mel)).round(9).reshape(*features.shape[:-1], -1)
+    matrix = _cepstrum_matrix(mel)  # [bands, periods]
+    return one_thread_product(values, matrix).round(9).reshape(*features.shape[:-1], matrix.shape[1])
 
 
 @lru_cache(maxsize=8)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import torch
 
 from wavenet.config import ConfigError, TrainingConfig
 from wavenet.data.dataset import Recordings
 from wavenet.data.errors import printable
+from wavenet.engine.feature_range import measured_range
 from wavenet.training import recipe as recipes
+from wavenet.training.batches import Batches
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_directory import RunDirectory
 
+MEASURED = ("sampling", "training_range")  # fields of a model that do not come from its recipe
+RANGE_CROPS = 200  # crops of which the range of the features is measured
 LONGEST_VALUE = 60  # characters of a name or value in a message
 
 
@@ -66,7 +71,7 @@ def recipe_for(run: RunDirectory, name: str | None, overrides: list[str], fresh:
         before, now = getattr(own, section), getattr(recipe, section)
         for field in dataclasses.fields(before):
             old, new = getattr(before, field.name), getattr(now, field.name)
-            if section == "model" and (field.name == "sampling" or (field.name == "speakers" and not new)):
+            if section == "model" and (field.name in MEASURED or (field.name == "speakers" and not new)):
                 continue  # the run's own are kept below; the speakers' names come from the recordings
             if old != new:
                 raise ConfigError(
@@ -95,6 +100,20 @@ def with_speakers(recipe: Recipe, recordings: Recordings) -> Recipe:
                 "give another --out, or use --fresh"
             )
     return recipe
+
+
+def with_training_range(recipe: Recipe, recordings: Recordings) -> Recipe:
+    """The recipe with the range of the features of its first crops, for a model with features that has none yet."""
+    mel = recipe.model.features
+    if mel is None or recipe.model.training_range is not None:
+        return recipe
+    batches = Batches(recordings.train, recipe, torch.device("cpu"))
+    count = -(-RANGE_CROPS // recipe.training.batch)
+    features = [batches.batch(step).features for step in range(count)]  # [B, bands, N] each
+    frames = np.concatenate([part.transpose(1, 2).flatten(0, 1).numpy() for part in features if part is not None])
+    return dataclasses.replace(
+        recipe, model=dataclasses.replace(recipe.model, training_range=measured_range(frames, mel))
+    )
 
 
 def pick_device(name: str) -> str:

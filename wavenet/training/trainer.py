@@ -69,9 +69,10 @@ class Trainer:
         Raises `CheckpointError` for a run whose saved state cannot be used, `TrainingError` if a training step would
         not fit into memory.
         """
-        self.run, self.recipe, self.recordings, self.fresh = run, recipe, recordings, fresh
         self.device = torch.device(run_policy.pick_device(device))
         check_memory(recipe, self.device.type)
+        recipe = run_policy.with_training_range(recipe, recordings)
+        self.run, self.recipe, self.recordings, self.fresh = run, recipe, recordings, fresh
         self.state = TrainingState(recipe, self.device, os.path.abspath(recordings.summary.folder))
         self.saved_step = 0
         if not fresh and run.state.exists():

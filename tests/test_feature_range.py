@@ -1,0 +1,108 @@
+"""The levels and pitches of training data, and the warning for features outside of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from wavenet import WaveNet
+from wavenet.config import ConfigError, FeatureRange, MelConfig, ModelConfig, from_dict
+from wavenet.engine.feature_range import measured_range, warn_outside
+from wavenet.features import mel_spectrogram
+from wavenet.generate import Generator
+from wavenet.training import recipe as recipes
+
+MEL = MelConfig()
+
+
+def features_of_voice(pitch: float, gain: float = 1.0) -> NDArray[np.float32]:
+    """Features [1, bands, N] of a second of a buzz at `pitch` Hz, with a vibrato of 2%."""
+    time = np.arange(16_000) / 16_000
+    phase = 2 * np.pi * np.cumsum(pitch * (1 + 0.02 * np.sin(2 * np.pi * 5 * time))) / 16_000
+    harmonics = range(1, int(7_000 / pitch))
+    audio = 0.03 * gain * np.sum([np.cos(k * phase) / np.sqrt(k) for k in harmonics], axis=0)
+    noise = 1e-4 * gain * np.random.default_rng(0).standard_normal(len(time))
+    return mel_spectrogram((audio + noise).astype(np.float32), MEL)[None]
+
+
+def trained_on(*pitches: float) -> FeatureRange:
+    frames = np.concatenate([features_of_voice(pitch)[0].T for pitch in pitches])
+    measured = measured_range(frames, MEL)
+    assert measured is not None
+    return measured
+
+
+def test_the_range_of_voices() -> None:
+    measured = trained_on(180, 220, 260)
+    assert measured.pitch[0] == pytest.approx(180, rel=0.06)
+    assert measured.pitch[1] == pytest.approx(260, rel=0.06)
+    louder = measured_range(features_of_voice(220, gain=2)[0].T, MEL)
+    quieter = measured_range(features_of_voice(220)[0].T, MEL)
+    assert louder is not None and quieter is not None
+    assert np.subtract(louder.level, quieter.level) == pytest.approx([6, 6], abs=0.3)
+
+
+def test_silence_and_noise() -> None:
+    assert measured_range(np.full((100, 80), MEL.silence, np.float32), MEL) is None
+    noise = 0.1 * np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    measured = measured_range(mel_spectrogram(noise, MEL).T, MEL)
+    assert measured is not None and measured.pitch == (0, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_outside(features_of_voice(120), MEL, dataclasses.replace(measured, level=(-500, 500)))
+
+
+@pytest.mark.parametrize(
+    ("pitch", "gain", "message"),
+    [
+        (115, 1, "below that of the training data, 1.. to 2.. Hz .median here 11. Hz"),
+        (420, 1, "above that of the training data"),
+        (220, 0.1, r"quieter than the training data of this model; amplify the audio by \+"),
+        (220, 10, "louder than the training data of this model; amplify the audio by -"),
+    ],
+)
+def test_features_outside_of_the_range_give_a_warning(pitch: float, gain: float, message: str) -> None:
+    trained = trained_on(180, 220, 260)
+    if pitch != 220:  # the level of such a voice differs, too
+        trained = dataclasses.replace(trained, level=(-200, 0))
+    with pytest.warns(UserWarning, match=message):
+        warn_outside(features_of_voice(pitch, gain), MEL, trained)
+
+
+def test_features_within_the_range_and_slightly_beyond_give_none() -> None:
+    trained = trained_on(180, 220, 260)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for pitch, gain in ((180, 1), (230, 0.8), (260, 1.2), (275, 1), (170, 1)):
+            warn_outside(features_of_voice(pitch, gain), MEL, trained)
+        warn_outside(np.full((1, 80, 50), MEL.silence, np.float32), MEL, trained)
+
+
+def test_a_session_warns_in_the_caller_s_line() -> None:
+    config = ModelConfig(
+        cycles=1,
+        layers_per_cycle=2,
+        residual_channels=8,
+        skip_channels=8,
+        output="gaussian",
+        features=MEL,
+        training_range=FeatureRange((-200.0, 0.0), (200.0, 300.0)),
+    )
+    generator = Generator.from_model(WaveNet(config), engine="torch")
+    with pytest.warns(UserWarning, match="the pitch of 100% of the voiced frames is below") as caught:
+        generator.session(features=features_of_voice(120)[0])
+    assert {Path(warning.filename).name for warning in caught} == {Path(__file__).name}
+
+
+def test_the_range_is_stored_with_the_configuration() -> None:
+    config = ModelConfig(features=MEL, training_range=FeatureRange((-60.0, -20.0), (80.0, 300.0)))
+    assert from_dict(ModelConfig, config.to_dict()) == config
+    recipe = recipes.Recipe(model=config)
+    assert "[model.training_range]\nlevel = [-60.0, -20.0]\npitch = [80.0, 300.0]" in recipe.to_toml()
+    with pytest.raises(ConfigError, match=r"training_range.pitch = \[2, 1\]"):
+        from_dict(ModelConfig, {**config.to_dict(), "training_range": {"level": [0, 1], "pitch": [2, 1]}})
