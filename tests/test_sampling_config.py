@@ -81,13 +81,14 @@ def test_numbers_of_numpy_are_converted() -> None:
         ({}, {"refine": 1}, "sampling.refine = 1: this model has no features"),
         ({}, {"particles": 2}, "sampling.particles = 2: this model has no features"),
         ({"output": "logistic"}, {"top_k": 5}, "sampling.top_k: a 16-bit output has no list of codes"),
+        ({"features": MelConfig(hop=321)}, {"refine": 1}, "sampling.refine = 1: needs windows that overlap by half"),
     ],
 )
 def test_options_that_a_model_does_not_have_are_refused(
-    shape: dict[str, str], options: dict[str, Any], message: str
+    shape: dict[str, Any], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=f"^{message}"):
-        ModelConfig(**shape, sampling=SamplingConfig(**options))  # type: ignore[arg-type]  # only names of outputs
+        ModelConfig(**shape, sampling=SamplingConfig(**options))
     ModelConfig(features=MelConfig(), sampling=SamplingConfig(**options))
 
 

@@ -141,7 +141,7 @@ class ModelConfig:
 
     def _check_sampling(self) -> None:
         try:
-            self.sampling.check(self.output, self.features is not None)
+            self.sampling.check(self.output, self.features)
         except ConfigError as error:
             raise ConfigError(f"sampling.{error}") from None
 

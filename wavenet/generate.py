@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Generator", "RenderOptions", "Session", "SessionOptions", "silent_share", "total_of"]
 
 BLOCK = 1_600  # samples per block of a stream: 100 ms at 16 kHz
+REFINING_BYTES = 24  # per sample, while audio is refined: copies in float32
 SILENT_DBFS = -50.0  # a frame whose RMS is below this is silent, in dB relative to an RMS of 1
 SILENT_FRAME_SECONDS = 0.02
 
@@ -96,7 +97,7 @@ class Generator:
         Raises `ValueError`, in one line, for options that are out of range or not used by this model.
         """
         options = self.config.sampling.updated(**given)
-        options.check(self.config.output, self.config.features is not None)
+        options.check(self.config.output, self.config.features)
         return options
 
     def session(
@@ -174,7 +175,8 @@ class Generator:
         if total is None:
             raise ValueError("seconds: give the length of the audio")
         streams = options.get("count")
-        check_memory(f"{total:,} samples", 4 * total * (streams or 1), "generate them block by block, with stream")
+        size = (4 + REFINING_BYTES * bool(iterations)) * total * (streams or 1)
+        check_memory(f"{total:,} samples", size, "generate them block by block, with stream")
         audio = np.empty(total if streams is None else (streams, total), np.float32)
         done = 0
         for block in _blocks(session, max(1, self.sample_rate // 20), total):

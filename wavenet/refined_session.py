@@ -40,7 +40,7 @@ class RefinedSession:
         """session: a stream or batch with features, before its first `next`.
 
         total: samples to generate. lookahead: in seconds. primed: [count, n], the audio that the session was primed
-        with. Raises `ValueError` for features whose windows overlap by less than half.
+        with.
         """
         assert session.features is not None
         self._session, self._left = session, total

@@ -6,9 +6,12 @@ import dataclasses
 import math
 import numbers
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wavenet.checks import ConfigError, is_integer, shown
+
+if TYPE_CHECKING:
+    from wavenet.mel_config import MelConfig
 
 MAX_REFINE = 1_000  # iterations; more change nothing that can be heard
 MAX_PARTICLES = 1_024
@@ -57,11 +60,16 @@ class SamplingConfig:
         """These options with those that are given; None: not given."""
         return dataclasses.replace(self, **{name: value for name, value in given.items() if value is not None})
 
-    def check(self, output: str, with_features: bool) -> None:
-        """Raises `ConfigError` for an option that a model with this output, with or without features, does not have."""
+    def check(self, output: str, features: MelConfig | None) -> None:
+        """Raises `ConfigError` for an option that a model with this output and these features does not have."""
         if self.top_k is not None and output != "mulaw":
             raise ConfigError(NO_TOP_K)
-        if with_features:
+        if features is not None:
+            if self.refine and 2 * features.hop > features.window:
+                raise ConfigError(
+                    f"refine = {self.refine}: needs windows that overlap by half; the model's have {features.window} "
+                    f"samples and begin every {features.hop}"
+                )
             return
         if self.voiced_temperature is not None:
             raise ConfigError(NO_PITCH)
