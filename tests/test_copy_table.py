@@ -10,19 +10,22 @@ import numpy as np
 import pytest
 
 from wavenet.cli.copy_table import BLOCKS, FIGURES, CopyTable
-from wavenet.evaluation.copy_synthesis import GRIFFIN_LIM, METHODS, MODEL, RECORDING, Copy
+from wavenet.evaluation.copy_synthesis import GRIFFIN_LIM, GRIFFIN_LIM_REFINED, METHODS, MODEL, RECORDING, Copy
 from wavenet.evaluation.metrics import Comparison
 
 PERFECT = Comparison(4.64, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 10.0)
 ALL = set(FIGURES)
+REFINED = {MODEL: 40, GRIFFIN_LIM_REFINED: 40}
 
 
-def copies(count: int, of: Callable[[str, int], Comparison]) -> list[Copy]:
-    """Copies of recordings of 2 s by every method. of: their figures by method and recording."""
+def copies(
+    count: int, of: Callable[[str, int], Comparison], methods: tuple[str, ...] = (MODEL, GRIFFIN_LIM, RECORDING)
+) -> list[Copy]:
+    """Copies of recordings of 2 s by each method. of: their figures by method and recording."""
     return [
-        Copy(f"{index}.wav", 2.0, method, of(method, index), np.zeros(0, np.float32))
+        Copy(f"{index}.wav", 2.0, method, REFINED.get(method, 0), of(method, index), np.zeros(0, np.float32))
         for index in range(count)
-        for method in METHODS
+        for method in methods
     ]
 
 
@@ -52,7 +55,16 @@ def test_a_column_of_means_intervals_and_the_difference() -> None:
     assert rows["difference"].startswith("+0.20 [+0.1") and list(rows)[-1] == "difference"
     lines = list(table.lines(ALL - {"pesq"}))
     assert lines[0] == "copies of 5 recordings, 10.0 s; means and 95% confidence intervals"
-    assert lines[-1] == f"difference: model minus {GRIFFIN_LIM}, recording by recording"
+    assert f"difference: model minus {GRIFFIN_LIM}, recording by recording" in lines
+
+
+def test_a_refined_model_is_measured_against_refined_griffin_lim() -> None:
+    pesq = dict(zip(METHODS, (4.1, 2.0, 3.2, 4.0, 4.64), strict=True))
+    table = CopyTable(copies(2, lambda method, _: dataclasses.replace(PERFECT, pesq=pesq[method]), METHODS))
+    cells = {"": "PESQ"} | {method: f"{value:.2f}" for method, value in pesq.items()}
+    assert rows_of(table, "pesq") == cells | {"difference": "+0.10"}
+    footer = ["difference: model minus griffin-lim refined, recording by recording", "refined: 40 iterations"]
+    assert list(table.lines(ALL - {"pesq"}))[-2:] == footer
 
 
 def test_shares_are_percentages() -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from commands import MEL, SAMPLE_RATE, Capture, error_of, run
+from commands import MEL, SAMPLE_RATE, Capture, error_of, run, save_model
 
 import wavenet
 from wavenet import checkpoint
 from wavenet.config import MelConfig
 from wavenet.data import audio
 from wavenet.evaluation import copy_synthesis
+from wavenet.evaluation.signals import Signal
 from wavenet.features import mel_spectrogram
 
 
@@ -67,15 +68,69 @@ def test_copies_of_the_model_and_of_griffin_lim_are_compared(
     assert "training:" not in printed.err
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["method"] for row in rows] == list(copy_synthesis.METHODS)
+    assert [row["method"] for row in rows] == ["model", "griffin-lim", "griffin-lim refined", "recording"]
+    assert [row["refine"] for row in rows] == ["0", "0", "40", "0"]
     assert {row["file"] for row in rows} == {"ann/tone.wav"}
-    assert float(rows[2]["log_mel_db"]) == 0.0
-    assert float(rows[0]["log_mel_db"]) > float(rows[1]["log_mel_db"]) > 0
-    for method in copy_synthesis.METHODS:
+    assert {row["words"] for row in rows} == {"nan"}  # not counted
+    distances = [float(row["log_mel_db"]) for row in rows]
+    assert distances == sorted(distances, reverse=True) and distances[-1] == 0
+    for method in ("model", "griffin-lim", "griffin-lim-refined", "recording"):
         assert soundfile.info(save / method / "ann" / "tone.wav.wav").frames == 2 * SAMPLE_RATE
+    assert "difference: model minus griffin-lim, recording by recording" in printed.out
+    assert printed.out.splitlines()[-1] == "model: temperature 1"
+    assert "note: no confidence intervals: they need several recordings" in printed.err.splitlines()
     assert "--csv: with --copies 0" in error_of(capsys, "evaluate", vocoder, folder, "--copies", 0, "--csv", table)
     missing = error_of(capsys, "evaluate", vocoder, folder, "--csv", tmp_path / "none" / "x.csv")
     assert "--csv" in missing
+
+
+def test_a_refined_model_is_compared_with_itself_unrefined(
+    vocoder: Path, folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    save, table = tmp_path / "copies", tmp_path / "copies.csv"
+    options = ("--copies", 1, "--refine", 3, "--seed", 5, "--save", save, "--csv", table)
+    assert run("evaluate", vocoder, folder, *options) == 0
+    with open(table, newline="") as file:
+        refinement = {row["method"]: int(row["refine"]) for row in csv.DictReader(file)}
+    assert list(refinement.items()) == list(zip(copy_synthesis.METHODS, (3, 0, 0, 3, 0), strict=True))
+    generator = wavenet.Generator.load(vocoder)
+    features = mel_spectrogram(audio.read(folder / "ann" / "tone.wav", SAMPLE_RATE), generator.config.features)
+    for method, iterations in (("model", 3), ("model-unrefined", 0)):
+        expected = generator.render(features=features, seed=5, refine=iterations)
+        written = audio.read(save / method / "ann" / "tone.wav.wav", SAMPLE_RATE)
+        assert np.abs(written - expected).max() <= 1 / 32_768
+    printed = capsys.readouterr().out
+    assert "difference: model minus griffin-lim refined, recording by recording\nrefined: 3 iterations\n" in printed
+    assert printed.splitlines()[-1] == "model: temperature 1, refine 3"
+
+
+def test_features_that_cannot_be_refined_cost_only_that_method(tmp_path: Path, folder: Path) -> None:
+    model = save_model(tmp_path / "model.safetensors", output="gaussian", features={**MEL, "hop": 160})
+    recordings = copy_synthesis.evaluate(checkpoint.load_model(model), folder).recordings
+    made = copy_synthesis.copies(wavenet.Generator.load(model), recordings, 1)
+    assert [copy.method for copy in made] == ["model", "griffin-lim", "recording"]
+
+
+def test_words_are_counted_if_asked_for(
+    vocoder: Path, folder: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deaf:
+        """Finds two words in the recording and one in every copy, which has less or more power."""
+
+        def words(self, signal: Signal) -> list[str]:
+            return ["two", "words"] if np.square(signal.audio).mean() == recorded else ["words"]
+
+    recorded = np.square(audio.read(folder / "ann" / "tone.wav", SAMPLE_RATE).astype(np.float64)).mean()
+    monkeypatch.setattr("wavenet.evaluation.words.Recogniser", Deaf)
+    table = tmp_path / "copies.csv"
+    assert run("evaluate", vocoder, folder, "--copies", 1, "--words", "--csv", table) == 0
+    assert "words lost, of 2" in capsys.readouterr().out
+    with open(table, newline="") as file:
+        assert [(row["words_lost"], row["words"]) for row in csv.DictReader(file)] == [("1", "2")] * 3 + [("0", "2")]
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "pocketsphinx", None)
+    message = error_of(capsys, "evaluate", vocoder, folder, "--words")
+    assert message == "wavenet: counting words needs pocketsphinx: pip install 'wavenet-toolkit[metrics]'"
 
 
 def test_options_of_copies_are_named_where_nothing_is_copied(voices: Path, folder: Path, capsys: Capture) -> None:
@@ -102,10 +157,10 @@ def test_of_a_long_recording_the_beginning_is_copied(
     recordings = copy_synthesis.evaluate(checkpoint.load_model(vocoder), folder).recordings
     generator = wavenet.Generator.load(vocoder)
     made = list(copy_synthesis.copies(generator, recordings, 1))
-    assert [len(copy.audio) for copy in made] == [SAMPLE_RATE] * 3
+    assert [len(copy.audio) for copy in made] == [SAMPLE_RATE] * 4
     assert {copy.seconds for copy in made} == {1.0}
     original = audio.read(folder / "ann" / "tone.wav", SAMPLE_RATE)
-    assert np.array_equal(made[2].audio, original[:SAMPLE_RATE])
+    assert np.array_equal(made[-1].audio, original[:SAMPLE_RATE])
 
 
 def test_a_full_disk_names_the_table(

@@ -35,7 +35,7 @@ def page(tmp_path: Path) -> Path:
     writer = ListeningPage(tmp_path / "page")
     for index, name in enumerate(NAMES):
         for offset, method in enumerate(METHODS):
-            writer.add(Copy(name, 0.1, method, COMPARISON, noise(10 * index + offset, 0.01 * 2**index)), SAMPLE_RATE)
+            writer.add(Copy(name, 0.1, method, 0, COMPARISON, noise(10 * index + offset, 0.01 * 2**index)), SAMPLE_RATE)
     return writer.finish()
 
 
@@ -48,7 +48,7 @@ def trials_of(page: Path) -> list[dict[str, Any]]:
 
 def test_the_model_meets_every_other_method_once_and_some_recordings_themselves(page: Path) -> None:
     trials = trials_of(page)
-    assert Counter(trial["recording"] for trial in trials if MODEL in trial["methods"]) == dict.fromkeys(NAMES, 2)
+    assert Counter(trial["recording"] for trial in trials if MODEL in trial["methods"]) == dict.fromkeys(NAMES, 4)
     pairs = Counter(tuple(trial["methods"]) for trial in trials)
     assert pairs == {(MODEL, method): 6 for method in METHODS if method != MODEL} | {(RECORDING, RECORDING): 2}
     catches = [trial for trial in trials if trial["methods"] == [RECORDING, RECORDING]]
@@ -122,7 +122,7 @@ def test_a_page_is_replaced_and_does_not_change(page: Path) -> None:
     writer = ListeningPage(page.parent)
     for index, name in enumerate(NAMES):
         for offset, method in enumerate(METHODS):
-            writer.add(Copy(name, 0.1, method, COMPARISON, noise(10 * index + offset, 0.01 * 2**index)), SAMPLE_RATE)
+            writer.add(Copy(name, 0.1, method, 0, COMPARISON, noise(10 * index + offset, 0.01 * 2**index)), SAMPLE_RATE)
     assert writer.finish() == page and page.read_bytes() == before
     assert len(list((page.parent / "audio").iterdir())) == 6 * len(METHODS) + 2
 

@@ -55,7 +55,7 @@ class CopyTable:
     """The figures of copies, grouped by method. copies: the same methods for every recording, in the same order."""
 
     def __init__(self, copies: list[Copy]) -> None:
-        from wavenet.evaluation.copy_synthesis import MODEL, baseline_of
+        from wavenet.evaluation.copy_synthesis import MODEL, UNREFINED, baseline_of
         from wavenet.evaluation.intervals import differences, estimates
 
         self.methods = list(dict.fromkeys(copy.method for copy in copies))
@@ -65,6 +65,7 @@ class CopyTable:
         self.difference = differences(comparisons[MODEL], comparisons[self.baseline])
         self.recordings = len(comparisons[MODEL])
         self.seconds = sum(copy.seconds for copy in copies if copy.method == MODEL)
+        self.iterations, self.refined = max(copy.refine for copy in copies), UNREFINED in self.methods
         self.words = round(sum(row.words for row in comparisons[MODEL] if not math.isnan(row.words)))
 
     def lines(self, without: set[str]) -> Iterator[str]:
@@ -76,6 +77,8 @@ class CopyTable:
                 yield from self._block(names)
         yield ""
         yield f"{DIFFERENCE}: model minus {self.baseline}, recording by recording"
+        if self.iterations:
+            yield f"refined: {self.iterations} iterations" + ("" if self.refined else "; the model is not")
 
     def _block(self, names: list[str]) -> Iterator[str]:
         columns = [["", *self.methods, DIFFERENCE], *(self._column(name) for name in names)]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wavenet.evaluation.words import Recogniser
     from wavenet.generate import RenderOptions
     from wavenet.model import WaveNet
+    from wavenet.sampling_config import SamplingConfig
 
 COPIED = 10  # recordings, without --copies
 
@@ -74,7 +75,8 @@ def command(
     recordings are printed, too: the entropy of a histogram of codes, and that of a table of code pairs.
 
     With a model that is conditioned on spectrograms, recordings are also copied: audio is generated from their
-    spectrograms and compared with them, and so are copies by the Griffin-Lim algorithm and the recordings themselves.
+    spectrograms and compared with them, and so are copies by the Griffin-Lim algorithm, with and without refinement,
+    and the recordings themselves. The means have 95% confidence intervals.
     PESQ, STOI, mel-cepstral distortion and --words need: pip install 'wavenet-toolkit[metrics]'
 
     --page writes a blind listening test that any browser opens, from the disk or from a web server: pairs of versions
@@ -119,7 +121,7 @@ def command(
     if count:
         options: RenderOptions = {**sampling, "seed": seed, "speaker": named}
         made = _copies(network, result, count, precision, options, recogniser, outputs)
-        _print_figures(made, words)
+        _print_figures(made, words, network.config.sampling.updated(**sampling))
 
 
 def _copy_count(copies: int | None, given: list[str], with_features: bool, model: str) -> int:
@@ -226,8 +228,11 @@ def _copies(
     return done
 
 
-def _print_figures(copies: list[Copy], with_words: bool) -> None:
-    """Print the table of the copies, and notes on what is missing in it."""
+def _print_figures(copies: list[Copy], with_words: bool, sampling: SamplingConfig) -> None:
+    """Print the table of the copies, and notes on what is missing in it.
+
+    sampling: the options of the model's copies.
+    """
     from wavenet.cli.copy_table import CopyTable
     from wavenet.evaluation.copy_synthesis import LEAST_SECONDS
     from wavenet.evaluation.metrics import missing_packages
@@ -237,7 +242,7 @@ def _print_figures(copies: list[Copy], with_words: bool) -> None:
         return
     table, missing = CopyTable(copies), missing_packages()
     without = {*missing} if with_words else {*missing, "words_lost"}
-    for line in ("", *table.lines(without)):
+    for line in ("", *table.lines(without), f"model: {sampling.summary}"):
         print_result(line)
     for note in (*missing.values(), *table.notes(without)):
         print_message(f"note: {note}")

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from wavenet.checks import listed
 from wavenet.config import ConfigError, DataConfig, MelConfig
+from wavenet.consistency import can_refine, refine
 from wavenet.data import dataset, files
 from wavenet.data.dataset import Progress, Recordings
 from wavenet.data.pcm import FULL_SCALE
@@ -30,10 +31,13 @@ from wavenet.features import mel_spectrogram
 from wavenet.generate import Generator, RenderOptions
 from wavenet.model import WaveNet
 
-MODEL, GRIFFIN_LIM, RECORDING = METHODS = ("model", "griffin-lim", "recording")  # the last is the recording itself
+MODEL, UNREFINED, RECORDING = "model", "model unrefined", "recording"
+GRIFFIN_LIM, GRIFFIN_LIM_REFINED = "griffin-lim", "griffin-lim refined"
+METHODS = (MODEL, UNREFINED, GRIFFIN_LIM, GRIFFIN_LIM_REFINED, RECORDING)  # the last one is the recording itself
 LEAST_SECONDS = 1.5  # shorter recordings are not copied: most figures need more audio
 MOST_SECONDS = 60.0  # of a recording that are copied: pitch tracking needs 250 MB per minute
 GRIFFIN_LIM_ITERATIONS = 60
+REFINE = 40  # iterations that refine the copy by Griffin-Lim where the model's copy is not refined
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Copy:
     file: str  # path below the folder
     seconds: float
     method: str  # of `METHODS`
+    refine: int  # iterations of `wavenet.consistency.refine` that its audio went through
     comparison: Comparison
     audio: NDArray[np.float32]  # [samples]
 
@@ -104,8 +109,10 @@ def copies(
 ) -> Iterator[Copy]:
     """Copy-synthesis of the first `count` recordings of at least 1.5 s: audio generated from their features.
 
-    Yields the copies of each by `METHODS`: by the model, by the Griffin-Lim algorithm from the same features, and the
-    recording itself. Of a recording longer than a minute only the first minute is copied.
+    Yields the copies of each in the order of `METHODS`: by the model; the same before it is refined, if it is; by the
+    Griffin-Lim algorithm from the same features, as it is and refined with as many iterations as the model's copy, or
+    40; and the recording itself. Features whose windows overlap by less than half cannot be refined. Of a recording
+    longer than a minute only the first minute is copied.
     options: for the model's copy, see `Generator.render`; a speaker there replaces that of the recording.
     progress: called with the number of recordings done and the total.
     recogniser: to count the words that are lost; None: not counted, NaN.
@@ -124,42 +131,48 @@ def copies(
             **(options or {}),
             "speaker": speaker or likelihood.speaker_of_clip(config, clips, clip),
         }
-        copied = _copies(generator, original, config.features, model_options)
-        compared = _comparisons(original, copied, config.sample_rate, recogniser)
-        for method, audio in copied.items():
-            yield Copy(clips.names[clip], len(original) / config.sample_rate, method, compared[method], audio)
+        versions = _versions(generator, original, config.features, model_options)
+        compared = _comparisons(original, versions, config.sample_rate, recogniser)
+        for method, (iterations, audio) in versions.items():
+            seconds = len(original) / config.sample_rate
+            yield Copy(clips.names[clip], seconds, method, iterations, compared[method], audio)
         if progress:
             progress(done + 1, len(chosen))
 
 
-def baseline_of(methods: Iterable[str]) -> str:
-    """The method that the model has to surpass: Griffin-Lim, with the same refinement as the model."""
-    return GRIFFIN_LIM
+def baseline_of(methods: Collection[str]) -> str:
+    """The method that the model has to surpass: Griffin-Lim, refined if the model's copy is."""
+    return GRIFFIN_LIM_REFINED if UNREFINED in methods else GRIFFIN_LIM
 
 
-def _copies(
+def _versions(
     generator: Generator, original: NDArray[np.float32], mel: MelConfig, options: RenderOptions
-) -> dict[str, NDArray[np.float32]]:
-    """The copies [T] of a recording [T] by method, in the order of `METHODS`."""
+) -> dict[str, tuple[int, NDArray[np.float32]]]:
+    """The copies of a recording [T] by method, in the order of `METHODS`: iterations of refinement, and audio [T]."""
     features = mel_spectrogram(original, mel)  # [bands, frames]
-    of_model: RenderOptions = {**options, "features": features}
-    return {
-        MODEL: generator.render(**of_model)[: len(original)],
-        GRIFFIN_LIM: griffin_lim(features, mel, len(original)),
-        RECORDING: original,
-    }
+    unrefined: RenderOptions = {**options, "features": features, "refine": 0}
+    copied, computed = generator.render(**unrefined)[: len(original)], griffin_lim(features, mel, len(original))
+    iterations = generator.options(refine=options.get("refine")).refine
+    versions = {MODEL: (iterations, refine(copied, features, mel, iterations))}
+    if iterations:
+        versions[UNREFINED] = (0, copied)
+    versions[GRIFFIN_LIM] = (0, computed)
+    if can_refine(mel):
+        versions[GRIFFIN_LIM_REFINED] = (iterations or REFINE, refine(computed, features, mel, iterations or REFINE))
+    return {**versions, RECORDING: (0, original)}
 
 
 def _comparisons(
     original: NDArray[np.float32],
-    copied: dict[str, NDArray[np.float32]],
+    versions: dict[str, tuple[int, NDArray[np.float32]]],
     sample_rate: int,
     recogniser: Recogniser | None,
 ) -> dict[str, Comparison]:
-    """The figures of each copy [T] of a recording [T], by method."""
+    """The figures of each version [T] of a recording [T], by method."""
     recording = Signal(original, sample_rate)
     signals = {
-        method: recording if audio is original else Signal(audio, sample_rate) for method, audio in copied.items()
+        method: recording if method == RECORDING else Signal(audio, sample_rate)
+        for method, (_, audio) in versions.items()
     }
     compared = {method: compare(recording, signal) for method, signal in signals.items()}
     if recogniser is None:
@@ -203,11 +216,12 @@ def griffin_lim(features: NDArray[np.float32], mel: MelConfig, samples: int) -> 
 
 
 def write_csv(path: str | os.PathLike[str], rows: Iterable[Copy]) -> None:
-    """Write a line for each copy: file, seconds, method, and every figure. Raises `OSError`."""
+    """Write a line for each copy: file, seconds, method, refinement, and every figure. Raises `OSError`."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["file", "seconds", "method", *(field.name for field in dataclasses.fields(Comparison))])
+    lines.writerow(["file", "seconds", "method", "refine", *(field.name for field in dataclasses.fields(Comparison))])
     for row in rows:
         figures = dataclasses.astuple(row.comparison)
-        lines.writerow([row.file, f"{row.seconds:.3f}", row.method, *(f"{figure:.6g}" for figure in figures)])
+        described = (row.file, f"{row.seconds:.3f}", row.method, row.refine)
+        lines.writerow([*described, *(f"{figure:.6g}" for figure in figures)])
     files.replace(Path(path), text.getvalue().encode())
