@@ -56,9 +56,6 @@ def features_of(seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
         ("refine", -1, "refine = -1: must be a whole number from 0 to 1,000"),
         ("refine", 1_001, "refine = 1001: must be a whole number from 0 to 1,000"),
         ("refine", 1.0, "refine = 1.0: must be a whole number"),
-        ("particles", 0, "particles = 0: must be a whole number from 1 to 1,024"),
-        ("particles", 1_025, "particles = 1025: must be a whole number from 1 to 1,024"),
-        ("particles", True, "particles = True: must be a whole number"),
         ("warmth", 1, "warmth: unknown key"),
     ],
 )
@@ -70,8 +67,8 @@ def test_options_out_of_range_are_named(name: str, value: Any, message: str) -> 
 
 
 def test_numbers_of_numpy_are_converted() -> None:
-    options = SamplingConfig(np.float32(0.5), np.int64(1), np.int32(7), 1, np.uint8(3), np.int64(2))  # type: ignore[arg-type]
-    assert [type(value) for value in dataclasses.astuple(options)] == [float, float, int, float, int, int]
+    options = SamplingConfig(np.float32(0.5), np.int64(1), np.int32(7), 1, np.uint8(3))  # type: ignore[arg-type]
+    assert [type(value) for value in dataclasses.astuple(options)] == [float, float, int, float, int]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +76,6 @@ def test_numbers_of_numpy_are_converted() -> None:
     [
         ({}, {"voiced_temperature": 0.5}, "sampling.voiced_temperature: this model has no features"),
         ({}, {"refine": 1}, "sampling.refine = 1: this model has no features"),
-        ({}, {"particles": 2}, "sampling.particles = 2: this model has no features"),
         ({"output": "logistic"}, {"top_k": 5}, "sampling.top_k: a 16-bit output has no list of codes"),
         ({"features": MelConfig(hop=321)}, {"refine": 1}, "sampling.refine = 1: needs windows that overlap by half"),
     ],
@@ -93,17 +89,17 @@ def test_options_that_a_model_does_not_have_are_refused(
 
 
 def test_given_options_replace_stored_ones_one_by_one() -> None:
-    stored = SamplingConfig(0.9, 0.5, None, 0.95, 40, 8)
+    stored = SamplingConfig(0.9, 0.5, None, 0.95, 40)
     assert stored.updated() == stored
     assert stored.updated(temperature=1.1, refine=None) == dataclasses.replace(stored, temperature=1.1)
-    off = stored.updated(temperature=1, voiced_temperature=1, top_p=1, refine=0, particles=1)
+    off = stored.updated(temperature=1, voiced_temperature=1, top_p=1, refine=0)
     assert off == SamplingConfig(voiced_temperature=1.0, top_p=1.0)
 
 
 def test_the_summary_names_what_is_used() -> None:
     assert SamplingConfig().summary == "temperature 1"
-    stored = SamplingConfig(0.9, 0.5, 40, 0.95, 10, 8)
-    expected = "temperature 0.9, voiced temperature 0.5, top-k 40, top-p 0.95, refine 10, particles 8"
+    stored = SamplingConfig(0.9, 0.5, 40, 0.95, 10)
+    expected = "temperature 0.9, voiced temperature 0.5, top-k 40, top-p 0.95, refine 10"
     assert stored.summary == expected
 
 
@@ -155,7 +151,7 @@ def test_saving_options_changes_nothing_else(tuned: Path) -> None:
     link = tuned.with_name("link.safetensors")
     link.symlink_to(tuned.name)
 
-    options = SamplingConfig(refine=7, particles=3)
+    options = SamplingConfig(refine=7)
     save_sampling(link, options)
 
     assert link.is_symlink() and read_model(tuned)[0].sampling == options

@@ -40,7 +40,6 @@ GRID: dict[str, tuple[Any, ...]] = {  # values of each option; the first ones co
     "top_p": (None, 0.99, 0.95, 0.9),
     "refine": (0, 5, 10, 20, 40, 80, 160),
 }
-COSTLY = ("particles", "refine")  # options that take time
 MOST_SECONDS = 10.0  # of a recording that are used
 REAL_TIME = 1.5  # x real time on one core that the chosen options reach, with a reserve for slower machines,
 SLOWEST = 0.9  # or this share of the speed of generation alone, if that is less
@@ -135,7 +134,7 @@ class Tuner:
                 trials.append(self.best if known else self._try(options))
                 if not known:
                     yield trials[-1]
-            if name in COSTLY:
+            if name == "refine":  # it takes time
                 trials = [trial for trial in trials if trial.times_real_time >= slowest] or [self.best]
             self.best = choose(trials)
 
