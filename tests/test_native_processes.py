@@ -250,7 +250,7 @@ def test_engine_state_and_copy_may_be_deleted_in_any_order(order: tuple[str, ...
             branch = alive[other].copy()
             assert branch.position == 0
             if "engine" in alive:
-                alive["engine"].generate(branch, 0, 50, None, 0, uniforms, 1.0, False, 0, 1.0, codes, True)
+                alive["engine"].generate(branch, 0, 50, None, 0, uniforms, 1.0, None, 0, 1.0, codes, True)
                 np.testing.assert_array_equal(codes, expected)
 
 
