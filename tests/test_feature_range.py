@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from wavenet import WaveNet
+from wavenet.checkpoint import read_model, update_config
 from wavenet.config import ConfigError, FeatureRange, MelConfig, ModelConfig, from_dict
 from wavenet.engine.feature_range import measured_range, warn_outside
 from wavenet.features import mel_spectrogram
@@ -97,6 +98,15 @@ def test_a_session_warns_in_the_caller_s_line() -> None:
     with pytest.warns(UserWarning, match="the pitch of 100% of the voiced frames is below") as caught:
         generator.session(features=features_of_voice(120)[0])
     assert {Path(warning.filename).name for warning in caught} == {Path(__file__).name}
+
+
+def test_the_range_is_stored_in_a_model_file(vocoder: Path) -> None:
+    config, weights = read_model(vocoder)
+    measured = FeatureRange((-60.5, -20.0), (80.0, 300.0))
+    update_config(vocoder, training_range=measured)
+    after, weights_after = read_model(vocoder)
+    assert after == dataclasses.replace(config, training_range=measured)
+    assert all(np.array_equal(weights_after[name], weights[name]) for name in config.shapes)
 
 
 def test_the_range_is_stored_with_the_configuration() -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from training_runs import CONDITIONED, FEATURES, SMALL, trainer_for, write_tones, write_voices
@@ -149,3 +150,21 @@ def test_cuda_is_refused_where_it_is_not_available(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="--device cpu"):
         run_policy.pick_device("cuda")
+
+
+def test_the_training_range_is_that_of_the_crops_as_they_are_played(voices: Path) -> None:
+    ranges = []
+    for overrides in ([], ["data.gain_shift=[-20.0, -20.0]"]):
+        chosen = recipe.load(None, [*SMALL, FEATURES, *overrides])
+        recordings = dataset.open_folder(voices, chosen.model.sample_rate, chosen.data)
+        known = run_policy.with_training_range(chosen, recordings)
+        assert run_policy.with_training_range(known, recordings) is known
+        assert known.model.training_range is not None
+        ranges.append(known.model.training_range)
+    assert np.subtract(ranges[1].level, ranges[0].level) == pytest.approx([-20, -20], abs=0.5)
+
+
+def test_without_features_there_is_no_training_range(folder: Path) -> None:
+    chosen = recipe.load(None, SMALL)
+    recordings = dataset.open_folder(folder, chosen.model.sample_rate, chosen.data)
+    assert run_policy.with_training_range(chosen, recordings) is chosen

@@ -17,7 +17,7 @@ import soundfile
 from commands import MEL, SAMPLE_RATE, Capture, error_of, run, save_model
 
 import wavenet
-from wavenet.checkpoint import CheckpointError, load_model, read_model, save_sampling
+from wavenet.checkpoint import CheckpointError, load_model, read_model, update_config
 from wavenet.config import ConfigError, MelConfig, ModelConfig, SamplingConfig, from_dict
 from wavenet.data import audio
 from wavenet.features import mel_spectrogram
@@ -152,7 +152,7 @@ def test_saving_options_changes_nothing_else(tuned: Path) -> None:
     link.symlink_to(tuned.name)
 
     options = SamplingConfig(refine=7)
-    save_sampling(link, options)
+    update_config(link, sampling=options)
 
     assert link.is_symlink() and read_model(tuned)[0].sampling == options
     with safetensors.safe_open(tuned, "np") as content:
@@ -169,13 +169,13 @@ def test_saving_options_changes_nothing_else(tuned: Path) -> None:
 def test_options_are_not_saved_where_they_do_not_apply(model_file: Path, tmp_path: Path) -> None:
     before = model_file.read_bytes()
     with pytest.raises(CheckpointError, match="m.safetensors: sampling.refine = 7: this model has no features"):
-        save_sampling(model_file, SamplingConfig(refine=7))
+        update_config(model_file, sampling=SamplingConfig(refine=7))
     os.chmod(model_file, 0o444)
     with pytest.raises(CheckpointError, match="m.safetensors: is read-only"):
-        save_sampling(model_file, SamplingConfig())
+        update_config(model_file, sampling=SamplingConfig())
     assert model_file.read_bytes() == before
     with pytest.raises(CheckpointError, match="no such file"):
-        save_sampling(tmp_path / "none.safetensors", SamplingConfig())
+        update_config(tmp_path / "none.safetensors", sampling=SamplingConfig())
 
 
 def test_a_generator_uses_the_options_of_its_model(tuned: Path) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wavenet.config import ConfigError, ModelConfig, SamplingConfig, from_dict
+from wavenet.config import ConfigError, FeatureRange, ModelConfig, SamplingConfig, from_dict
 from wavenet.data import files, tensor_file
 from wavenet.data.errors import printable
 from wavenet.data.tensor_file import Header, TensorFileError, Tensors
@@ -41,20 +41,21 @@ def save_model(path: str | os.PathLike[str], model: WaveNet) -> None:
     write_tensors(path, tensors, metadata)
 
 
-def save_sampling(path: str | os.PathLike[str], sampling: SamplingConfig) -> None:
-    """Replace the recommended sampling options in a model file or run directory, and nothing else in that file.
+def update_config(path: str | os.PathLike[str], **fields: SamplingConfig | FeatureRange) -> None:
+    """Replace fields of the configuration in a model file or run directory, and nothing else in that file.
 
-    Raises `CheckpointError` for a file that is not a model, does not support them, or cannot be written.
+    Raises `CheckpointError` for a file that is not a model, does not support the values, or cannot be written.
     """
     file = model_file(path).resolve()  # a symbolic link stays one
     check_writable(file)
     config, tensors = read_model(file)
     try:
-        dataclasses.replace(config, sampling=sampling)
+        dataclasses.replace(config, **fields)  # type: ignore[arg-type]
     except ConfigError as error:
         raise _error(path, str(error)) from None
     metadata = read_header(file).metadata
-    values = {**json.loads(metadata["wavenet.config"]), "sampling": dataclasses.asdict(sampling)}
+    changed = {name: dataclasses.asdict(value) for name, value in fields.items()}
+    values = {**json.loads(metadata["wavenet.config"]), **changed}
     write_tensors(file, tensors, {**metadata, "wavenet.config": json.dumps(values)})
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,7 +75,7 @@ def _reserved(model: Path) -> Iterator[Callable[[SamplingConfig], None]]:
     checkpoint.check_writable(model)
     run = RunDirectory(model)
     if not run.exists():
-        yield functools.partial(checkpoint.save_sampling, model)
+        yield lambda sampling: checkpoint.update_config(model, sampling=sampling)
         return
     with run.lock():
         yield run.save_sampling

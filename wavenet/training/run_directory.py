@@ -176,7 +176,7 @@ class RunDirectory:
         """
         recipe = recipes.load(self.recipe)
         changed = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, sampling=sampling))
-        checkpoint.save_sampling(self.model, sampling)
+        checkpoint.update_config(self.model, sampling=sampling)
         checkpoint.write_bytes(self.recipe, changed.to_toml().encode())
 
     def summary(self) -> RunSummary:

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from wavenet.config import ConfigError, TrainingConfig
+from wavenet.data.crop_features import CropFeatures
+from wavenet.data.crops import random_crops
 from wavenet.data.dataset import Recordings
 from wavenet.data.errors import printable
 from wavenet.engine.feature_range import measured_range
 from wavenet.training import recipe as recipes
-from wavenet.training.batches import Batches
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_directory import RunDirectory
 
@@ -103,17 +104,17 @@ def with_speakers(recipe: Recipe, recordings: Recordings) -> Recipe:
 
 
 def with_training_range(recipe: Recipe, recordings: Recordings) -> Recipe:
-    """The recipe with the range of the features of its first crops, for a model with features that has none yet."""
-    mel = recipe.model.features
+    """The recipe with the range of the features of random crops, for a model with features that has none yet."""
+    mel, training = recipe.model.features, recipe.training
     if mel is None or recipe.model.training_range is not None:
         return recipe
-    batches = Batches(recordings.train, recipe, torch.device("cpu"))
-    count = -(-RANGE_CROPS // recipe.training.batch)
-    features = [batches.batch(step).features for step in range(count)]  # [B, bands, N] each
-    frames = np.concatenate([part.transpose(1, 2).flatten(0, 1).numpy() for part in features if part is not None])
-    return dataclasses.replace(
-        recipe, model=dataclasses.replace(recipe.model, training_range=measured_range(frames, mel))
-    )
+    features_of = CropFeatures(mel, recipe.model.frame_reach, training.crop)
+    rng, frames = np.random.default_rng(training.seed), []
+    for _ in range(RANGE_CROPS):
+        crop = random_crops(recordings.train, 1, training.crop, rng, recipe.data, margin=features_of.margin)
+        frames.append(features_of(crop.samples, crop.bounds)[0].T)  # [N, bands]
+    measured = measured_range(np.concatenate(frames), mel)
+    return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, training_range=measured))
 
 
 def pick_device(name: str) -> str:

@@ -1,0 +1,36 @@
+"""Store in the file of a vocoder which levels and pitches it was trained on, if it was trained before that was stored.
+
+    python samples/training_range.py samples/made/vocoder.safetensors TRAIN
+
+The range is measured as at the start of `wavenet train TRAIN --recipe vocoder`; the weights stay as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from wavenet import checkpoint
+from wavenet.data import dataset
+from wavenet.training import recipe as recipes
+from wavenet.training.run_policy import with_training_range
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--recipe", default="vocoder")
+    options = parser.parse_args()
+    config, _ = checkpoint.read_model(options.model)
+    recipe = dataclasses.replace(recipes.load(options.recipe), model=dataclasses.replace(config, training_range=None))
+    recordings = dataset.open_folder(options.folder, config.sample_rate, recipe.data)
+    measured = with_training_range(recipe, recordings).model.training_range
+    assert measured is not None, "no features, or only silent recordings"
+    checkpoint.update_config(options.model, training_range=measured)
+    print(measured)
+
+
+if __name__ == "__main__":
+    main()
