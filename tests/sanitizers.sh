@@ -6,7 +6,8 @@
 # - a program without Python (wavenet/engine/src/tests/stress.cpp) under all three;
 # - tests/test_native*.py with the extension under the address and undefined-behaviour sanitizers.
 #
-# Needs GCC, CMake and an environment in which the tests run (PYTHON, default python), with nanobind.
+# Needs GCC, CMake and an environment in which the tests run (PYTHON, default python), with nanobind and without an editable
+# installation of wavenet, which would be tested instead.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python}
@@ -36,5 +37,9 @@ cp -r wavenet "$build/path/"
 cp "$build"/extension/_native*.so "$build/path/wavenet/engine/"
 # Python itself leaks by design; memory that is freed stays poisoned for a while, which tests of memory must not count
 export ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=1
-LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so)" PYTHONPATH="$build/path" \
-    "$python" -m pytest tests/test_native.py tests/test_native_sampling.py tests/test_native_processes.py
+export LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so)" PYTHONPATH="$build/path"
+"$python" -P -c 'import sys, wavenet.engine._native as n; sys.exit(not n.__file__.startswith(sys.argv[1]))' "$build" || {
+    echo "an editable installation of wavenet hides the extension with sanitizers: use an environment without one" >&2
+    exit 1
+}
+"$python" -m pytest tests/test_native.py tests/test_native_sampling.py tests/test_native_processes.py

@@ -60,7 +60,12 @@ struct I8 {
         for (int r = 0; r < PANEL; ++r) y[r] = p.row[r];
     }
     static const std::int8_t* weights(const std::int8_t* w) { return w; }
-    static Pair broadcast(const std::int16_t* x) { return {x[0], x[1]}; }
+    // Not x[0] and x[1]: GCC 12 would then load the inputs of several streams that do not exist, without using them.
+    static Pair broadcast(const std::int16_t* x) {
+        std::int16_t pair[2];
+        std::memcpy(pair, x, sizeof(pair));
+        return {pair[0], pair[1]};
+    }
     static void add(Panel& sums, const std::int8_t* w, Pair x) {
         for (int r = 0; r < PANEL; ++r) sums.row[r] += w[2 * r] * x.first + w[2 * r + 1] * x.second;
     }
