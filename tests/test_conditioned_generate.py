@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,7 @@ def test_features_begin_with_the_primed_audio(vocoder: Generator) -> None:
     played = session.next(110)
     rest = vocoder.session(seed=0, features=features, prime=played, **options)
     assert rest.left == 90
-    rest._uniforms, rest._progress = session._uniforms, rest._progress._replace(origin=0)
+    rest._uniforms, rest._progress = session._uniforms, replace(rest._progress, origin=0)
     expected = session.copy().next(90)
     np.testing.assert_allclose(rest.next(90), expected, atol=0 if vocoder.config.output == "mulaw" else 1e-3)
     assert vocoder.render(features=features, prime=played, **options).shape == (90,)

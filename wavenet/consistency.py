@@ -114,24 +114,49 @@ class StreamingRefiner:
         mel, signal = self._mel, self._signal
         signal.append(samples)
         self._entered += 1
-        # In samples from the first one inside, a frame's window begins at start = (frame - left) hop - before. Of the
-        # windows that end within the signal, those that end with samples inside:
-        before, inside = _before(mel), (self._entered - self._left) * mel.hop
-        first = max(self._left + (before - mel.window) // mel.hop + 1, 0)
-        last = min(self._left + (inside - mel.window + before) // mel.hop, len(self._frames) - 1)
-        if first <= last and self._per_frame:
-            start = self._context + (first - self._left) * mel.hop - before
-            for _ in range(self._per_frame):
-                changed = np.zeros_like(signal.start)
-                _add_change(changed, signal.start, start, self._frames[first : last + 1], mel)
-                changed[: self._context] = 0
-                signal.update(signal.start + changed)
+        inside = self._left * mel.hop, self._entered * mel.hop
+        first, frames = _windows_inside(*inside, self._frames, mel)
+        _iterate(signal, self._context, first - inside[0] + self._context, frames, mel, self._per_frame)
         if self._entered - self._left <= self._depth:
             return samples[:0]
         leaving = signal.result[self._context : self._context + mel.hop]
         signal.drop(mel.hop)
         self._left += 1
         return np.clip(leaving, -1, 1)
+
+
+class BlockRefiner:
+    """`refine` for a block of audio after a past that does not change. Windows that end after the block are ignored."""
+
+    def __init__(self, features: ArrayLike, mel: MelConfig, iterations: int) -> None:
+        """features: log-mel [bands, N]. Raises `ValueError` as `refine` does."""
+        self._frames, self._mel, self._iterations = _checked(features, mel, iterations), mel, iterations
+
+    @property
+    def past(self) -> int:
+        """Number of samples before a block that it takes."""
+        return self._mel.window
+
+    @property
+    def tail(self) -> int:
+        """Samples after a frame's own ones that its window covers."""
+        return max(0, self._mel.window - _before(self._mel) - self._mel.hop)
+
+    def __call__(self, past: Audio, block: Audio, position: int) -> tuple[Audio, float]:
+        """The refined block, float32 [n] in [-1, 1], and its mean distance to the features, in natural logarithms.
+
+        past: the `past` samples before the block, zeros before frame 0. position: of the block's first sample, from
+        that of frame 0 on. Without a complete window the block is returned as it is, at a distance of 0.
+        """
+        mel, begin = self._mel, position - self.past
+        signal = _Signal(np.concatenate([past, block]))
+        first, frames = _windows_inside(position, position + len(block), self._frames, mel)
+        _iterate(signal, self.past, first - begin, frames, mel, self._iterations)
+        refined = np.clip(signal.result, -1, 1)
+        distance = 0.0
+        if len(frames):
+            distance = float(np.abs(_spectra(refined, first - begin, frames, mel)[1]).mean())
+        return refined[self.past :], distance
 
 
 class _Signal:
@@ -178,19 +203,39 @@ def _before(mel: MelConfig) -> int:
     return frame_margin(mel) - (mel.fft - mel.window) // 2
 
 
+def _windows_inside(
+    begin: int, end: int, frames: NDArray[np.float32], mel: MelConfig
+) -> tuple[int, NDArray[np.float32]]:
+    """Of the windows that end by sample `end`, those that contain samples from `begin` on.
+
+    Returns the first sample of the first one, and their targets [n, bands], of all frames [N, bands].
+    """
+    before = _before(mel)
+    first = max((begin + before - mel.window) // mel.hop + 1, 0)
+    last = (end + before - mel.window) // mel.hop
+    return first * mel.hop - before, frames[first : max(first, last + 1)]
+
+
+def _iterate(
+    signal: _Signal, fixed: int, start: int, frames: NDArray[np.float32], mel: MelConfig, iterations: int
+) -> None:
+    """Change a signal after its first `fixed` samples; frames and start as of `_add_change`."""
+    if not len(frames):
+        return
+    for _ in range(iterations):
+        changed = np.zeros_like(signal.start)
+        _add_change(changed, signal.start, start, frames, mel)
+        changed[:fixed] = 0
+        signal.update(signal.start + changed)
+
+
 def _add_change(total: Audio, samples: Audio, start: int, frames: NDArray[np.float32], mel: MelConfig) -> None:
     """Add what an iteration changes in samples [T] to `total` [T], for windows of which the first begins at `start`.
 
     frames: the log-mel target [n, bands] of each window. A window that is not among these does not ask for a change.
     """
-    span = slice(start, start + (len(frames) - 1) * mel.hop + mel.window)
-    windows = sliding_window_view(samples[span], mel.window)[:: mel.hop] * _window(mel)  # [n, window]
-    spectrum = np.fft.rfft(windows, mel.fft)  # [n, bins]
-    magnitude = np.abs(spectrum)
-    filters, spread = _filters(mel)
-    bands = one_thread_product(magnitude**mel.power if mel.power != 1 else magnitude, filters)  # [n, bands]
-    log_gains = (frames - np.log(np.maximum(bands, mel.floor))) / mel.power
-    spectrum *= np.expm1(one_thread_product(log_gains, spread))  # [n, bins]: the change of the spectrum
+    spectrum, log_gains = _spectra(samples, start, frames, mel)
+    spectrum *= np.expm1(one_thread_product(log_gains, _filters(mel)[1]))  # [n, bins]: the change of the spectrum
     change = np.fft.irfft(spectrum, mel.fft)[:, : mel.window] * _synthesis_window(mel)  # [n, window]
     blocks = -(-mel.window // mel.hop)
     padded = np.zeros((len(frames), blocks * mel.hop), np.float32)
@@ -198,7 +243,23 @@ def _add_change(total: Audio, samples: Audio, start: int, frames: NDArray[np.flo
     added = np.zeros((len(frames) + blocks - 1, mel.hop), np.float32)
     for block in range(blocks):
         added[block : block + len(frames)] += padded[:, block * mel.hop : (block + 1) * mel.hop]
-    total[span] += added.ravel()[: span.stop - span.start]
+    length = (len(frames) - 1) * mel.hop + mel.window
+    total[start : start + length] += added.ravel()[:length]
+
+
+def _spectra(
+    samples: Audio, start: int, frames: NDArray[np.float32], mel: MelConfig
+) -> tuple[NDArray[np.complexfloating], NDArray[np.float32]]:
+    """Spectra [n, bins] of the windows, and the logarithms [n, bands] of the gains that their bands need.
+
+    Arguments as of `_add_change`.
+    """
+    span = samples[start : start + (len(frames) - 1) * mel.hop + mel.window]
+    windows = sliding_window_view(span, mel.window)[:: mel.hop] * _window(mel)  # [n, window]
+    spectrum = np.fft.rfft(windows, mel.fft)  # [n, bins]
+    magnitude = np.abs(spectrum)
+    bands = one_thread_product(magnitude**mel.power if mel.power != 1 else magnitude, _filters(mel)[0])  # [n, bands]
+    return spectrum, (frames - np.log(np.maximum(bands, mel.floor))) / mel.power
 
 
 @lru_cache(maxsize=8)

@@ -25,6 +25,7 @@ from wavenet.config import ModelConfig
 from wavenet.consistency import refine as refine_audio
 from wavenet.engine.base import check_memory
 from wavenet.engine.conditioning import Speaker
+from wavenet.guided import GuidedSession
 from wavenet.refined_session import RefinedSession
 from wavenet.sampling_config import SamplingConfig
 from wavenet.session import RenderOptions, Session, SessionOptions
@@ -111,6 +112,7 @@ class Generator:
         speaker: Speaker | None = None,
         features: ArrayLike | None = None,
         voiced_temperature: float | None = None,
+        particles: int = 0,
     ) -> Session:
         """A new stream that continues silence, or `prime`.
 
@@ -123,10 +125,14 @@ class Generator:
         features: for a model that is conditioned on them: log-mel frames [bands, N] for all streams, or
             [count, bands, N], with the parameters in `config.features`; `wavenet.features.mel_spectrogram` computes
             them from audio. The first frame starts at the first sample of the stream, or of `prime`.
+        particles: continuations of which every frame is chosen, see `wavenet.guided`; 1: one, corrected; 0: no
+            guidance. For one stream of a model with features; it then is a `GuidedSession`.
         Raises `ValueError`, in one line, for options that are invalid, missing or not used by this model.
         """
         options = self.options(temperature=temperature, top_k=top_k, top_p=top_p, voiced_temperature=voiced_temperature)
-        return Session(self._engine, options, seed, count, speaker, features, prime)
+        if is_integer(particles) and particles == 0:
+            return Session(self._engine, options, seed, count, speaker, features, prime)
+        return GuidedSession(self._engine, options, seed, particles, count, speaker, features, prime)
 
     def stream(
         self,

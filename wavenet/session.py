@@ -7,7 +7,8 @@ import dataclasses
 import math
 import os
 import warnings
-from typing import Any, NamedTuple, TypedDict
+from dataclasses import dataclass
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,6 +40,7 @@ class SessionOptions(TypedDict, total=False):
     prime: ArrayLike | None
     speaker: Speaker | None
     features: ArrayLike | None
+    particles: int
 
 
 class RenderOptions(SessionOptions, total=False):
@@ -47,7 +49,8 @@ class RenderOptions(SessionOptions, total=False):
     refine: int | None
 
 
-class _Progress(NamedTuple):
+@dataclass(frozen=True)
+class Progress:
     """State and uniform numbers. Replaced in one assignment, so that they agree after an interrupted call, too."""
 
     state: engines.State
@@ -95,7 +98,7 @@ class Session:
         state = engine.new_state(streams, inputs if engine.config.conditioned else None)
         if primed is not None:
             engine.prime(state, primed)
-        self._progress = _Progress(state, state.position)
+        self._progress = Progress(state, state.position)
         self._inputs = inputs  # of the next call: other threads may assign to `speaker`
         self._lock = Exclusive("session")
         self._voiced_temperature: float | None = None
@@ -110,19 +113,21 @@ class Session:
 
     def next_codes(self, samples: int) -> NDArray[np.int64]:
         """`next` as mu-law or 16-bit codes, int64 [samples] or [count, samples]."""
-        if not is_integer(samples) or samples < 1:
-            raise ValueError(f"samples = {shown(samples)}: must be a whole number from 1")
-        samples = int(samples)  # not NumPy's, which overflows
+        samples = checked_samples(samples)
         with self._lock:
-            state, origin = self._progress
+            state = self._progress.state
             self._condition(state)
             self._engine.check_features(state, samples)
             check_memory(f"{samples:,} samples at once", samples * state.streams * BYTES_PER_SAMPLE, "ask for fewer")
-            uniforms = self._uniforms.read(state.position - origin, samples)  # [count, samples]
-            sampling = self._sampling  # read once, as other threads may assign to it
-            temperatures = self._temperatures(state.position, samples, sampling.temperature)
-            codes = self._engine.generate(state, uniforms, sampling, temperatures)
+            codes = self._draw(state, self._progress.origin, samples)
         return codes[0] if self._single else codes
+
+    def _draw(self, state: engines.State, origin: int, samples: int) -> NDArray[np.int64]:
+        """The next codes [count, samples] of a state."""
+        uniforms = self._uniforms.read(state.position - origin, samples)  # [count, samples]
+        sampling = self._sampling  # read once, as other threads may assign to it
+        temperatures = self._temperatures(state.position, samples, sampling.temperature)
+        return self._engine.generate(state, uniforms, sampling, temperatures)
 
     def _temperatures(self, position: int, samples: int, temperature: float) -> NDArray[np.float64] | None:
         """The temperatures of the next samples, [count, samples]; None if there is none for voiced frames."""
@@ -147,21 +152,28 @@ class Session:
         """
         codes = _prime_codes(audio, self._progress.state.streams, self._quantizer)
         with self._lock:
-            before, origin = self._progress
-            state = before.copy()
-            self._condition(state)
-            self._engine.prime(state, codes)
-            self._progress = _Progress(state, origin + state.position - before.position)
+            self._progress = self._primed(codes)
+
+    def _primed(self, codes: NDArray[np.int64]) -> Progress:
+        """The progress after codes [count, n] that are not drawn."""
+        state = self._progress.state.copy()
+        self._condition(state)
+        self._engine.prime(state, codes)
+        return Progress(state, self._progress.origin + codes.shape[1])
 
     def copy(self, seed: int | None = None) -> Session:
         """An independent session that continues from the same sample. seed: for new uniform numbers; None: the same."""
         with self._lock:
             branch = copy.copy(self)
-            state, origin = self._progress
-            branch._progress = _Progress(state.copy(), origin if seed is None else state.position)
-            branch._uniforms = Uniforms(self._uniforms.seed if seed is None else seed, state.streams)
+            branch._progress = self._branched(new_uniforms=seed is not None)
+            branch._uniforms = Uniforms(self._uniforms.seed if seed is None else seed, self._uniforms.streams)
         branch._lock = Exclusive("session")
         return branch
+
+    def _branched(self, new_uniforms: bool) -> Progress:
+        """An independent progress. new_uniforms: whether the next sample is drawn with the first of other numbers."""
+        state = self._progress.state.copy()
+        return Progress(state, state.position if new_uniforms else self._progress.origin)
 
     def __deepcopy__(self, memo: object) -> Session:
         return self.copy()
@@ -175,7 +187,7 @@ class Session:
     def left(self) -> int | None:
         """Samples until the features end; None without features."""
         state = self._progress.state
-        return None if state.conditioning is None else state.conditioning.left(state.position)
+        return None if state.conditioning is None else state.conditioning.left(self.position)
 
     @property
     def single(self) -> bool:
@@ -249,6 +261,13 @@ class Session:
     @top_p.setter
     def top_p(self, value: float | None) -> None:
         self._sampling = self._checked(dataclasses.replace(self._sampling, top_p=value))
+
+
+def checked_samples(samples: int) -> int:
+    """A number of samples to generate as an int. Raises `ValueError` if it is not a whole number from 1."""
+    if not is_integer(samples) or samples < 1:
+        raise ValueError(f"samples = {shown(samples)}: must be a whole number from 1")
+    return int(samples)  # not NumPy's, which overflows
 
 
 def _prime_codes(audio: ArrayLike, streams: int, quantizer: Quantizer) -> NDArray[np.int64]:

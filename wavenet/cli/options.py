@@ -29,6 +29,13 @@ REFINE = click.option(
     type=int,
     help=f"Iterations that adapt the audio to its spectrogram; 0: none.{OF_THE_MODEL}",
 )
+PARTICLES = click.option(
+    "--particles",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Continuations of which every frame is chosen, corrected towards the spectrogram; 1: corrected only; 0: off.",
+)
 SAMPLING = (
     click.option("--play", is_flag=True, help="Play the audio while it is generated."),
     click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same audio."),

@@ -9,7 +9,7 @@ import click
 
 from wavenet.cli.audio_output import check_lengths, output_paths, write_audio
 from wavenet.cli.console import print_message
-from wavenet.cli.options import OUTPUT, REFINE, VOICED_TEMPERATURE, parse_speaker, sampling_options
+from wavenet.cli.options import OUTPUT, PARTICLES, REFINE, VOICED_TEMPERATURE, parse_speaker, sampling_options
 
 if TYPE_CHECKING:
     from wavenet.generate import Session
@@ -26,6 +26,7 @@ DEFAULT_OUTPUT = "vocoded.wav"
 @click.option("--save-mel", type=click.Path(path_type=Path), help="Also write the features of IN to a .npy file.")
 @VOICED_TEMPERATURE
 @REFINE
+@PARTICLES
 @sampling_options
 def command(
     model: Path,
@@ -35,6 +36,7 @@ def command(
     save_mel: Path | None,
     voiced_temperature: float | None,
     refine: int | None,
+    particles: int,
     play: bool,
     seed: int,
     temperature: float | None,
@@ -95,6 +97,7 @@ def command(
         count=1,
         speaker=parse_speaker(speaker, generator.config.speakers),
         features=features,
+        particles=particles,
     )
     total = total_of(session, samples) or 0
     check_lengths(paths, total, generator.sample_rate)
