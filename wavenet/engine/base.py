@@ -17,7 +17,7 @@ from typing import Generic, NoReturn, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wavenet.config import ModelConfig, shown
+from wavenet.config import ModelConfig
 from wavenet.data.quantizers import quantizer_for
 from wavenet.engine.conditioning import Conditioner, ConditioningInputs, ConditioningState
 from wavenet.engine.sampling import Sampling, check_continuous
@@ -106,6 +106,20 @@ class State(ABC):
     def copy(self) -> Self:
         """An independent state that continues from the same sample."""
 
+    @abstractmethod
+    def assign(self, other: Self) -> None:
+        """Continue from the same sample as `other`, independently of it; the native engine allocates nothing.
+
+        Raises `ValueError` unless `other` is a state of the same engine with as many streams.
+        """
+
+    def check_same(self, other: State) -> None:
+        """Raises `ValueError` unless `other` is a state of the same engine with as many streams."""
+        if type(other) is not type(self) or getattr(other, "engine", None) is not getattr(self, "engine", None):
+            raise ValueError("the states belong to different engines")
+        if other.streams != self.streams:
+            raise ValueError(f"the state is of {other.streams} streams, not {self.streams}")
+
     def __deepcopy__(self, memo: object) -> Self:
         return self.copy()
 
@@ -169,15 +183,6 @@ class Engine(ABC, Generic[S]):
     def prime(self, state: S, codes: ArrayLike) -> None:
         """Feed the given codes [B, T]: the same state as after `logits`, at a lower cost."""
 
-    @abstractmethod
-    def select(self, state: S, sources: ArrayLike) -> None:
-        """Continue stream i as an exact copy of stream sources[i], [B], as particle filters do.
-
-        A source keeps its place: sources[sources[i]] == sources[i]. So the copies need no further memory, and the
-        native engine allocates none. Everything that depends on the past is copied. Conditioning is not: stream i keeps
-        the speaker and the features of its place. An interrupted call has done all or nothing.
-        """
-
     def conditioning_state(self, streams: int, inputs: ConditioningInputs | None) -> ConditioningState | None:
         """The conditioning of a new state. Raises `ValueError` as `new_state` does."""
         if self.conditioner is None:
@@ -227,23 +232,6 @@ class Engine(ABC, Generic[S]):
             raise ValueError(f"uniforms must be [{state.streams}, n], one row per stream, not {list(array.shape)}")
         if array.size and not (array.min() >= 0 and array.max() < 1):
             raise ValueError("uniforms must be in [0, 1)")
-        return array
-
-    def checked_sources(self, state: State, sources: ArrayLike) -> NDArray[np.int64]:
-        """The argument of `select` as int64 [B].
-
-        Raises `ValueError` for a state of another engine, a wrong shape, a stream that does not exist, or a source that
-        does not keep its place.
-        """
-        self.check_own(state)
-        array = np.asarray(sources)
-        if array.shape != (state.streams,) or not np.issubdtype(array.dtype, np.integer):
-            raise ValueError(f"sources must be {state.streams} whole numbers, not {list(array.shape)} {array.dtype}")
-        if array.min() < 0 or array.max() >= state.streams:
-            raise ValueError(f"sources must be streams from 0 to {state.streams - 1}, not {shown(array.tolist())}")
-        array = array.astype(np.int64)
-        if not np.array_equal(array[array], array):
-            raise ValueError(f"sources = {shown(array.tolist())}: a stream that is copied must keep its place")
         return array
 
     def checked_temperatures(self, uniforms: ArrayLike, temperatures: ArrayLike | None) -> NDArray[np.float64] | None:

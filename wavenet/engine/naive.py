@@ -28,9 +28,6 @@ class NaiveEngine(SteppedEngine[NaiveState]):
         history = np.empty((max(streams, 0), 0), dtype=np.int64)
         return NaiveState(self, streams, history, self.conditioning_state(streams, inputs))
 
-    def selected_memory(self, memory: NDArray[np.int64], sources: NDArray[np.int64]) -> NDArray[np.int64]:
-        return memory[sources]
-
     def step(self, state: NaiveState) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         position, codes, history = state.snapshot
         history = self._extended(history, codes[:, None])  # [B, n]

@@ -59,6 +59,13 @@ class NativeState(State):
         other.lock = Exclusive("state")
         return other
 
+    def assign(self, other: Self) -> None:
+        self.check_same(other)
+        with self.lock, other.lock:
+            self.native.assign(other.native)
+            self.skipped, self.chunk, self._position = other.skipped, other.chunk, other._position
+            self.conditioning = other.conditioning and other.conditioning.copy()
+
     def pieces(self, position: int, samples: int) -> Iterator[tuple[int, int, _native.ConditioningFrames | None, int]]:
         """Split the samples from `position` on at the ends of chunks: (first, last + 1, chunk, offset in the chunk)."""
         if self.conditioning is None:
@@ -200,11 +207,6 @@ class NativeEngine(Engine[NativeState]):
             state.skipped += codes.shape[1] - recent.shape[1]
             for piece in state.pieces(start, recent.shape[1]):
                 self.native.feed(state.native, *piece, recent, interruptible=_in_main_thread())
-
-    def select(self, state: NativeState, sources: ArrayLike) -> None:
-        sources = self.checked_sources(state, sources)
-        with state.lock:
-            state.native.select(sources)
 
 
 def kernels() -> list[str]:

@@ -80,19 +80,22 @@ def draw_uniforms(generators: Iterable[np.random.Generator], samples: int) -> ND
 
 
 class Uniforms:
-    """The uniform random numbers of B streams, by index. Those of stream i come from `uniform_generator(seed + i)`.
+    """The uniform random numbers of B streams, by index.
 
+    Those of stream i come from `uniform_generator(seed + i)`; with several rows for each stream, those of its row j
+    from `uniform_generator(seed + i + j)`.
     A call that continues the last one uses its generators; any other call creates generators and advances them to its
     index. So numbers do not depend on earlier calls, interrupted ones included.
     """
 
-    def __init__(self, seed: int, streams: int) -> None:
+    def __init__(self, seed: int, streams: int, rows: int = 1) -> None:
         uniform_generator(seed)  # raises for an invalid seed
-        self.seed, self.streams = int(seed), streams
+        self.seed = int(seed)
+        self._seeds = [self.seed + stream + row for stream in range(streams) for row in range(rows)]
         self._ready: tuple[int, list[np.random.Generator]] | None = None  # index of the next numbers, and generators
 
     def read(self, index: int, samples: int) -> NDArray[np.float64]:
-        """Numbers `index` to `index + samples - 1` of every stream, [B, samples]."""
+        """Numbers `index` to `index + samples - 1` of every stream or row, [B, samples]."""
         ready = self._ready
         self._ready = None  # until all generators have advanced
         generators = ready[1] if ready is not None and ready[0] == index else self._generators(index)
@@ -101,7 +104,7 @@ class Uniforms:
         return uniforms
 
     def _generators(self, index: int) -> list[np.random.Generator]:
-        generators = [uniform_generator(self.seed + stream) for stream in range(self.streams)]
+        generators = [uniform_generator(seed) for seed in self._seeds]
         for generator in generators:
             cast(np.random.PCG64, generator.bit_generator).advance(index)
         return generators

@@ -47,10 +47,14 @@ class SteppedState(State, Generic[M]):
     def copy(self) -> Self:
         other = object.__new__(type(self))
         other.engine, other.streams = self.engine, self.streams
-        position, codes, memory = self.snapshot
-        other.snapshot = Snapshot(position, codes, self.engine.copied_memory(memory))
-        other.conditioning = self.conditioning and self.conditioning.copy()
+        other.assign(self)
         return other
+
+    def assign(self, other: Self) -> None:
+        self.check_same(other)
+        position, codes, memory = other.snapshot
+        self.snapshot = Snapshot(position, codes, self.engine.copied_memory(memory))
+        self.conditioning = other.conditioning and other.conditioning.copy()
 
     @property
     def codes(self) -> NDArray[np.int64]:
@@ -98,16 +102,6 @@ class SteppedEngine(Engine[T]):
     def copied_memory(self, memory: Any) -> Any:
         """The memory of an independent state."""
         return memory
-
-    @abstractmethod
-    def selected_memory(self, memory: Any, sources: NDArray[np.int64]) -> Any:
-        """The memory of streams that continue as copies of the streams `sources`, [B]. `memory` is not changed."""
-
-    def select(self, state: T, sources: ArrayLike) -> None:
-        chosen = self.checked_sources(state, sources)
-        position, codes, memory = state.snapshot
-        with self.running():
-            state.snapshot = Snapshot(position, codes[chosen], self.selected_memory(memory, chosen))
 
     def generate(
         self,
@@ -185,7 +179,8 @@ def conditioning_tensors(
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """Speaker [B, speakers] and features [B, bands, N] as arguments of `WaveNet.forward`."""
     arrays = (None, None) if inputs is None else (inputs.speaker, inputs.features)
-    speaker, local = (None if array is None else torch.from_numpy(array).to(device) for array in arrays)
+    given = [None if array is None else np.ascontiguousarray(array) for array in arrays]
+    speaker, local = (None if array is None else torch.from_numpy(array).to(device) for array in given)
     return speaker, local
 
 

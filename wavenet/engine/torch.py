@@ -68,11 +68,6 @@ class TorchEngine(SteppedEngine[TorchState]):
         with self.running():
             return TorchMemory(memory.program.copy(), memory.predictor)
 
-    def selected_memory(self, memory: TorchMemory, sources: NDArray[np.int64]) -> TorchMemory:
-        program, predictor = self.copied_memory(memory)
-        program.ring[:, : len(sources)] = memory.program.ring[:, sources]
-        return TorchMemory(program, predictor and predictor.select(sources))
-
     def step(self, state: TorchState) -> tuple[NDArray[np.float32], TorchMemory]:
         position, codes, memory = state.snapshot
         program = memory.program

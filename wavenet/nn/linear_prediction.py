@@ -99,10 +99,6 @@ class PredictorState(NamedTuple):
         past, residuals = config.linear_prediction - 1, max(config.pitch_reach - 1, 0)
         return PredictorState(np.zeros((streams, past)), np.zeros((streams, residuals)), np.zeros(streams))
 
-    def select(self, sources: NDArray[np.int64]) -> PredictorState:
-        """The state of streams that continue as copies of the streams `sources`, [B]."""
-        return PredictorState(*(array[sources] for array in self))
-
 
 class Prediction(NamedTuple):
     """Predictions of T samples of B streams, each from the samples before it."""

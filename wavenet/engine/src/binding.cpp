@@ -199,9 +199,7 @@ NB_MODULE(_native, m) {
         .def(
             "last_codes", [](const State& state, Array<std::int64_t, 1> codes) { state.last_codes(codes.data()); },
             nb::arg("codes"))
-        .def(
-            "select", [](State& state, Array<const std::int64_t, 1> sources) { state.select(sources.data()); },
-            nb::arg("sources"));
+        .def("assign", &State::assign, nb::arg("other"));
 
     nb::class_<ConditioningFrames>(m, "ConditioningFrames");
 

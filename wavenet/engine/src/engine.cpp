@@ -88,20 +88,14 @@ public:
         }
     }
 
-    void select(const std::int64_t* sources) override {
-        for (int stream = 0; stream < streams; ++stream) {
-            const std::int64_t source = sources[stream];
-            if (source < 0 || source >= streams || sources[source] != source)
-                throw std::invalid_argument("a source is not a stream that keeps its place");
-        }
-        const Reservation reservation(use, Use::ADVANCING);
-        const int size = groups[0].streams();  // of all groups but the last
-        for (int stream = 0; stream < streams; ++stream) {
-            const int source = int(sources[stream]);
-            if (source == stream) continue;
-            const Queues<P>& from = *groups[source / size].memory.queues;
-            groups[stream / size].memory.queues->copy_stream(stream % size, from, source % size);
-        }
+    void assign(const State& any) override {
+        auto* const other = dynamic_cast<const StateOf*>(&any);
+        if (!other || other->network != network || other->streams != streams)
+            throw std::invalid_argument("this state belongs to another engine or to another number of streams");
+        if (other == this) return;
+        const Reservation reading(other->use, Use::READING), advancing(use, Use::ADVANCING);
+        for (std::size_t group = 0; group < groups.size(); ++group)
+            groups[group].memory.queues->assign(*other->groups[group].memory.queues);
     }
 
     const std::shared_ptr<const Network<P>> network;

@@ -20,9 +20,9 @@ public:
     virtual std::shared_ptr<State> copy() const = 0;
     virtual std::uint64_t position() const = 0;              // samples generated or fed
     virtual void last_codes(std::int64_t* codes) const = 0;  // [B]
-    // Continues stream i as a copy of stream sources[i], without allocation. A source keeps its place:
-    // sources[sources[i]] == sources[i]; throws std::invalid_argument otherwise.
-    virtual void select(const std::int64_t* sources) = 0;
+    // Continues as a copy of `other`, without allocation. Throws std::invalid_argument unless that is a state of as many
+    // streams of the same engine.
+    virtual void assign(const State& other) = 0;
 };
 
 class Engine {

@@ -38,13 +38,4 @@ void LinearPredictor::shift(int stream, const Config& config, float* parameters)
     }
 }
 
-void LinearPredictor::copy_stream(int stream, const LinearPredictor& other, int from) {
-    std::copy_n(other.past_.data() + std::size_t(from) * order_, order_, past_.data() + std::size_t(stream) * order_);
-    std::copy_n(other.residuals_.data() + std::size_t(from) * reach_, reach_,
-                residuals_.data() + std::size_t(stream) * reach_);
-    prediction_[stream] = other.prediction_[from];
-    gain_[stream] = other.gain_[from];
-    newest_[stream] = other.newest_[from];
-}
-
 }  // namespace wavenet

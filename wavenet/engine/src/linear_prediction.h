@@ -27,8 +27,6 @@ public:
     void next(int stream, double last, const double* predictor, float* inputs);
     // Converts the output parameters [A] of the prediction residual to those of the sample: means and log scales.
     void shift(int stream, const Config& config, float* parameters) const;
-    // Continues `stream` as a copy of stream `from` of `other`, which predicts for the same network.
-    void copy_stream(int stream, const LinearPredictor& other, int from);
 
 private:
     int order_, taps_, reach_;

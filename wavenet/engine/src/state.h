@@ -40,15 +40,13 @@ public:
         return ring_.data() + first_[layer] + ((t - delay) & mask_[layer]) * row_;
     }
 
-    // Continues `stream` as a copy of stream `from` of `other`, at the same position.
-    void copy_stream(int stream, const Queues& other, int from) {
-        const std::size_t width = row_ / streams;  // of one stream; every slot is a row of all of them
-        typename P::Input* to = ring_.data() + stream * width;
-        const typename P::Input* source = other.ring_.data() + from * width;
-        for (std::size_t slot = 0; slot < ring_.size() / row_; ++slot, to += row_, source += other.row_)
-            std::copy_n(source, width, to);
-        codes[stream] = other.codes[from];
-        predictor.copy_stream(stream, other.predictor, from);
+    // Continues as a copy of `other`, which belongs to as many streams of the same network. Sizes stay, so that nothing
+    // is allocated.
+    void assign(const Queues& other) {
+        position = other.position;
+        codes = other.codes;
+        predictor = other.predictor;
+        ring_ = other.ring_;
     }
 
     const int streams;

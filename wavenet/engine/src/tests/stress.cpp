@@ -192,29 +192,19 @@ void copies(Case& network, const std::string& precision) {
     } catch (const std::invalid_argument&) {}
 }
 
-// Streams that continue as copies of others, in several groups.
-void selection(Case& network, const std::string& precision) {
-    constexpr int STREAMS = 17, SOURCE = 11;
+// A state that continues as another one, in several groups.
+void assignment(Case& network, const std::string& precision) {
+    constexpr int STREAMS = 17;
     const auto engine = network.engine(precision, 2);
-    const auto state = engine->new_state(STREAMS), expected = engine->new_state(1);
-    std::vector<std::int64_t> given(std::size_t(STREAMS) * SAMPLES), sources(STREAMS, SOURCE);
-    for (std::size_t i = 0; i < given.size(); ++i) given[i] = i / SAMPLES;  // different for all streams
-    const auto feed = [&](State& fed, int streams, const std::int64_t* codes) {
-        const auto frames = network.conditioning(streams);
-        Request request = Case::request(frames.get(), 0, SAMPLES);
-        request.given = codes;
-        engine->run(fed, request, [] { return false; });
-    };
-    feed(*state, STREAMS, given.data());
-    feed(*expected, 1, &given[SOURCE * SAMPLES]);
-    state->select(sources.data());
-    const auto codes = network.generate(*engine, *expected, 1, SAMPLES);
-    const auto selected = network.generate(*engine, *state, STREAMS, SAMPLES);
-    for (std::size_t i = 0; i < selected.size(); ++i) check(selected[i] == codes[i % SAMPLES], "selection");
-    sources[0] = SOURCE + 1;  // is a copy itself
+    const auto state = engine->new_state(STREAMS), other = engine->new_state(STREAMS);
+    network.generate(*engine, *other, STREAMS, SAMPLES);
+    state->assign(*other);
+    check(state->position() == SAMPLES, "position of an assigned state");
+    const auto expected = network.generate(*engine, *other, STREAMS, SAMPLES);
+    check(network.generate(*engine, *state, STREAMS, SAMPLES) == expected, "an assigned state");
     try {
-        state->select(sources.data());
-        check(false, "a source that does not keep its place was accepted");
+        state->assign(*engine->new_state(1));
+        check(false, "a state of another number of streams was accepted");
     } catch (const std::invalid_argument&) {}
 }
 
@@ -233,7 +223,7 @@ int main(int arguments, char**) {
                     same_for_any_threads(network, precision);
                     calls_side_by_side(network, precision);
                     copies(network, precision);
-                    selection(network, precision);
+                    assignment(network, precision);
                 }
             std::printf("%s %s: as with one thread\n", names[set], precision);
             std::fflush(stdout);
