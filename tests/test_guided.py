@@ -12,16 +12,17 @@ from builders import random_model
 from commands import MEL, Capture, error_of, run, save_model
 from numpy.typing import NDArray
 
-from wavenet.config import MelConfig, ModelConfig
+from wavenet.config import MelConfig, ModelConfig, SamplingConfig
 from wavenet.data import audio
 from wavenet.features import mel_spectrogram
 from wavenet.generate import Generator
-from wavenet.guided import GuidedSession, check_particles
+from wavenet.guided import GuidedSession
 
 HOP = 40
 FEATURES = {**MEL, "hop": HOP}  # windows of four hops: 60 samples after a frame
 SAMPLES = 1_200
 pytestmark = pytest.mark.filterwarnings("ignore:features. mean:UserWarning")  # of random models
+ENGINES = (("native", "f32"), ("native", "int8"), ("torch", "f32"), ("naive", "f32"))
 SHAPE: dict[str, Any] = {"cycles": 2, "layers_per_cycle": 3, "residual_channels": 8, "skip_channels": 12}
 
 
@@ -57,12 +58,12 @@ def test_guided_audio_agrees_better_with_its_features(generator: Generator) -> N
 
 
 @pytest.mark.parametrize("output", ["mulaw", "logistic", "gaussian"])
-@pytest.mark.parametrize(("engine", "precision"), [("native", "f32"), ("native", "int8"), ("torch", "f32")])
+@pytest.mark.parametrize(("engine", "precision"), ENGINES)
 def test_every_engine_and_output_is_guided_and_repeats_itself(engine: str, precision: str, output: str) -> None:
     order = {} if output == "mulaw" else {"linear_prediction": 4, "pitch_taps": 3}
     config = ModelConfig(**SHAPE, output=output, mixtures=3, features=MelConfig(**FEATURES), **order)
     generator = Generator.from_model(random_model(config), engine, precision, threads=1)
-    features = features_of(generator, 400)
+    features = features_of(generator, 120 if engine == "naive" else 400)
     plain = generator.render(features=features, seed=1)
     guided = generator.render(features=features, seed=1, particles=3)
     np.testing.assert_array_equal(generator.render(features=features, seed=1, particles=3), guided)
@@ -90,13 +91,13 @@ def test_the_first_frame_is_that_of_the_plain_stream_corrected(generator: Genera
     assert isinstance(session, GuidedSession)
     assert session.lookahead == HOP + 60
     drawn: list[NDArray[np.float32]] = []
-    refiner = session._refiner
+    (refiner,) = session._refiners
 
     def noting(past: Any, block: NDArray[np.float32], position: int) -> Any:
         drawn.append(block)
         return refiner(past, block, position)
 
-    session._refiner = type("Noting", (), {"tail": refiner.tail, "__call__": staticmethod(noting)})()
+    session._refiners = [type("Noting", (), {"tail": refiner.tail, "__call__": staticmethod(noting)})()]
     first = session.next(HOP)
     plain = generator.render(features=features_of(generator), seed=3)
     np.testing.assert_array_equal(drawn[0], plain[: HOP + 60])
@@ -120,10 +121,10 @@ def test_copies_and_primes_continue_at_the_sample_that_was_returned(generator: G
     np.testing.assert_array_equal(primed.next(300), begun.next(300))
 
 
-def test_an_interrupted_call_changes_nothing(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_call_loses_whole_frames_only(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     session = generator.session(features=features_of(generator), seed=3, particles=2)
     session.next(50)
-    expected, prime = session.copy().next(300), session._engine.prime
+    expected, prime = session.copy().next(400), session._engine.prime
     calls = iter(range(4))
 
     def interrupted(*arguments: Any) -> None:
@@ -135,8 +136,26 @@ def test_an_interrupted_call_changes_nothing(generator: Generator, monkeypatch: 
     with pytest.raises(KeyboardInterrupt):
         session.next(300)
     monkeypatch.undo()
-    assert session.position == 50
-    np.testing.assert_array_equal(session.next(300), expected)
+    assert session.position == 5 * HOP
+    np.testing.assert_array_equal(session.next(250), expected[5 * HOP - 50 :])
+
+
+@pytest.mark.parametrize(("engine", "precision"), [("native", "f32"), ("native", "int8"), ("torch", "f32")])
+def test_a_batch_contains_the_single_streams(engine: str, precision: str) -> None:
+    config = ModelConfig(**SHAPE, output="logistic", mixtures=2, features=MelConfig(**FEATURES), linear_prediction=4)
+    generator = Generator.from_model(random_model(config), engine, precision, threads=1)
+    features = np.stack([features_of(generator, 600), features_of(generator, 600)[:, ::-1]])
+    clips = np.sin(np.arange(400) / 9).astype(np.float32).reshape(2, 200) / 5
+    batch = generator.session(features=features, seed=7, particles=3, count=2, prime=clips)
+    singles = [generator.session(features=features[i], seed=7 + i, particles=3, prime=clips[i]) for i in range(2)]
+    np.testing.assert_array_equal(batch.next(130), [single.next(130) for single in singles])
+    branch, other = batch.copy(seed=20), singles[1].copy(seed=21)
+    np.testing.assert_array_equal(branch.next(90)[1], other.next(90))
+    for session in (batch, *singles):
+        session.prime(clips[0, :70])
+    np.testing.assert_array_equal(batch.next(200), [single.next(200) for single in singles])
+    assert batch.features is not None
+    np.testing.assert_array_equal(batch.features, features)
 
 
 def test_options_and_shapes(generator: Generator) -> None:
@@ -158,14 +177,12 @@ def test_what_cannot_be_guided_is_refused(generator: Generator) -> None:
     features = features_of(generator)
     wrong: Any
     for wrong in (-1, 1.5, True, "2", 1_025):
-        with pytest.raises(ValueError, match=r"particles = .*from 0 \(none\) to 1,024"):
+        with pytest.raises(ValueError, match=r"particles = .*from 0 to 1,024"):
             generator.session(features=features, particles=wrong)
-    with pytest.raises(ValueError, match="particles = 2: for one stream, not for count = 3"):
-        generator.session(features=features, particles=2, count=3)
     with pytest.raises(ValueError, match="particles = 2: this model has no features"):
-        check_particles(2, ModelConfig())
+        SamplingConfig(particles=2).check("mulaw", None)
     with pytest.raises(ValueError, match="particles = 2: needs windows that overlap by half"):
-        check_particles(2, ModelConfig(features=MelConfig(hop=400)))
+        SamplingConfig(particles=2).check("mulaw", MelConfig(hop=400))
 
 
 def test_vocode_with_particles(tmp_path: Path, capsys: Capture) -> None:

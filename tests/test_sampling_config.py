@@ -56,6 +56,7 @@ def features_of(seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
         ("refine", -1, "refine = -1: must be a whole number from 0 to 1,000"),
         ("refine", 1_001, "refine = 1001: must be a whole number from 0 to 1,000"),
         ("refine", 1.0, "refine = 1.0: must be a whole number"),
+        ("particles", 1_025, "particles = 1025: must be a whole number from 0 to 1,024"),
         ("warmth", 1, "warmth: unknown key"),
     ],
 )
@@ -67,8 +68,8 @@ def test_options_out_of_range_are_named(name: str, value: Any, message: str) -> 
 
 
 def test_numbers_of_numpy_are_converted() -> None:
-    options = SamplingConfig(np.float32(0.5), np.int64(1), np.int32(7), 1, np.uint8(3))  # type: ignore[arg-type]
-    assert [type(value) for value in dataclasses.astuple(options)] == [float, float, int, float, int]
+    options = SamplingConfig(np.float32(0.5), np.int64(1), np.int32(7), 1, np.uint8(3), np.int8(1))  # type: ignore[arg-type]
+    assert [type(value) for value in dataclasses.astuple(options)] == [float, float, int, float, int, int]
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,7 @@ def test_numbers_of_numpy_are_converted() -> None:
     [
         ({}, {"voiced_temperature": 0.5}, "sampling.voiced_temperature: this model has no features"),
         ({}, {"refine": 1}, "sampling.refine = 1: this model has no features"),
+        ({}, {"particles": 1}, "sampling.particles = 1: this model has no features"),
         ({"output": "logistic"}, {"top_k": 5}, "sampling.top_k: a 16-bit output has no list of codes"),
         ({"features": MelConfig(hop=321)}, {"refine": 1}, "sampling.refine = 1: needs windows that overlap by half"),
     ],
@@ -98,8 +100,8 @@ def test_given_options_replace_stored_ones_one_by_one() -> None:
 
 def test_the_summary_names_what_is_used() -> None:
     assert SamplingConfig().summary == "temperature 1"
-    stored = SamplingConfig(0.9, 0.5, 40, 0.95, 10)
-    expected = "temperature 0.9, voiced temperature 0.5, top-k 40, top-p 0.95, refine 10"
+    stored = SamplingConfig(0.9, 0.5, 40, 0.95, 10, 1)
+    expected = "temperature 0.9, voiced temperature 0.5, top-k 40, top-p 0.95, refine 10, particles 1"
     assert stored.summary == expected
 
 

@@ -121,6 +121,14 @@ def test_trials_are_measured_on_copies_of_the_recordings(vocoder: Path, clips: P
     assert next(tuner_of(vocoder, clips, 1).run()).log_mel_db == trials[0].log_mel_db
 
 
+def test_guided_audio_is_tried(vocoder: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "START", SamplingConfig())
+    monkeypatch.setattr(tuning, "GRID", {"particles": (0, 2)})
+    plain, guided = tuner_of(vocoder, clips, 1).run()
+    assert (plain.options.particles, guided.options.particles) == (0, 2)
+    assert guided.log_mel_db != plain.log_mel_db  # other audio
+
+
 def test_without_pesq_the_log_mel_distance_decides(
     vocoder: Path, clips: Path, small_grid: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,9 +158,9 @@ def test_the_chosen_options_are_printed_and_stored(
     assert run("evaluate", vocoder, clips, "--tune", "--copies", 2) == 0
     printed = capsys.readouterr()
     rows = [line.split() for line in printed.out.splitlines()]
-    assert rows[0][:6] == ["temperature", "voiced", "top-p", "refine", "PESQ", "STOI"]
-    assert [row[:4] for row in rows[1:4]] == [["1", "1", "-", "2"], ["1", "0.5", "-", "2"], ["1", "0.5", "0.9", "2"]]
-    assert rows[-1] == ["1", "0.5", "-", "8", "10.400", "0.9000", "1.00", "1.3", "chosen"]
+    assert rows[0][:6] == ["temperature", "voiced", "top-p", "particles", "refine", "PESQ"]
+    assert [row[:4] for row in rows[1:4]] == [["1", "1", "-", "0"], ["1", "0.5", "-", "0"], ["1", "0.5", "0.9", "0"]]
+    assert rows[-1] == ["1", "0.5", "-", "0", "8", "10.400", "0.9000", "1.00", "1.3", "chosen"]
     assert "by PESQ on 2 recordings, 3.4 s; speed on one core" in printed.err
     assert printed.err.splitlines()[-1].endswith("stored temperature 1, voiced temperature 0.5, refine 8")
     after, tensors_after = read_model(vocoder)

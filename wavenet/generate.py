@@ -112,11 +112,12 @@ class Generator:
         speaker: Speaker | None = None,
         features: ArrayLike | None = None,
         voiced_temperature: float | None = None,
-        particles: int = 0,
+        particles: int | None = None,
     ) -> Session:
         """A new stream that continues silence, or `prime`.
 
-        temperature, top_k, top_p, voiced_temperature: see `SamplingConfig`; None: the model's, `config.sampling`.
+        temperature, top_k, top_p, voiced_temperature, particles: see `SamplingConfig`; None: the model's,
+            `config.sampling`. With particles it is a `wavenet.guided.GuidedSession`.
         seed: of the uniform random numbers; stream i of a batch uses those of seed + i. See the module's docstring for
             what a seed determines.
         count: number of streams in a batch, the first axis of the audio; None: one stream, without that axis.
@@ -125,14 +126,17 @@ class Generator:
         features: for a model that is conditioned on them: log-mel frames [bands, N] for all streams, or
             [count, bands, N], with the parameters in `config.features`; `wavenet.features.mel_spectrogram` computes
             them from audio. The first frame starts at the first sample of the stream, or of `prime`.
-        particles: continuations of which every frame is chosen, see `wavenet.guided`; 1: one, corrected; 0: no
-            guidance. For one stream of a model with features; it then is a `GuidedSession`.
         Raises `ValueError`, in one line, for options that are invalid, missing or not used by this model.
         """
-        options = self.options(temperature=temperature, top_k=top_k, top_p=top_p, voiced_temperature=voiced_temperature)
-        if is_integer(particles) and particles == 0:
-            return Session(self._engine, options, seed, count, speaker, features, prime)
-        return GuidedSession(self._engine, options, seed, particles, count, speaker, features, prime)
+        options = self.options(
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            voiced_temperature=voiced_temperature,
+            particles=particles,
+        )
+        session = GuidedSession if options.particles else Session
+        return session(self._engine, options, seed, count, speaker, features, prime)
 
     def stream(
         self,

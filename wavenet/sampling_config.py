@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wavenet.mel_config import MelConfig
 
 MAX_REFINE = 1_000  # iterations; more change nothing that can be heard
+MAX_PARTICLES = 1_024
 NO_PITCH = "voiced_temperature: this model has no features, from which the pitch is computed"
 NO_TOP_K = "top_k: a 16-bit output has no list of codes to choose from; use temperature or top_p"
 
@@ -24,12 +25,14 @@ class SamplingConfig:
 
     The options that a model file stores are recommendations: those that a call or a command gives replace them one by
     one. A given `temperature` alone keeps a stored `voiced_temperature`, for example. The value that has no effect
-    turns an option off: `voiced_temperature` equal to `temperature`, `top_k` = 256, `top_p` = 1, `refine` = 0.
+    turns an option off: `voiced_temperature` equal to `temperature`, `top_k` = 256, `top_p` = 1, `refine` and
+    `particles` = 0.
 
     temperature, top_k, top_p: see `wavenet.engine.sampling.Sampling`. Outputs other than mu-law have no `top_k`.
     voiced_temperature: the temperature in voiced frames, those with a pitch; None: `temperature`.
     refine: iterations that adapt the audio to its features, see `wavenet.consistency.refine`; 0: none.
-    The last two need features. Values are converted to int and float. Raises `ConfigError` naming the option that is
+    particles: continuations of which every frame is chosen, see `wavenet.guided`; 1: one, corrected; 0: no guidance.
+    The last three need features. Values are converted to int and float. Raises `ConfigError` naming the option that is
     out of range.
     """
 
@@ -38,6 +41,7 @@ class SamplingConfig:
     top_k: int | None = None
     top_p: float | None = None
     refine: int = 0
+    particles: int = 0
 
     def __post_init__(self) -> None:
         checked = {
@@ -45,6 +49,7 @@ class SamplingConfig:
             "top_k": checked_top_k(self.top_k),
             "top_p": checked_top_p(self.top_p),
             "refine": _whole("refine", self.refine, 0, MAX_REFINE),
+            "particles": _whole("particles", self.particles, 0, MAX_PARTICLES),
         }
         if self.voiced_temperature is not None:
             checked["voiced_temperature"] = checked_temperature(self.voiced_temperature, "voiced_temperature")
@@ -59,17 +64,17 @@ class SamplingConfig:
         """Raises `ConfigError` for an option that a model with this output and these features does not have."""
         if self.top_k is not None and output != "mulaw":
             raise ConfigError(NO_TOP_K)
-        if features is not None:
-            if self.refine and 2 * features.hop > features.window:
+        if features is None and self.voiced_temperature is not None:
+            raise ConfigError(NO_PITCH)
+        for name in ("refine", "particles"):
+            value = getattr(self, name)
+            if value and features is None:
+                raise ConfigError(f"{name} = {value}: this model has no features to compare audio with")
+            if value and features is not None and 2 * features.hop > features.window:
                 raise ConfigError(
-                    f"refine = {self.refine}: needs windows that overlap by half; the model's have {features.window} "
+                    f"{name} = {value}: needs windows that overlap by half; the model's have {features.window} "
                     f"samples and begin every {features.hop}"
                 )
-            return
-        if self.voiced_temperature is not None:
-            raise ConfigError(NO_PITCH)
-        if self.refine:
-            raise ConfigError(f"refine = {self.refine}: this model has no features to compare audio with")
 
     @property
     def summary(self) -> str:

@@ -8,7 +8,7 @@ import math
 import os
 import warnings
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +28,9 @@ BYTES_PER_SAMPLE = 32  # while a block is generated: uniform number, temperature
 HIGHEST_PEAK = 10.0  # of audio to prime with, 20 dB above full scale; a higher one means another scale
 
 
+T = TypeVar("T", bound=np.generic)
+
+
 class SessionOptions(TypedDict, total=False):
     """Options of `Generator.session`."""
 
@@ -40,7 +43,7 @@ class SessionOptions(TypedDict, total=False):
     prime: ArrayLike | None
     speaker: Speaker | None
     features: ArrayLike | None
-    particles: int
+    particles: int | None
 
 
 class RenderOptions(SessionOptions, total=False):
@@ -76,8 +79,13 @@ class Session:
         speaker: Speaker | None = None,
         features: ArrayLike | None = None,
         prime: ArrayLike | None = None,
+        rows: int = 1,
     ) -> None:
-        """Arguments as of `Generator.session`."""
+        """Arguments as of `Generator.session`.
+
+        rows: of the engine's batch for each stream, with the same inputs; row i uses the uniform numbers of its
+            stream's seed + i.
+        """
         if count is not None and not (is_integer(count) and 1 <= count <= MAX_STREAMS):
             raise ValueError(
                 f"count = {shown(count)}: must be a whole number from 1 to {MAX_STREAMS:,}, or None for one stream "
@@ -87,17 +95,20 @@ class Session:
         self._engine = engine
         self._quantizer = quantizer_for(engine.config.output)
         self._sampling = self._checked(Sampling(options.temperature, options.top_k, options.top_p))
-        self._single = count is None
-        self._uniforms = Uniforms(seed, streams)
+        self._single, self._streams, self._rows = count is None, streams, rows
+        self._uniforms = Uniforms(seed, streams, rows)
         primed = None if prime is None else _prime_codes(prime, streams, self._quantizer)
         inputs = conditioning_inputs(engine.config, streams, speaker, features)
         if inputs.features is not None and engine.config.features is not None:
             warn_unusual(inputs.features, engine.config.features)
             if engine.config.training_range is not None:
                 warn_outside(inputs.features, engine.config.features, engine.config.training_range)
-        state = engine.new_state(streams, inputs if engine.config.conditioned else None)
+        if rows > 1:
+            shares, frames = (None if x is None else self._row_of_each(x) for x in (inputs.speaker, inputs.features))
+            inputs = dataclasses.replace(inputs, speaker=shares, features=frames)
+        state = engine.new_state(streams * rows, inputs if engine.config.conditioned else None)
         if primed is not None:
-            engine.prime(state, primed)
+            engine.prime(state, self._row_of_each(primed))
         self._progress = Progress(state, state.position)
         self._inputs = inputs  # of the next call: other threads may assign to `speaker`
         self._lock = Exclusive("session")
@@ -150,15 +161,15 @@ class Session:
         interrupted call changes nothing. Raises `ValueError` for audio that is empty, not floating point, NaN, of
         another scale or of a wrong shape. Audio beyond [-1, 1] is clipped, with a warning.
         """
-        codes = _prime_codes(audio, self._progress.state.streams, self._quantizer)
+        codes = _prime_codes(audio, self._streams, self._quantizer)
         with self._lock:
             self._progress = self._primed(codes)
 
     def _primed(self, codes: NDArray[np.int64]) -> Progress:
-        """The progress after codes [count, n] that are not drawn."""
+        """The progress after codes [streams, n] that are not drawn."""
         state = self._progress.state.copy()
         self._condition(state)
-        self._engine.prime(state, codes)
+        self._engine.prime(state, self._row_of_each(codes))
         return Progress(state, self._progress.origin + codes.shape[1])
 
     def copy(self, seed: int | None = None) -> Session:
@@ -166,7 +177,7 @@ class Session:
         with self._lock:
             branch = copy.copy(self)
             branch._progress = self._branched(new_uniforms=seed is not None)
-            branch._uniforms = Uniforms(self._uniforms.seed if seed is None else seed, self._uniforms.streams)
+            branch._uniforms = Uniforms(self._uniforms.seed if seed is None else seed, self._streams, self._rows)
         branch._lock = Exclusive("session")
         return branch
 
@@ -197,7 +208,8 @@ class Session:
     @property
     def features(self) -> NDArray[np.float32] | None:
         """The features, [count, bands, N]; None for a model without. Do not write to them."""
-        return self._inputs.features
+        features = self._inputs.features
+        return None if features is None else features[:: self._rows]
 
     @property
     def speaker(self) -> Speaker | None:
@@ -208,6 +220,12 @@ class Session:
     def speaker(self, value: Speaker | None) -> None:
         shares = speaker_shares(self._engine.config, self._progress.state.streams, value)
         self._inputs = dataclasses.replace(self._inputs, speaker=shares, speaker_given=value)
+
+    def _row_of_each(self, array: NDArray[T]) -> NDArray[T]:
+        """An array [streams, ...] for the rows of the engine's batch, [streams x rows, ...]."""
+        if self._streams == 1:
+            return np.broadcast_to(array, (self._rows, *array.shape[1:]))
+        return array if self._rows == 1 else array.repeat(self._rows, axis=0)
 
     def _condition(self, state: engines.State) -> None:
         """Use the current conditioning inputs from the next sample on."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wavenet.cli.console import ProgressLine, print_message, print_result
-from wavenet.cli.options import REFINE, TEMPERATURE, TOP_P, VOICED_TEMPERATURE, parse_speaker
+from wavenet.cli.options import PARTICLES, REFINE, TEMPERATURE, TOP_P, VOICED_TEMPERATURE, parse_speaker
 from wavenet.data import files
 from wavenet.data.errors import printable
 
@@ -44,6 +44,7 @@ COPIED = 10  # recordings, without --copies
 @VOICED_TEMPERATURE
 @TOP_P
 @REFINE
+@PARTICLES
 @click.option("--tune", is_flag=True, help="Choose the sampling options, and store them in MODEL; see above.")
 @click.option("--csv", "table", type=click.Path(path_type=Path), help="Write the figures of every copy to this file.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write the copies to this folder.")
@@ -63,6 +64,7 @@ def command(
     voiced_temperature: float | None,
     top_p: float | None,
     refine: int | None,
+    particles: int | None,
     tune: bool,
     table: Path | None,
     save: Path | None,
@@ -102,6 +104,7 @@ def command(
         "voiced_temperature": voiced_temperature,
         "top_p": top_p,
         "refine": refine,
+        "particles": particles,
     }
     of_copies = {"csv": table, "save": save, "page": page, "words": words or None, **sampling}
     given = [f"--{name.replace('_', '-')}" for name, value in of_copies.items() if value is not None]

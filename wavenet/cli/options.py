@@ -32,9 +32,8 @@ REFINE = click.option(
 PARTICLES = click.option(
     "--particles",
     type=int,
-    default=0,
-    show_default=True,
-    help="Continuations of which every frame is chosen, corrected towards the spectrogram; 1: corrected only; 0: off.",
+    help=f"Continuations of which every frame is chosen, corrected towards the spectrogram; 1: corrected only; 0: "
+    f"none.{OF_THE_MODEL}",
 )
 SAMPLING = (
     click.option("--play", is_flag=True, help="Play the audio while it is generated."),

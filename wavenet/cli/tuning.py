@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from wavenet.evaluation.tuning import Trial, Tuner
 
 CRITERIA = {"pesq": "PESQ", "log_mel_db": "log-mel distance"}
-OPTIONS = {"temperature": "temperature", "voiced_temperature": "voiced", "top_p": "top-p", "refine": "refine"}
+OPTIONS = {  # of `SamplingConfig`: title
+    "temperature": "temperature",
+    "voiced_temperature": "voiced",
+    "top_p": "top-p",
+    "particles": "particles",
+    "refine": "refine",
+}
 FIGURES = {  # of `Trial`: title, decimals
     "pesq": ("PESQ", 3),
     "stoi": ("STOI", 4),

@@ -36,7 +36,7 @@ def command(
     save_mel: Path | None,
     voiced_temperature: float | None,
     refine: int | None,
-    particles: int,
+    particles: int | None,
     play: bool,
     seed: int,
     temperature: float | None,

@@ -35,6 +35,7 @@ from wavenet.refined_session import file_lookahead
 
 START = SamplingConfig(temperature=1.0, voiced_temperature=1.0, refine=40)
 GRID: dict[str, tuple[Any, ...]] = {  # values of each option; the first ones cost or restrict least
+    "particles": (0, 1, 2),
     "voiced_temperature": (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3),
     "temperature": (1.0, 0.9, 0.8, 0.7, 0.6),
     "top_p": (None, 0.99, 0.95, 0.9),
@@ -134,7 +135,7 @@ class Tuner:
                 trials.append(self.best if known else self._try(options))
                 if not known:
                     yield trials[-1]
-            if name == "refine":  # it takes time
+            if name in ("particles", "refine"):  # they take time
                 trials = [trial for trial in trials if trial.times_real_time >= slowest] or [self.best]
             self.best = choose(trials)
 
@@ -180,6 +181,7 @@ class Tuner:
                 temperature=options.temperature,
                 voiced_temperature=options.voiced_temperature,
                 top_p=options.top_p,
+                particles=options.particles,
             )[: len(clip.original)]
             for clip in self._clips
         ]
