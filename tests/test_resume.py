@@ -137,14 +137,20 @@ def content(run: RunDirectory) -> dict[str, Any]:
     return files
 
 
-@pytest.mark.parametrize("when", ["before", "within", "after"])
+@pytest.mark.parametrize(
+    ("when", "from_a_model"), [("before", False), ("within", False), ("after", False), ("before", True)]
+)
 def test_a_kill_at_any_write_changes_nothing_of_the_result(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, from_a_model: bool
 ) -> None:
     budget = ["training.steps=4", "training.validate_steps=2", "training.crop=50"]
+    base = None
+    if from_a_model:
+        base = tmp_path / "base.safetensors"
+        checkpoint.save_model(base, trainer_for(folder, tmp_path / "base", "training.seed=1").state.model)
     with monkeypatch.context() as patch:
         kill = Kill(patch, 0, when)
-        trainer_for(folder, tmp_path / "whole", *budget).train()
+        trainer_for(folder, tmp_path / "whole", *budget, start=base).train()
     expected = content(RunDirectory(tmp_path / "whole"))
     assert {"samples/step_2.wav", "samples/step_4.wav", "skipped.csv"} <= expected.keys()
     assert [line["step"] for line in expected["log.jsonl"]] == [2, 4]
@@ -154,8 +160,11 @@ def test_a_kill_at_any_write_changes_nothing_of_the_result(
         with monkeypatch.context() as patch:
             Kill(patch, at, when)
             with pytest.raises(Killed):
-                trainer_for(folder, out, *budget).train()
-        resumed = trainer_for(folder, out, *budget)
+                trainer_for(folder, out, *budget, start=base).train()
+        with monkeypatch.context() as patch:
+            if RunDirectory(out).state.exists():  # the base is not needed any more
+                patch.setattr("wavenet.training.base_model.load", lambda path: pytest.fail(f"{path} is read"))
+            resumed = trainer_for(folder, out, *budget, start=base)
         if not resumed.finished:
             resumed.train()
         assert content(resumed.run) == expected, at

@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> RunDirectory:
     run.append_log({"event": "validation", "step": 20, "bits": 3.5, "best": 3.5, "seconds": 60.0})
     run.append_log({"event": "train", "step": 25, "bits": 3.0, "seconds": 75.0})
     run.append_log({"event": "validation", "step": 30, "bits": 3.75, "best": 3.5, "seconds": 90.5})
-    counters = {"step": 33, "seconds": 99.5, "begun_with": "/data/voices"}
+    counters = {"step": 33, "seconds": 99.5, "begun_with": "/data/voices", "base": "/models/base.safetensors"}
     checkpoint.write_tensors(run.state, {"a": np.zeros(2, np.float32)}, {"wavenet.state": json.dumps(counters)})
     return run
 
@@ -40,6 +40,7 @@ def test_the_summary_says_how_far_a_run_is(run: RunDirectory) -> None:
         best=3.5,
         best_step=20,
         folder="/data/voices",
+        base="/models/base.safetensors",
     )
     assert run.summary() == expected
 

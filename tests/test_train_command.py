@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from training_runs import SMALL, trainer_for, write_tones
+from training_runs import SMALL, trainer_for, write_tones, write_voices
 
 from wavenet import cli
 from wavenet.cli.train import _Reporter
 from wavenet.evaluation.likelihood import ReferenceLevels
 from wavenet.training.events import Progress, Validation, ValidationProgress
 from wavenet.training.run_directory import RunDirectory
+
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ def test_ctrl_c_saves_and_says_how_to_continue(folder: Path, tmp_path: Path) -> 
     ],
 )
 def test_options_that_cannot_be_are_refused_in_one_line(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+    folder: Path, tmp_path: Path, capsys: Capture, options: list[str], message: str
 ) -> None:
     assert cli.main(["train", str(folder), "--out", str(tmp_path / "run"), *options]) in (1, 2)
     printed = capsys.readouterr().err
@@ -81,7 +84,7 @@ def test_help_lists_the_recipes_and_the_default_budget_without_torch() -> None:
         assert recipe in text
 
 
-def test_names_from_folders_do_not_reach_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_from_folders_do_not_reach_the_terminal(tmp_path: Path, capsys: Capture) -> None:
     """A speaker whose name holds an escape sequence and DEL: everything works, and nothing of it is printed."""
     for name in ("plain", "\x1b[31mred\x7f"):
         write_tones(tmp_path / "clips").rename(tmp_path / "moved")
@@ -96,11 +99,61 @@ def test_names_from_folders_do_not_reach_the_terminal(tmp_path: Path, capsys: py
     assert "--speaker plain" in printed
 
 
-def test_a_finished_run_says_how_to_continue(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_run_says_how_to_continue(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     assert train(folder, "--out", tmp_path / "run", "--steps", 2) == 0
     assert RunDirectory(tmp_path / "run").skipped.read_text() == "path,reason\n"
     assert train(folder, "--out", tmp_path / "run", "--steps", 2) == 0
     assert "the budget is spent" in capsys.readouterr().err
+
+
+def test_a_run_from_a_model_says_so_and_continues_without_it(tmp_path: Path, capsys: Capture) -> None:
+    folder = write_voices(tmp_path / "two voices")
+    assert train(folder, "--out", tmp_path / "first run", "--steps", 2) == 0
+    command = [folder, "--from", tmp_path / "first run", "--out", tmp_path / "my run", "--speakers", "folders"]
+    capsys.readouterr()
+    assert train(*command, "--steps", 2, "--set", "training.batch=3") == 0
+    printed = capsys.readouterr().err
+    first = tmp_path / "first run"
+    assert f"starting from {first} with default settings and a learning rate of 0.0012 (--set" in printed
+    assert "speakers that it does not have yet: high, low" in printed
+    shutil.rmtree(first)
+    assert train(*command, "--steps", 4, "--set", "training.batch=3") == 0
+    printed = capsys.readouterr().err
+    assert "continuing at step 2 of 4" in printed
+    assert "starting from" not in printed
+    assert cli.main(["info", str(tmp_path / "my run")]) == 0
+    assert f"started from     {first}" in capsys.readouterr().out
+    for options in (["--fresh"], ["--out", str(tmp_path / "new")]):  # start again, but the model is gone
+        assert train(*command, *options) == 2
+        assert f"{first}: no such file" in capsys.readouterr().err
+    assert RunDirectory(tmp_path / "my run").summary().step == 4
+
+
+def test_bases_that_cannot_be_are_refused_in_one_line_before_files_are_read(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    run = tmp_path / "run"
+    assert train(folder, "--out", run, "--steps", 2) == 0
+    state = RunDirectory(run).state
+    for base, options, message in [
+        (tmp_path / "gone", [], "no such file; MODEL is"),
+        (folder, [], "no model.safetensors in this folder"),
+        (folder / "0.wav", [], "not a complete .safetensors file"),
+        (state, [], "not a model of this toolkit"),
+        (run, ["--recipe", "vocoder"], "model.output = 'mulaw' (not 'logistic')"),
+        (run, ["--set", "model.skip_channels=9"], "model.skip_channels = 16 (not 9)"),
+        (run, ["--out", str(run)], "is this run itself"),
+        (run, ["--out", str(run), "--fresh"], "is this run itself"),
+        (state, ["--out", str(run)], "was started without --from"),
+    ]:
+        capsys.readouterr()
+        out = [] if "--out" in options else ["--out", str(tmp_path / "other")]
+        assert cli.main(["train", str(folder), "--from", str(base), *out, *options]) == 2
+        printed = capsys.readouterr().err
+        assert message in printed
+        assert len(printed.strip().splitlines()) == 1
+    assert not (tmp_path / "other").exists()
+    assert RunDirectory(run).summary().step == 2
 
 
 class Terminal:

@@ -53,11 +53,18 @@ def write_voices(folder: Path) -> Path:
     return folder
 
 
-def trainer_for(folder: Path, out: Path, *overrides: str, fresh: bool = False) -> Trainer:
-    """A trainer of a small network on the recordings; it continues the run in `out` if there is one."""
-    chosen = recipe.load(None, [*SMALL, *overrides])
+def trainer_for(folder: Path, out: Path, *overrides: str, fresh: bool = False, start: Path | None = None) -> Trainer:
+    """A trainer of a small network on the recordings; it continues the run in `out` if there is one.
+
+    start: a model with this network, of which a new run starts.
+    """
+    run = RunDirectory(out)
+    base = run_policy.base_for(run, start, fresh)
+    settings = [*SMALL, *overrides]
+    chosen = run_policy.recipe_for(run, None, settings, fresh, base) if start else recipe.load(None, settings)
     recordings = dataset.open_folder(folder, chosen.model.sample_rate, chosen.data)
-    return Trainer(RunDirectory(out), run_policy.with_speakers(chosen, recordings), recordings, "cpu", fresh)
+    chosen = run_policy.with_speakers(chosen, recordings, add=base is not None)
+    return Trainer(run, chosen, recordings, "cpu", fresh, base=base)
 
 
 def at_step(step: int, action: Callable[[], object]) -> Callable[[Event], None]:

@@ -65,6 +65,8 @@ def _summary_facts(summary: RunSummary) -> list[tuple[str, str]]:
         facts.append(("validation", f"{summary.best:.3f} bits per sample{step}, the best{last}"))
     if summary.folder is not None:
         facts.append(("recordings", printable(summary.folder)))
+    if summary.base is not None:
+        facts.append(("started from", printable(summary.base)))
     return facts
 
 

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 import click
 
 from wavenet.cli.console import ProgressLine, duration, print_message
-from wavenet.config import TrainingConfig
+from wavenet.config import TrainingConfig, listed
+from wavenet.data.errors import printable
 from wavenet.training import recipe as recipes
 from wavenet.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from wavenet.config import ModelConfig
     from wavenet.data.dataset import Recordings
+    from wavenet.training.base_model import BaseModel
     from wavenet.training.events import Event, Validation, ValidationProgress
     from wavenet.training.recipe import Recipe
     from wavenet.training.trainer import Trainer
@@ -40,6 +42,13 @@ def _recipes() -> str:
     metavar="NAME|FILE.toml",
     help="Network, data and training settings; see below.  [default: none]",
 )
+@click.option(
+    "--from",
+    "start",
+    type=click.Path(path_type=Path),
+    metavar="MODEL",
+    help="Start from the weights of a model file or run directory, with its network.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/FOLDER]")
 @click.option(
     "--minutes",
@@ -57,6 +66,7 @@ def _recipes() -> str:
 def command(
     folder: Path,
     name: str | None,
+    start: Path | None,
     out: Path | None,
     minutes: float | None,
     steps: int | None,
@@ -76,6 +86,7 @@ def command(
     wavenet train recordings --recipe speech --out runs/speech --minutes 60
     wavenet train recordings --out runs/speech --minutes 120     (continues the run)
     wavenet train voices --recipe speakers                       (voices/ann/*.wav, voices/bob/*.wav, ...)
+    wavenet train recordings --from speech.safetensors --out runs/mine     (from a model that already speaks)
     """
     from wavenet.training import run_policy
     from wavenet.training.trainer import check_memory
@@ -84,10 +95,14 @@ def command(
     run = RunDirectory(out or Path("runs") / (folder.resolve().name or "all"))
     device = run_policy.pick_device(device)
     run.check()
-    recipe = run_policy.recipe_for(run, name, [*overrides, *settings], fresh)
+    base = run_policy.base_for(run, start, fresh)
+    recipe = run_policy.recipe_for(run, name, [*overrides, *settings], fresh, base)
     check_memory(recipe, device)  # before the files are read
     recordings = _open(folder, recipe, run)
-    trainer = _trainer(run, run_policy.with_speakers(recipe, recordings), recordings, device, fresh, out is not None)
+    recipe = run_policy.with_speakers(recipe, recordings, add=base is not None)
+    trainer = _trainer(run, recipe, recordings, device, fresh, base, named=out is not None)
+    if base is not None:
+        _announce_base(base, name, recipe)
     _announce(trainer)
     if trainer.finished:
         print_message("the budget is spent: continue with a larger --minutes or --steps, or start again with --fresh")
@@ -140,13 +155,19 @@ def _open(folder: Path, recipe: Recipe, run: RunDirectory) -> Recordings:
 
 
 def _trainer(
-    run: RunDirectory, recipe: Recipe, recordings: Recordings, device: str, fresh: bool, named: bool
+    run: RunDirectory,
+    recipe: Recipe,
+    recordings: Recordings,
+    device: str,
+    fresh: bool,
+    base: BaseModel | None,
+    named: bool,
 ) -> Trainer:
     """The trainer. Raises `UsageError` if the run was started with another folder, and --out was not given."""
     from wavenet.training.trainer import Trainer
 
     progress = ProgressLine("reference levels", "samples")
-    trainer = Trainer(run, recipe, recordings, device, fresh, progress)
+    trainer = Trainer(run, recipe, recordings, device, fresh, progress, base)
     progress.clear()
     state = trainer.state
     if state.first_folder != state.folder:
@@ -164,6 +185,21 @@ def _suggestion(model: ModelConfig, run: Path) -> str:
     if model.features is not None:
         return f"wavenet vocode {path} IN.wav -o new.wav{speaker}"
     return f"wavenet generate {path} -o new.wav{speaker}"
+
+
+def _announce_base(base: BaseModel, name: str | None, recipe: Recipe) -> None:
+    """Print what the run starts from, and what it does not take from there."""
+    from wavenet.training.base_model import fitting_recipe
+
+    name = name or fitting_recipe(base.config)
+    settings = f"the settings of the recipe {printable(name)}" if name else "default settings"
+    print_message(
+        f"starting from {printable(base.path)} with {settings} and a learning rate of "
+        f"{recipe.training.learning_rate:g} (--set training.learning_rate=... changes it)"
+    )
+    added = recipe.model.speakers[len(base.config.speakers) :]
+    if added:
+        print_message(f"speakers that it does not have yet: {listed(added)}")
 
 
 def _announce(trainer: Trainer) -> None:

@@ -49,17 +49,32 @@ def load(name: str | os.PathLike[str] | None, overrides: Iterable[str] = ()) -> 
 
     Raises `ConfigError`, one line that names the file and the key.
     """
-    tables = {} if name is None else _read(_find(os.fspath(name)))
-    for override in overrides:
-        keys, value = _parse_override(override)
+    tables = read(name)
+    override(tables, overrides)
+    return build(tables)
+
+
+def read(name: str | os.PathLike[str] | None) -> dict[str, dict[str, Any]]:
+    """The tables of a recipe as they are in its file; None: no tables. Raises `ConfigError`."""
+    return {} if name is None else _read(_find(os.fspath(name)))
+
+
+def override(tables: dict[str, dict[str, Any]], overrides: Iterable[str]) -> None:
+    """Apply `section.key=value` overrides to the tables of a recipe. Raises `ConfigError`."""
+    for text in overrides:
+        keys, value = _parse_override(text)
         table: dict[str, Any] = tables
         for key in keys[:-1]:
             inside = table.setdefault(key, {})
             if not isinstance(inside, dict):
-                raise ConfigError(f"--set {printable(override, LONGEST_TEXT)}: {key} is not a table")
+                raise ConfigError(f"--set {printable(text, LONGEST_TEXT)}: {key} is not a table")
             table = inside
         table[keys[-1]] = value
-    return _build(tables)
+
+
+def sampling_overrides(overrides: Iterable[str]) -> list[str]:
+    """Those overrides that change the recommended sampling options."""
+    return [text for text in overrides if text.strip().startswith("model.sampling.")]
 
 
 def _table(name: str, values: Mapping[str, Any]) -> list[str]:
@@ -82,7 +97,8 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _build(tables: Mapping[str, Mapping[str, Any]]) -> Recipe:
+def build(tables: Mapping[str, Mapping[str, Any]]) -> Recipe:
+    """The recipe that the tables describe. Raises `ConfigError`."""
     for section, table in tables.items():
         if section not in SECTIONS:
             known = f"{suggest(section, SECTIONS)}; known: {', '.join(SECTIONS)}"
@@ -116,7 +132,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
         with open(path, "rb") as file:
             tables = tomllib.load(file)
-        _build(tables)  # here, so that the message names the file
+        build(tables)  # here, so that the message names the file
         return tables
     except OSError as error:
         raise ConfigError(f"{printable(path)}: cannot be read ({error.strerror or error})") from error

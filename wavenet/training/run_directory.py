@@ -48,6 +48,7 @@ class RunSummary:
     best: float | None  # of the best validation, which model.safetensors is from
     best_step: int | None
     folder: str | None  # of the recordings
+    base: str | None  # the model that it was started from; None: random weights, or not known
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class RunDirectory:
         bits = [(record["bits"], record["step"]) for record in validations if _is_number(record.get("bits"))]
         last: Mapping[str, Any] = validations[-1] if validations else {}
         best, best_step = min(bits) if bits else (None, None)
-        folder = counters.get("begun_with")
+        folder, base = counters.get("begun_with"), counters.get("base")
         return RunSummary(
             step=_number(counters, last, "step", 0),
             seconds=_number(counters, last, "seconds", 0.0),
@@ -201,6 +202,7 @@ class RunDirectory:
             best=best,
             best_step=best_step,
             folder=folder if isinstance(folder, str) else None,
+            base=base if isinstance(base, str) and base else None,
         )
 
 

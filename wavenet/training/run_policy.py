@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,9 +16,12 @@ from wavenet.data.crops import random_crops
 from wavenet.data.dataset import Recordings
 from wavenet.data.errors import printable
 from wavenet.engine.feature_range import measured_range
+from wavenet.training import base_model
 from wavenet.training import recipe as recipes
+from wavenet.training.base_model import BaseModel
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_directory import RunDirectory
+from wavenet.training.state import base_of
 
 MEASURED = ("sampling", "training_range")  # fields of a model that do not come from its recipe
 RANGE_CROPS = 200  # crops of which the range of the features is measured
@@ -58,22 +63,52 @@ def validation_is_due(
     return seconds - validated_seconds >= 60 * config.validate_minutes
 
 
-def recipe_for(run: RunDirectory, name: str | None, overrides: list[str], fresh: bool = False) -> Recipe:
+def base_for(run: RunDirectory, given: Path | None, fresh: bool = False) -> BaseModel | None:
+    """The model `given` to start the run from; None if there is none, or if the run is continued: it has its weights.
+
+    Raises `CheckpointError` for a file that is not a model, `ConfigError` for the run itself, or where the run was
+    started from another model or from none.
+    """
+    if given is None:
+        return None
+    if os.path.realpath(given) in (os.path.realpath(run.path), os.path.realpath(run.model)):
+        raise ConfigError(
+            f"--from {printable(given)}: is this run itself; leave out --from to continue it, or give another --out"
+        )
+    if fresh or not (run.state.exists() or run.model.exists()):
+        return base_model.load(given)
+    if run.state.exists() and base_of(run.state) != os.path.abspath(given):
+        begun = f"from {printable(base_of(run.state))}" if base_of(run.state) else "without --from"
+        raise ConfigError(
+            f"{printable(run.path)} was started {begun}, not from {printable(given)}: leave out --from to continue it, "
+            "give another --out, or start again with --fresh"
+        )
+    return None
+
+
+def recipe_for(
+    run: RunDirectory, name: str | None, overrides: list[str], fresh: bool = False, base: BaseModel | None = None
+) -> Recipe:
     """The recipe to train with: the named one or, when a run is continued without naming one, the run's own.
 
+    base: the model that the run starts from, see `base_for`; its network is used.
     A continued run keeps its sampling options, which only `overrides` change: they may have been chosen for it.
     Raises `ConfigError` where the run was started with another network or other data.
     """
+    if base is not None:
+        return base_model.recipe_from(base, name, overrides)
     if fresh or not run.exists():
         return recipes.load(name, overrides)
-    own = recipes.load(run.recipe, [text for text in overrides if text.strip().startswith("model.sampling.")])
+    own = recipes.load(run.recipe, recipes.sampling_overrides(overrides))
     recipe = recipes.load(name or run.recipe, overrides)
+    if name and run.state.exists() and base_of(run.state):
+        recipe = base_model.with_lower_rate(recipe, overrides)  # as when the run was started
     for section in ("model", "data"):
         before, now = getattr(own, section), getattr(recipe, section)
         for field in dataclasses.fields(before):
             old, new = getattr(before, field.name), getattr(now, field.name)
-            if section == "model" and (field.name in MEASURED or (field.name == "speakers" and not new)):
-                continue  # the run's own are kept below; the speakers' names come from the recordings
+            if section == "model" and (field.name in MEASURED or (field.name == "speakers" and {*new} <= {*old})):
+                continue  # the run's own are kept below; other speakers come from the recordings or the base
             if old != new:
                 raise ConfigError(
                     f"{printable(run.path)} was started with {section}.{field.name} = {_short(old)}, not "
@@ -82,9 +117,10 @@ def recipe_for(run: RunDirectory, name: str | None, overrides: list[str], fresh:
     return dataclasses.replace(recipe, model=own.model)
 
 
-def with_speakers(recipe: Recipe, recordings: Recordings) -> Recipe:
+def with_speakers(recipe: Recipe, recordings: Recordings, add: bool = False) -> Recipe:
     """The recipe with the speakers of the recordings as those of the model, unless it names its own.
 
+    add: those of the recordings are added to the ones that it names.
     Raises `ConfigError` where the recordings have a speaker that the model does not, or none are distinguished.
     """
     found, named = tuple(recordings.summary.speakers), recipe.model.speakers
@@ -92,8 +128,9 @@ def with_speakers(recipe: Recipe, recordings: Recordings) -> Recipe:
         raise ConfigError(
             "model.speakers: set data.speakers to 'folders' or FILE.csv, so that every file has a speaker"
         )
-    if not named and found:
-        return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, speakers=found))
+    if add or not named:
+        speakers = (*named, *(name for name in found if name not in named))
+        return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, speakers=speakers))
     for name in found:
         if name not in named:
             raise ConfigError(

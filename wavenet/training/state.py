@@ -21,6 +21,7 @@ from wavenet.checkpoint import CheckpointError
 from wavenet.data.errors import printable
 from wavenet.data.tensor_file import Tensors
 from wavenet.model import WaveNet
+from wavenet.training.base_model import BaseModel, initial_weights
 from wavenet.training.recipe import Recipe
 
 START_AGAIN = "--fresh starts the run again"
@@ -33,6 +34,7 @@ COUNTERS = {
     "bits": float,
     "validated": list,
     "begun_with": str,
+    "base": str,
 }
 SMOOTHING = 0.98  # of the training loss that is reported
 
@@ -48,6 +50,7 @@ class TrainingState:
     validated_step, validated_seconds: `step` and `seconds` at the end of the last validation. A saved state of a later
         step may still lack its validation.
     first_folder: the folder of recordings that the run was started with.
+    base: path of the model that the run was started from; empty if it was started from random weights.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device, folder: str) -> None:
@@ -64,6 +67,14 @@ class TrainingState:
         self.bits = math.nan
         self.validated_step, self.validated_seconds = 0, 0.0
         self.folder = self.first_folder = folder
+        self.base = ""
+
+    def start_from(self, base: BaseModel) -> None:
+        """Replace the weights and their average by those of a trained model; the optimizer is that of a new run."""
+        weights = initial_weights(base, self.model)
+        for model in (self.model, self.average):
+            model.load_state_dict(weights)
+        self.base = base.path
 
     def record_loss(self, bits: float | None) -> None:
         """Count a step with its loss; None for a skipped one."""
@@ -94,6 +105,7 @@ class TrainingState:
             "bits": self.bits,
             "validated": [self.validated_step, self.validated_seconds],
             "begun_with": self.first_folder,
+            "base": self.base,
         }
         arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
         checkpoint.write_tensors(path, arrays, {METADATA: json.dumps(counters)})
@@ -114,7 +126,7 @@ class TrainingState:
         self.step, self.seconds, self.skipped = counters["step"], counters["seconds"], counters["skipped"]
         self.best, self.bits = counters["best"], counters["bits"]
         self.validated_step, self.validated_seconds = counters["validated"]
-        self.first_folder = counters["begun_with"]
+        self.first_folder, self.base = counters["begun_with"], counters["base"]
         if self.first_folder != self.folder:  # other held-out recordings: the figures cannot be compared
             self.best = math.inf
 
@@ -131,10 +143,16 @@ class TrainingState:
                 raise CheckpointError(f"{printable(path)}: {name} contains values that are not finite; {START_AGAIN}")
 
 
+def base_of(path: Path) -> str:
+    """The model that the run of a state file was started from, see `TrainingState.base`. Raises `CheckpointError`."""
+    base: str = _counters(path, checkpoint.read_header(path).metadata)["base"]
+    return base
+
+
 def _counters(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     """The counters of a state file. Raises `CheckpointError` unless they are complete and valid."""
     try:
-        counters: dict[str, Any] = json.loads(metadata[METADATA])
+        counters: dict[str, Any] = {"base": "", **json.loads(metadata[METADATA])}  # earlier versions have no base
         for name, kind in COUNTERS.items():
             if not isinstance(counters[name], kind):
                 raise ValueError(f"{name} is no {kind.__name__}")

@@ -30,6 +30,7 @@ from wavenet.evaluation import likelihood
 from wavenet.evaluation.training_cost import check_training_memory
 from wavenet.nn.outputs import masked_loss
 from wavenet.training import run_policy
+from wavenet.training.base_model import BaseModel
 from wavenet.training.batches import Batch, Batches
 from wavenet.training.events import Progress, Report, Validation, ValidationProgress
 from wavenet.training.interruption import interruption
@@ -62,10 +63,12 @@ class Trainer:
         device: str = "auto",
         fresh: bool = False,
         progress: Callable[[int, int], None] | None = None,
+        base: BaseModel | None = None,
     ) -> None:
         """Continue the run if it exists; with `fresh`, start it again (its files are removed when training starts).
 
         progress: called with the number of samples counted for the reference levels, and their total.
+        base: the model that a new run starts from; the recipe has its network, see `base_model.recipe_from`.
         Raises `CheckpointError` for a run whose saved state cannot be used, `TrainingError` if a training step would
         not fit into memory.
         """
@@ -80,6 +83,8 @@ class Trainer:
             self.saved_step = self.state.step
         elif not fresh and run.model.exists():
             raise checkpoint.CheckpointError(f"{printable(run.path)}: has a model but no {run.state}; {START_AGAIN}")
+        elif base is not None:
+            self.state.start_from(base)
         self.batches = Batches(recordings.train, recipe, self.device)
         self.references = likelihood.reference_levels(
             recordings.validation, counted_on=recordings.train, output=recipe.model.output, progress=progress
@@ -119,12 +124,17 @@ class Trainer:
                 raise
 
     def _prepare_run(self) -> None:
-        """Write the recipe, and remove log records later than the saved state, which a killed process can leave."""
+        """Write the recipe, and remove log records later than the saved state, which a killed process can leave.
+
+        The state of a run that starts from another model is saved here: it continues without that model's file.
+        """
         run, state = self.run, self.state
         if self.fresh:
             run.clear()
         run.remove_partial_files()
         checkpoint.write_bytes(run.recipe, self.recipe.to_toml().encode())
+        if state.base and not run.state.exists():
+            self._save()
         try:
             dataset.write_skipped(run.skipped, self.recordings.summary)
         except OSError as error:
