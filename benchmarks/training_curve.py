@@ -25,11 +25,9 @@ from wavenet.config import DataConfig
 from wavenet.consistency import refine
 from wavenet.data import dataset
 from wavenet.data.dataset import Recordings
-from wavenet.data.pcm import FULL_SCALE
-from wavenet.evaluation.copy_synthesis import LEAST_SECONDS
+from wavenet.evaluation.copy_synthesis import MOST_SECONDS, long_clips, read_original
 from wavenet.evaluation.metrics import pesq, stoi
 from wavenet.evaluation.signals import Signal
-from wavenet.features import mel_spectrogram
 
 HEADER = ["seconds", "step", "bits", "pesq", "stoi", "pesq refined", "stoi refined"]
 POLL_SECONDS = 20.0
@@ -41,10 +39,9 @@ def figures(model: Path, recordings: Recordings, count: int, temperature: float,
     mel, clips = generator.config.features, recordings.train
     assert mel is not None, "not a vocoder"
     rows = []
-    for clip in np.flatnonzero(clips.lengths >= LEAST_SECONDS * generator.sample_rate)[:count]:
-        original = (clips.clip(int(clip), 0, int(clips.lengths[clip])) / FULL_SCALE).astype(np.float32)  # [T]
-        features = mel_spectrogram(original, mel)  # [bands, N]
-        copy = generator.render(features=features, temperature=temperature, refine=0)[: len(original)]
+    for clip in long_clips(clips)[:count]:
+        original, features, speaker = read_original(generator.config, clips, clip, MOST_SECONDS)
+        copy = generator.render(features=features, speaker=speaker, temperature=temperature, refine=0)[: len(original)]
         recording = Signal(original, generator.sample_rate)
         copies = [Signal(audio, generator.sample_rate) for audio in (copy, refine(copy, features, mel, iterations))]
         rows.append([figure(recording, signal) for signal in copies for figure in (pesq, stoi)])

@@ -124,20 +124,32 @@ def test_a_full_disk_names_the_features(
     assert capsys.readouterr().err == f"wavenet: {mel}: cannot be written (No space left on device)\n"
 
 
+@pytest.mark.parametrize(
+    ("options", "generated"),
+    [((), 1_000), (("--refine", 10), 2_000)],  # of 2,720 samples generated, 100 ms of look-ahead are not refined
+    ids=["plain", "refined"],
+)
 def test_an_interruption_keeps_what_was_generated(
-    vocoder: Path, recording: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    vocoder: Path,
+    recording: Path,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[object, ...],
+    generated: int,
 ) -> None:
     original = wavenet.Session.next
 
     def interrupted(session: wavenet.Session, samples: int) -> np.ndarray:
-        if session.position > 1_000:
+        if session.position > generated:
             raise KeyboardInterrupt
         return original(session, samples)
 
     monkeypatch.setattr(wavenet.Session, "next", interrupted)
-    assert run("vocode", vocoder, recording, "-o", tmp_path / "x.wav") == 130
+    out = tmp_path / "x.wav"
+    assert run("vocode", vocoder, recording, "-o", out, *options) == 130
     assert capsys.readouterr().err.startswith("interrupted: kept 0.2 s in ")
-    assert soundfile.info(tmp_path / "x.wav").frames == FIRST + 2 * BLOCK
+    assert soundfile.info(out).frames == FIRST + 2 * BLOCK
 
 
 @pytest.mark.parametrize("output", ["file", "-"])
@@ -161,23 +173,6 @@ def test_the_look_ahead_of_files_has_an_iteration_for_every_frame() -> None:
     mel = MelConfig(hop=160)  # 10 ms
     found = [file_lookahead(mel, iterations) for iterations in (1, 40, 100, 1_000)]
     assert found == pytest.approx([LOOKAHEAD_SECONDS, 0.4, 1.0, 1.0])
-
-
-def test_an_interruption_keeps_the_refined_audio(
-    vocoder: Path, recording: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = wavenet.Session.next
-
-    def interrupted(session: wavenet.Session, samples: int) -> np.ndarray:
-        if session.position > 2_000:
-            raise KeyboardInterrupt
-        return original(session, samples)
-
-    monkeypatch.setattr(wavenet.Session, "next", interrupted)
-    out = tmp_path / "x.wav"
-    assert run("vocode", vocoder, recording, "-o", out, "--refine", 10) == 130
-    assert capsys.readouterr().err.startswith("interrupted: kept 0.2 s in ")
-    assert soundfile.info(out).frames == FIRST + 2 * BLOCK  # of 2,720 samples generated, with 100 ms of look-ahead
 
 
 def test_refinement_needs_features(

@@ -186,16 +186,11 @@ def _checked(features: ArrayLike, mel: MelConfig, iterations: int) -> NDArray[np
         raise ValueError(f"features must be [{mel.bands}, frames], not {list(array.shape)}")
     if iterations < 0:
         raise ValueError(f"iterations = {iterations}: must be a whole number from 0")
-    if iterations and not can_refine(mel):
+    if iterations and not mel.can_refine:
         raise ValueError(
             f"refinement needs windows that overlap by half; these have {mel.window} samples and begin every {mel.hop}"
         )
     return np.ascontiguousarray(array.T)
-
-
-def can_refine(mel: MelConfig) -> bool:
-    """Whether windows overlap by half or more, so that their audio can be refined."""
-    return 2 * mel.hop <= mel.window
 
 
 def _before(mel: MelConfig) -> int:

@@ -67,6 +67,11 @@ class MelConfig:
         return math.log(self.floor)
 
     @property
+    def can_refine(self) -> bool:
+        """Whether windows overlap by half or more, so that audio can be refined (see `wavenet.consistency`)."""
+        return 2 * self.hop <= self.window
+
+    @property
     def pitch_periods(self) -> tuple[int, int]:
         """The shortest and the longest pitch period in samples; `fft` limits the longest to half its length."""
         shortest = max(MAX_PITCH_TAPS, round(self.sample_rate / PITCH_RANGE[1]))
@@ -89,9 +94,10 @@ class MelConfig:
 
 @dataclass(frozen=True)
 class FeatureRange:
-    """What the features that a network was trained on covered: all but the lowest and the highest percent of frames.
+    """The levels and pitches of the features that a network was trained on, to warn of others.
 
-    Of frames that are not silent. Measured when training starts, see `wavenet.engine.feature_range`.
+    Each interval contains 98% of the frames that are not silent: all but the lowest and the highest percent. It is
+    measured when training starts, see `wavenet.engine.feature_range`.
     """
 
     level: tuple[float, float]  # dB; the mean over the bands of a frame

@@ -70,7 +70,7 @@ class SamplingConfig:
             value = getattr(self, name)
             if value and features is None:
                 raise ConfigError(f"{name} = {value}: this model has no features to compare audio with")
-            if value and features is not None and 2 * features.hop > features.window:
+            if value and features is not None and not features.can_refine:
                 raise ConfigError(
                     f"{name} = {value}: needs windows that overlap by half; the model's have {features.window} "
                     f"samples and begin every {features.hop}"

@@ -117,7 +117,7 @@ def _conditioning_facts(config: ModelConfig) -> list[tuple[str, str]]:
     if config.training_range is not None:
         (quiet, loud), (low, high) = config.training_range.level, config.training_range.pitch
         voices = f"voices of {low:.0f} to {high:.0f} Hz" if high else "no voices"
-        facts.append(("trained on", f"frames with a mean of {quiet:.0f} to {loud:.0f} dB; {voices}"))
+        facts.append(("trained on", f"levels of {quiet:.0f} to {loud:.0f} dB (mean of the mel bands), {voices}"))
     if config.linear_prediction:
         pitch = f" and {config.pitch_taps} pitch taps" if config.pitch_taps else ""
         facts.append(("prediction", f"linear, order {config.linear_prediction}{pitch}, computed from the features"))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wavenet.config import MelConfig
-from wavenet.data.pcm import FULL_SCALE
+from wavenet.data.pcm import to_float32
 from wavenet.features import frame_margin, transform
 
 
@@ -33,7 +33,7 @@ class CropFeatures:
         config, begin = self.config, self.margin - self.first  # of the first frame's own samples
         start = begin - frame_margin(config)  # of its transform
         stop = start + (self.frames - 1) * config.hop + config.fft
-        features = transform(samples[:, start:stop] / FULL_SCALE, config)
+        features = transform(to_float32(samples[:, start:stop]), config)
         starts = np.arange(self.frames) * config.hop + begin  # [frames]
         outside = (starts + config.hop <= bounds[:, :1]) | (starts >= bounds[:, 1:])  # [B, frames]
         return np.where(outside[:, None], np.float32(config.silence), features)

@@ -9,6 +9,11 @@ FULL_SCALE = 32_768  # int16 steps in 1.0, as in libsndfile
 BLOCK = 65_536  # samples converted at a time
 
 
+def to_float32(codes: ArrayLike) -> NDArray[np.float32]:
+    """Convert 16-bit codes, integers of any shape, to samples in [-1, 1): x / 32,768, which is exact."""
+    return np.divide(codes, FULL_SCALE, dtype=np.float32)
+
+
 def to_int16(audio: ArrayLike) -> NDArray[np.int16]:
     """Convert samples in [-1, 1], of any shape, to int16: x * 32,768, rounded and clipped.
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wavenet import mulaw
-from wavenet.data.pcm import FULL_SCALE, to_int16
+from wavenet.data.pcm import FULL_SCALE, to_float32, to_int16
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,11 @@ def _encode_mu_law_int16(samples: NDArray[np.int16]) -> NDArray[np.uint8]:
 def _mu_law_table() -> NDArray[np.uint8]:
     """The mu-law code of every int16 sample, uint8 [65,536], indexed by the sample's bits as uint16."""
     samples = np.arange(2**16, dtype=np.uint16).view(np.int16)
-    return mulaw.encode(samples / np.float32(FULL_SCALE)).astype(np.uint8)
+    return mulaw.encode(to_float32(samples)).astype(np.uint8)
 
 
 def _encode_linear(audio: ArrayLike) -> NDArray[np.int64]:
     return to_int16(audio).astype(np.int64)
-
-
-def _decode_linear(codes: ArrayLike) -> NDArray[np.float32]:
-    return (np.asarray(codes) / np.float32(FULL_SCALE)).astype(np.float32)
 
 
 def _encode_linear_int16(samples: NDArray[np.int16]) -> NDArray[np.int16]:
@@ -55,7 +51,7 @@ def _encode_linear_int16(samples: NDArray[np.int16]) -> NDArray[np.int16]:
 
 
 MU_LAW = Quantizer(0, mulaw.MU, mulaw.SILENCE, mulaw.encode, mulaw.decode, _encode_mu_law_int16)
-LINEAR = Quantizer(-FULL_SCALE, FULL_SCALE - 1, 0, _encode_linear, _decode_linear, _encode_linear_int16)
+LINEAR = Quantizer(-FULL_SCALE, FULL_SCALE - 1, 0, _encode_linear, to_float32, _encode_linear_int16)
 
 
 def quantizer_for(output: str) -> Quantizer:

@@ -9,17 +9,18 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wavenet.checks import listed
-from wavenet.config import ConfigError, DataConfig, MelConfig
-from wavenet.consistency import can_refine, refine
+from wavenet.config import ConfigError, DataConfig, MelConfig, ModelConfig
+from wavenet.consistency import refine
 from wavenet.data import dataset, files
+from wavenet.data.clips import Clips
 from wavenet.data.dataset import Progress, Recordings
-from wavenet.data.pcm import FULL_SCALE
+from wavenet.data.pcm import to_float32
 from wavenet.engine import Engine, create
 from wavenet.engine.conditioning import Speaker
 from wavenet.evaluation import likelihood
@@ -37,7 +38,7 @@ METHODS = (MODEL, UNREFINED, GRIFFIN_LIM, GRIFFIN_LIM_REFINED, RECORDING)  # the
 LEAST_SECONDS = 1.5  # shorter recordings are not copied: most figures need more audio
 MOST_SECONDS = 60.0  # of a recording that are copied: pitch tracking needs 250 MB per minute
 GRIFFIN_LIM_ITERATIONS = 60
-REFINE = 40  # iterations that refine the copy by Griffin-Lim where the model's copy is not refined
+BASELINE_REFINE = 40  # iterations that refine the copy by Griffin-Lim where the model's copy is not refined
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,14 @@ class Evaluation:
     def summary(self) -> dataset.Summary:
         """Which files were used, and which were skipped."""
         return self.recordings.summary
+
+
+class Original(NamedTuple):
+    """A recording to copy."""
+
+    audio: NDArray[np.float32]  # [T]
+    features: NDArray[np.float32]  # [bands, ceil(T / hop)]
+    speaker: Speaker | None  # None: the model has no speakers
 
 
 @dataclass(frozen=True)
@@ -119,25 +128,36 @@ def copies(
     Raises `ConfigError` for a model that is not conditioned on features. Figures whose packages are not installed are
     NaN, see `metrics.missing_packages`.
     """
-    config, clips = generator.config, recordings.train
+    config, clips, given = generator.config, recordings.train, options or {}
     if config.features is None:
         raise ConfigError("features: this model is not conditioned on features: it cannot copy recordings")
-    speaker = None if options is None else options.get("speaker")
-    chosen = np.flatnonzero(clips.lengths >= LEAST_SECONDS * config.sample_rate)[:count].tolist()
+    chosen = long_clips(clips)[:count]
     for done, clip in enumerate(chosen):
-        samples = clips.clip(clip, 0, round(MOST_SECONDS * config.sample_rate))  # int16 [T]
-        original = (samples / FULL_SCALE).astype(np.float32)
-        model_options: RenderOptions = {
-            **(options or {}),
-            "speaker": speaker or likelihood.speaker_of_clip(config, clips, clip),
-        }
-        versions = _versions(generator, original, config.features, model_options)
-        compared = _comparisons(original, versions, config.sample_rate, recogniser)
+        original = read_original(config, clips, clip, MOST_SECONDS, given.get("speaker"))
+        versions = _versions(generator, original, config.features, given)
+        compared = _comparisons(original.audio, versions, config.sample_rate, recogniser)
         for method, (iterations, audio) in versions.items():
-            seconds = len(original) / config.sample_rate
+            seconds = len(audio) / config.sample_rate
             yield Copy(clips.names[clip], seconds, method, iterations, compared[method], audio)
         if progress:
             progress(done + 1, len(chosen))
+
+
+def long_clips(clips: Clips) -> list[int]:
+    """Indices of the clips of at least 1.5 s: those that are copied."""
+    return np.flatnonzero(clips.lengths >= LEAST_SECONDS * clips.sample_rate).tolist()
+
+
+def read_original(
+    config: ModelConfig, clips: Clips, clip: int, most_seconds: float, speaker: Speaker | None = None
+) -> Original:
+    """A clip, or its beginning, and what a model with features generates a copy from.
+
+    speaker: instead of that of the clip.
+    """
+    audio = to_float32(clips.clip(clip, 0, round(most_seconds * clips.sample_rate)))
+    features = mel_spectrogram(audio, cast(MelConfig, config.features))
+    return Original(audio, features, speaker or likelihood.speaker_of_clip(config, clips, clip))
 
 
 def baseline_of(methods: Collection[str]) -> str:
@@ -146,20 +166,21 @@ def baseline_of(methods: Collection[str]) -> str:
 
 
 def _versions(
-    generator: Generator, original: NDArray[np.float32], mel: MelConfig, options: RenderOptions
+    generator: Generator, original: Original, mel: MelConfig, options: RenderOptions
 ) -> dict[str, tuple[int, NDArray[np.float32]]]:
-    """The copies of a recording [T] by method, in the order of `METHODS`: iterations of refinement, and audio [T]."""
-    features = mel_spectrogram(original, mel)  # [bands, frames]
-    unrefined: RenderOptions = {**options, "features": features, "refine": 0}
-    copied, computed = generator.render(**unrefined)[: len(original)], griffin_lim(features, mel, len(original))
+    """The copies of a recording by method, in the order of `METHODS`: iterations of refinement, and audio [T]."""
+    features, samples = original.features, len(original.audio)
+    unrefined: RenderOptions = {**options, "features": features, "speaker": original.speaker, "refine": 0}
+    copied, computed = generator.render(**unrefined)[:samples], griffin_lim(features, mel, samples)
     iterations = generator.options(refine=options.get("refine")).refine
     versions = {MODEL: (iterations, refine(copied, features, mel, iterations))}
     if iterations:
         versions[UNREFINED] = (0, copied)
     versions[GRIFFIN_LIM] = (0, computed)
-    if can_refine(mel):
-        versions[GRIFFIN_LIM_REFINED] = (iterations or REFINE, refine(computed, features, mel, iterations or REFINE))
-    return {**versions, RECORDING: (0, original)}
+    if mel.can_refine:
+        equal = iterations or BASELINE_REFINE
+        versions[GRIFFIN_LIM_REFINED] = (equal, refine(computed, features, mel, equal))
+    return {**versions, RECORDING: (0, original.audio)}
 
 
 def _comparisons(

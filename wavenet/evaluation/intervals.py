@@ -15,7 +15,7 @@ from wavenet.evaluation.metrics import Comparison
 CONFIDENCE = 0.95
 RESAMPLES = 20_000
 BLOCK = 2**20  # values drawn at a time, which bounds the memory
-FEWEST = 5  # values whose intervals are wide enough: those of fewer cannot reach beyond the smallest and largest value
+FEWEST = 5  # values for an interval that is wide enough; no mean of a resample lies beyond the extreme values
 
 
 @dataclass(frozen=True)

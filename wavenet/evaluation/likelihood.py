@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wavenet.config import ModelConfig
 from wavenet.data.clips import Clips
-from wavenet.data.pcm import FULL_SCALE
+from wavenet.data.pcm import to_float32
 from wavenet.data.quantizers import quantizer_for
 from wavenet.engine import Engine
 from wavenet.engine.conditioning import ConditioningInputs, Speaker, conditioning_inputs
@@ -94,7 +94,7 @@ def clip_conditioning(
     features = None
     if config.features is not None:
         stop = None if samples is None else samples + (config.frame_reach + 2) * config.hop + config.features.fft
-        features = mel_spectrogram(clips.clip(clip, 0, stop) / np.float32(FULL_SCALE), config.features)
+        features = mel_spectrogram(to_float32(clips.clip(clip, 0, stop)), config.features)
     return conditioning_inputs(config, 1, speaker or speaker_of_clip(config, clips, clip), features)
 
 

@@ -22,14 +22,12 @@ from numpy.typing import NDArray
 from wavenet.config import ConfigError, ModelConfig, SamplingConfig
 from wavenet.consistency import StreamingRefiner
 from wavenet.data.dataset import Progress, Recordings
-from wavenet.data.pcm import FULL_SCALE
 from wavenet.data.tensor_file import Tensors
 from wavenet.engine import create
 from wavenet.engine.conditioning import Speaker
-from wavenet.evaluation import likelihood, metrics
-from wavenet.evaluation.copy_synthesis import LEAST_SECONDS
+from wavenet.evaluation import metrics
+from wavenet.evaluation.copy_synthesis import LEAST_SECONDS, long_clips, read_original
 from wavenet.evaluation.signals import Signal
-from wavenet.features import mel_spectrogram
 from wavenet.generate import Generator
 from wavenet.refined_session import file_lookahead
 
@@ -221,14 +219,9 @@ def _clips(config: ModelConfig, recordings: Recordings, count: int, speaker: Spe
     clips = recordings.train
     if config.features is None:
         raise ConfigError("features: this model has none, so there is no recording to compare its audio with")
-    long = np.flatnonzero(clips.lengths >= LEAST_SECONDS * config.sample_rate)
-    if not len(long):
+    long = long_clips(clips)
+    if not long:
         raise ConfigError(f"no recording of {LEAST_SECONDS} s or more to choose options with")
-    chosen = long[np.unique(np.linspace(0, len(long) - 1, min(count, len(long))).round().astype(int))].tolist()
-    found = []
-    for clip in chosen:
-        samples = clips.clip(clip, 0, round(MOST_SECONDS * config.sample_rate))  # int16 [T]
-        original = (samples / FULL_SCALE).astype(np.float32)
-        own = speaker or likelihood.speaker_of_clip(config, clips, clip)
-        found.append(_Clip(Signal(original, config.sample_rate), mel_spectrogram(original, config.features), own))
-    return found
+    chosen = np.unique(np.linspace(0, len(long) - 1, min(count, len(long))).round().astype(int)).tolist()
+    originals = (read_original(config, clips, long[i], MOST_SECONDS, speaker) for i in chosen)
+    return [_Clip(Signal(audio, config.sample_rate), features, own) for audio, features, own in originals]

@@ -32,8 +32,8 @@ from wavenet.features import hann_window, mel_filters, one_thread_product
 WHITE_NOISE = 1e-5  # added to the power, -50 dB: conditions the recursion
 LAG_HERTZ = 40.0  # Gaussian lag window: the narrowest bandwidth of a resonance
 MIN_GAIN = 2.0**-16  # half a step of 16-bit audio, added to gain and RMS: digital silence has a gain, too
-VOICED = 0.3  # ripple of a voiced frame's spectrum at its pitch period, in nepers of magnitude, if bands were narrow
-LEAST_RESOLUTION = 0.1  # of the bands; a weaker ripple than this times `VOICED` is no sign of a pitch
+VOICED = 0.3  # cepstral peak, in nepers of magnitude, from which a frame counts as voiced; see `voiced`
+LEAST_RESOLUTION = 0.1  # lower limit of the factor by which the threshold falls for low voices
 HARMONICS = 2_500.0  # Hz; above, bands are too wide to resolve harmonics, and the cepstrum leaves them out
 MAX_INPUT = 16.0  # limit of the network's inputs: those of a click stay finite
 CHUNK = 1_024  # frames whose cepstra are in memory at the same time
@@ -73,10 +73,11 @@ def pitch_periods(features: NDArray[np.floating], mel: MelConfig) -> NDArray[np.
 
 
 def voiced(features: NDArray[np.floating], mel: MelConfig) -> NDArray[np.bool_]:
-    """Whether log-mel frames [..., bands] have a pitch, [...].
+    """Whether log-mel frames [..., bands] have a pitch, [...]: whether the peak of the cepstrum exceeds a threshold.
 
-    The harmonics of a low voice are closer together than bands are wide, which leaves little of the ripple: the
-    threshold falls with the pitch as the ripple does.
+    The harmonics of a low voice are closer together than the bands are wide, so that they make weaker ripples in the
+    features than those of a high voice. The threshold of each pitch period is therefore `VOICED` times the share of the
+    ripple that the bands leave of it.
     """
     frames, threshold = features.reshape(-1, mel.bands), VOICED * mel.power * _resolution(mel)  # [periods]
     found = [np.empty(0, np.bool_)]
@@ -248,9 +249,12 @@ def _cepstrum_matrix(mel: MelConfig) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=8)
 def _resolution(mel: MelConfig) -> NDArray[np.float64]:
-    """What the bands leave of a spectrum's ripple at every pitch period, relative to the largest, [periods]."""
+    """The share of a spectrum's ripple at each pitch period that the bands leave, relative to the largest, [periods].
+
+    That is the cepstrum, at its own period, of a log spectrum that is a cosine of that period.
+    """
     filters = mel_filters(mel)
-    means = filters / np.maximum(filters.sum(1), 1e-300)[:, None]  # of the bins in each band
+    means = filters / np.maximum(filters.sum(1), 1e-300)[:, None]  # [bands, bins]: from bins to the mean of a band
     shortest, longest = mel.pitch_periods
     bins = np.arange(mel.fft // 2 + 1)
     ripples = np.cos(2 * np.pi / mel.fft * np.outer(bins, np.arange(shortest, longest + 1)))  # [bins, periods]
