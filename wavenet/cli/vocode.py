@@ -12,6 +12,10 @@ from wavenet.cli.console import print_message
 from wavenet.cli.options import OUTPUT, PARTICLES, REFINE, VOICED_TEMPERATURE, parse_speaker, sampling_options
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from wavenet.config import MelConfig
     from wavenet.generate import Session
     from wavenet.refined_session import RefinedSession
 
@@ -59,10 +63,7 @@ def command(
     wavenet vocode runs/vocoder in.mp3 --play
     wavenet vocode runs/vocoder --mel features.npy -o out.wav
     """
-    from wavenet.consistency import LOOKAHEAD_SECONDS
-    from wavenet.data import feature_file
     from wavenet.generate import Generator, total_of
-    from wavenet.refined_session import RefinedSession, file_lookahead
 
     if (recording is None) == (mel is None):
         raise click.UsageError("give either a recording IN, or --mel FILE.npy")
@@ -76,19 +77,7 @@ def command(
     if config is None:
         raise click.UsageError(f"{model}: not conditioned on spectrograms; use wavenet generate")
     iterations = generator.options(refine=refine).refine
-    samples = None
-    if mel is not None:
-        features = feature_file.read(mel, config)
-    else:
-        from wavenet.data import audio
-        from wavenet.features import mel_spectrogram
-
-        assert recording is not None
-        original = audio.read(recording, generator.sample_rate)
-        features, samples = mel_spectrogram(original, config), len(original)
-        if save_mel is not None:
-            feature_file.write(save_mel, features, config)
-            print_message(f"{save_mel}: {features.shape[0]} bands x {features.shape[1]:,} frames")
+    features, samples = _features(recording, mel, config, save_mel)
     session = generator.session(
         seed=seed,
         temperature=temperature,
@@ -101,9 +90,34 @@ def command(
     )
     total = total_of(session, samples) or 0
     check_lengths(paths, total, generator.sample_rate)
-    source: Session | RefinedSession = session
-    if iterations:
-        live = play or output == "-"
-        lookahead = LOOKAHEAD_SECONDS if live else file_lookahead(config, iterations)
-        source = RefinedSession(session, config, iterations, total, lookahead)
+    source = _refined(session, config, iterations, total, live=play or output == "-") if iterations else session
     write_audio(generator, source, total, output, play)
+
+
+def _features(
+    recording: Path | None, mel: Path | None, config: MelConfig, save_mel: Path | None
+) -> tuple[NDArray[np.float32], int | None]:
+    """The features [bands, N] in the file `mel`, or those of a recording, and the recording's length in samples."""
+    from wavenet.data import feature_file
+
+    if recording is None:
+        assert mel is not None
+        return feature_file.read(mel, config), None
+    from wavenet.data import audio
+    from wavenet.features import mel_spectrogram
+
+    original = audio.read(recording, config.sample_rate)
+    features = mel_spectrogram(original, config)
+    if save_mel is not None:
+        feature_file.write(save_mel, features, config)
+        print_message(f"{save_mel}: {features.shape[0]} bands x {features.shape[1]:,} frames")
+    return features, len(original)
+
+
+def _refined(session: Session, mel: MelConfig, iterations: int, total: int, live: bool) -> RefinedSession:
+    """The audio of a session refined; with a short look-ahead if it is listened to meanwhile."""
+    from wavenet.consistency import LOOKAHEAD_SECONDS
+    from wavenet.refined_session import RefinedSession, file_lookahead
+
+    lookahead = LOOKAHEAD_SECONDS if live else file_lookahead(mel, iterations)
+    return RefinedSession(session, mel, iterations, total, lookahead)
