@@ -27,7 +27,8 @@ def main() -> None:
     recipe = dataclasses.replace(recipes.load(options.recipe), model=dataclasses.replace(config, training_range=None))
     recordings = dataset.open_folder(options.folder, config.sample_rate, recipe.data)
     measured = with_training_range(recipe, recordings).model.training_range
-    assert measured is not None, "no features, or only silent recordings"
+    if measured is None:
+        parser.error("the model has no features, or the recordings are silent")
     checkpoint.update_config(options.model, training_range=measured)
     print(measured)
 

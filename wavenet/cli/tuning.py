@@ -72,7 +72,7 @@ def tune_options(
 
 @contextlib.contextmanager
 def _reserved(model: Path) -> Iterator[Callable[[SamplingConfig], None]]:
-    """A function that stores options in a model file or run directory, which no training uses meanwhile.
+    """Yields a function that stores options in a model file or run directory; no training can start there meanwhile.
 
     Raises `CheckpointError` if it is read-only, or used by a training.
     """

@@ -151,7 +151,7 @@ def long_clips(clips: Clips) -> list[int]:
 def read_original(
     config: ModelConfig, clips: Clips, clip: int, most_seconds: float, speaker: Speaker | None = None
 ) -> Original:
-    """A clip, or its beginning, and what a model with features generates a copy from.
+    """The first `most_seconds` of a clip, and what a model with features generates a copy of it from.
 
     speaker: instead of that of the clip.
     """
