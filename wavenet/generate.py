@@ -8,11 +8,16 @@ The same seed gives the same audio, within these limits:
 - 16-bit models: on one engine and one instruction set, all block sizes and thread counts give the same codes; on the
   native engine all batches, too. Between engines, instruction sets and versions of PyTorch, rounding makes the audio
   differ after some thousand samples.
+- A stream of a model that is too slow for float32 is generated in int8, unless `precision` is given; see
+  `Generator.live`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -24,7 +29,7 @@ from wavenet.checks import is_integer, shown
 from wavenet.config import ModelConfig
 from wavenet.consistency import refine as refine_audio
 from wavenet.engine.base import check_memory
-from wavenet.engine.conditioning import Speaker
+from wavenet.engine.conditioning import Speaker, placeholder_conditioning
 from wavenet.guided import GuidedSession
 from wavenet.refined_session import RefinedSession
 from wavenet.sampling_config import SamplingConfig
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Generator", "RenderOptions", "Session", "SessionOptions", "silent_share", "total_of"]
 
+KEEPS_UP = 1.1  # x real time at which a generator keeps up with playback
+MEASURED_SECONDS = 0.04  # of audio that are generated to measure that
 BLOCK = 1_600  # samples per block of a stream: 100 ms at 16 kHz
 REFINING_BYTES = 24  # per sample, while audio is refined: copies in float32
 SILENT_DBFS = -50.0  # a frame whose RMS is below this is silent, in dB relative to an RMS of 1
@@ -44,8 +51,9 @@ SILENT_FRAME_SECONDS = 0.02
 class Generator:
     """A model ready to generate audio. Sessions of one generator are independent of each other."""
 
-    def __init__(self, engine: engines.Engine[Any]) -> None:
-        self._engine = engine
+    def __init__(self, engine: engines.Engine[Any], in_int8: Callable[[], engines.Engine[Any]] | None = None) -> None:
+        """in_int8: creates a faster engine for the same model; None: `live` always is this generator."""
+        self._engine, self._in_int8 = engine, in_int8
 
     @classmethod
     def load(
@@ -58,7 +66,7 @@ class Generator:
         from wavenet.checkpoint import read_model  # does not import PyTorch, which the native engine does not need
 
         config, weights = read_model(path)
-        return cls(engines.create(engine, config, weights, precision, threads))
+        return cls._created(engine, config, weights, precision, threads)
 
     @classmethod
     def from_model(
@@ -70,7 +78,17 @@ class Generator:
         support. Raises `ValueError` for layers and heads that the engine would not follow, and errors as of `load`.
         """
         engine = _engine_for(model, engine)
-        return cls(engines.create(engine, model.config, model.state_dict(), precision, threads))
+        weights = {name: tensor.numpy(force=True).copy() for name, tensor in model.state_dict().items()}
+        return cls._created(engine, model.config, weights, precision, threads)
+
+    @classmethod
+    def _created(
+        cls, engine: str, config: ModelConfig, weights: Mapping[str, Any], precision: str, threads: int | None
+    ) -> Self:
+        created = engines.create(engine, config, weights, precision, threads)
+        if created.name != "native" or precision != "auto":
+            return cls(created)
+        return cls(created, partial(engines.create, "native", config, weights, "int8", threads))
 
     @property
     def config(self) -> ModelConfig:
@@ -91,6 +109,39 @@ class Generator:
     def precision(self) -> str:
         """Precision in use, never "auto"."""
         return self._engine.precision
+
+    def live(self) -> Generator:
+        """A generator of the same model that keeps up with real time, as far as one does.
+
+        That is this one; but where `precision` is "auto", float32 does not keep up on this machine, and int8 does, it
+        is one in int8, with a warning.
+        """
+        if self._in_int8 is None or self._times_real_time() >= KEEPS_UP:
+            return self
+        faster = type(self)(self._in_int8())
+        if faster._times_real_time() < KEEPS_UP:
+            return self
+        warnings.warn("generating in int8: float32 does not keep up with real time on this machine", stacklevel=3)
+        return faster
+
+    def _times_real_time(self) -> float:
+        """Speed of generation, without refinement, with the model's sampling options.
+
+        The best of three measurements, in the processor time of this thread, so that it does not depend on how busy the
+        machine is.
+        """
+        samples = round(MEASURED_SECONDS * self.sample_rate)
+        speaker, features = placeholder_conditioning(self.config, 5 * samples)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of features that are silence
+            session = self.session(speaker=speaker, features=features)
+        session.next(samples)  # allocates, and tunes the number of threads
+        seconds = []
+        for _ in range(3):
+            started = time.thread_time()
+            session.next(samples)
+            seconds.append(time.thread_time() - started)
+        return MEASURED_SECONDS / max(min(seconds), 1e-9)
 
     def options(self, **given: Any) -> SamplingConfig:
         """The sampling options of the model with those that are given; None: not given.
@@ -150,13 +201,14 @@ class Generator:
         seconds: length of the audio; None: to the end of the features, or without end if there are none.
         refine: iterations that adapt the audio to its features; 0: none; None: the model's. The audio is then generated
             ahead of the blocks, by the look-ahead of `wavenet.consistency.StreamingRefiner`.
+        It is generated by `live`, which can be faster than `render` and then gives other audio.
         Other options and errors as of `session`; errors are raised by this call, not at the first block.
         """
         if not is_integer(block) or block < 1:
             raise ValueError(f"block = {shown(block)}: must be a whole number of samples from 1")
         total = None if seconds is None else self.samples(seconds)
         iterations = self.options(refine=refine).refine
-        session = self.session(**options)
+        session = self.live().session(**options)
         total = total_of(session, total)
         if not iterations:
             return _blocks(session, int(block), total)

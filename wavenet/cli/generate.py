@@ -68,6 +68,8 @@ def command(
         output = DEFAULT_OUTPUT
     paths = output_paths(output, count)
     generator = Generator.load(model, engine, precision, threads)
+    if play or output == "-":
+        generator = generator.live()
     samples = generator.samples(seconds)
     check_lengths(paths, samples, generator.sample_rate)
     session = generator.session(

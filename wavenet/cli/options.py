@@ -42,7 +42,12 @@ SAMPLING = (
     TOP_P,
     click.option("--speaker", help="A speaker of the model, or a mixture such as ann=0.3,bob=0.7."),
     click.option("--engine", default="auto", show_default=True, help="auto, native, torch or naive."),
-    click.option("--precision", default="auto", show_default=True, help="auto, f32 or int8."),
+    click.option(
+        "--precision",
+        default="auto",
+        show_default=True,
+        help="auto, f32 or int8; auto: f32, or int8 where that is needed to play.",
+    ),
     click.option("--threads", type=click.IntRange(1), help="CPU threads."),
 )
 

@@ -73,6 +73,8 @@ def command(
         output = DEFAULT_OUTPUT
     paths = output_paths(output, 1)
     generator = Generator.load(model, engine, precision, threads)
+    if play or output == "-":
+        generator = generator.live()
     config = generator.config.features
     if config is None:
         raise click.UsageError(f"{model}: not conditioned on spectrograms; use wavenet generate")
