@@ -81,7 +81,7 @@ def test_the_end_of_a_single_file_is_held_out(folder: Path) -> None:
 
 def test_at_most_a_minute_of_a_single_file_is_held_out(folder: Path) -> None:
     write_noise(folder / "a.wav", 700 * SAMPLE_RATE)
-    assert open_folder(folder, SAMPLE_RATE, DataConfig()).validation.seconds == 60
+    assert open_folder(folder, SAMPLE_RATE, DataConfig(split="files")).validation.seconds == 60
 
 
 def test_a_single_tiny_file_and_no_validation(folder: Path) -> None:

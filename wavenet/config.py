@@ -32,6 +32,7 @@ MIN_LOG_SCALE, MAX_LOG_SCALE = -14.0, 8.0  # of 16-bit distributions, relative t
 PCM_LEVELS = 65_536  # codes of the 16-bit outputs: -32,768 to 32,767
 OUTPUTS = ("mulaw", "logistic", "gaussian")
 FRAME_NETWORKS = ("plain", "parallel")
+SPLITS = ("auto", "files", "time")
 PLAIN_TAPS = 3  # kernel size of every convolution at frame rate
 PARALLEL_DILATIONS = (1, 2, 4, 8, 16)  # in frames, one for each dilated branch of the parallel frame network
 POOLED_FRAMES = 64  # frames to each side that the pooling branch averages over
@@ -314,7 +315,8 @@ class ModelConfig:
 class DataConfig:
     """How a folder of recordings becomes training crops."""
 
-    validation: float = 0.05  # share of the files held out for validation
+    validation: float = 0.05  # share of the files or of their time that is held out for validation
+    split: str = "auto"  # by "files", or "time": stretches of every file; "auto": by time if files are few and long
     trim_db: float = 0.0  # cut ends that are this far below the clip's peak; 0 keeps every sample
     join: bool = False  # continue a crop with another clip where one ends, instead of padding it
     edge_silence: float = -1.0  # seconds of silence kept at clip ends in training crops; negative keeps all
@@ -327,6 +329,7 @@ class DataConfig:
         check_interval(self, "pitch_shift", 0.1, 10.0)
         check_interval(self, "gain_shift", -60.0, 60.0)
         check_types(self)
+        check_choice(self, "split", SPLITS)
         check_range(self, "pitch_shift_share", 0.0, 1.0)
         check_range(self, "validation", 0.0, 0.5)
         check_range(self, "trim_db", 0.0, 200.0)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from wavenet.data.cached_samples import CachedSamples
 from wavenet.data.quantizers import MU_LAW, Quantizer
 
+LEAST_PART = 2.0  # seconds
+
 
 class Clips:
     """Recordings at one sample rate: clip i is samples[offsets[i] : offsets[i] + lengths[i]].
@@ -44,6 +46,23 @@ class Clips:
     def seconds(self) -> float:
         """Duration of all clips together."""
         return int(self.lengths.sum()) / self.sample_rate
+
+    def spread(self, seconds: float) -> Clips:
+        """Clips of `seconds` in all, as far as there is so much: the first part of each, or of some at equal distances.
+
+        A part is `LEAST_PART` seconds long at least, so that most of its samples have their whole context.
+        """
+        count = min(len(self), max(1, int(seconds / LEAST_PART)))
+        chosen = [i * len(self) // count for i in range(count)]
+        most = max(1, int(seconds * self.sample_rate / max(count, 1)))
+        return Clips(
+            self.samples,
+            self.offsets[chosen],
+            np.minimum(self.lengths[chosen], most),
+            self.sample_rate,
+            None if self.speakers is None else [self.speakers[i] for i in chosen],
+            [self.names[i] for i in chosen] if self.names else (),
+        )
 
     def clip(self, i: int, start: int = 0, stop: int | None = None) -> NDArray[np.int16]:
         """Samples `start` to `stop` of clip i, or up to its end, int16 [n].

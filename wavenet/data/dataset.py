@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wavenet.config import DataConfig
 from wavenet.data import audio
@@ -20,11 +19,10 @@ from wavenet.data.decoding import CHANGED, Decoder, update
 from wavenet.data.decoding import Progress as Progress
 from wavenet.data.scan import scan
 from wavenet.data.speakers import speaker_lookup
+from wavenet.data.split import Split, Windows, split
 from wavenet.data.summary import Summary as Summary
 from wavenet.data.summary import kinds
 from wavenet.data.summary import write_skipped as write_skipped
-
-TAIL_SHARE, TAIL_SECONDS = 10, 60  # of a single recording the last tenth is held out, at most a minute
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,10 @@ class Recordings:
     train: Clips
     validation: Clips
     summary: Summary
+
+    def validated(self, seconds: float) -> Clips:
+        """Clips of which each validation uses the first `seconds`: if split by time, parts of all stretches."""
+        return self.validation.spread(seconds) if self.summary.split == "time" else self.validation
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,10 @@ def open_folder(
         summary.skipped = sorted(skipped)
         if not recordings:
             raise DatasetError(_nothing_usable(summary))
-        held_out = _held_out(cache, [recording.key for recording in recordings], data.validation)
+        lengths = np.array([recording.clip.length for recording in recordings], np.int64)
+        parts = split(cache, [recording.key for recording in recordings], lengths, sample_rate, data)
         samples = cache.samples()
-    return _split(samples, recordings, held_out, data, summary)
+    return _recordings(samples, recordings, parts, data, summary)
 
 
 def _nothing_usable(summary: Summary) -> str:
@@ -93,67 +96,56 @@ def _nothing_usable(summary: Summary) -> str:
     return f"{folder} has no usable recording: replace its files, {kinds(summary.reasons)} (the first: {first})"
 
 
-def _held_out(cache: Cache, keys: list[bytes], validation: float) -> NDArray[np.bool_]:
-    """Which clips are held out, bool [n]. It depends on their content only: renamed or added files change nothing.
-
-    If all clips are on one side, the one nearest to the threshold changes sides, and the cache stores that.
-    """
-    if not validation:
-        return np.zeros(len(keys), np.bool_)
-    sides = cache.sides(validation)
-    held = {key: sides.get(key, int.from_bytes(key[:4], "big") / 2**32 < validation) for key in keys}
-    if len(held) > 1 and len(set(held.values())) == 1:
-        nearest = max(held) if held[keys[0]] else min(held)
-        held[nearest] = not held[nearest]
-        cache.set_side(validation, nearest, held[nearest])
-    return np.array([held[key] for key in keys], np.bool_)
-
-
-def _split(
-    samples: CachedSamples,
-    recordings: list[_Recording],
-    held_out: NDArray[np.bool_],
-    data: DataConfig,
-    summary: Summary,
+def _recordings(
+    samples: CachedSamples, recordings: list[_Recording], parts: Split, data: DataConfig, summary: Summary
 ) -> Recordings:
     """Training and validation clips, and the summary of both."""
     sample_rate = summary.sample_rate
-    spans = np.array([recording.clip[:5] for recording in recordings], np.int64)  # [n, 5], in samples
-    starts, lengths, lead, trail, trimmed = spans.T
-    stops = starts + lengths
 
-    def clips(which: NDArray[np.bool_], starts: NDArray[np.int64], stops: NDArray[np.int64]) -> Clips:
-        chosen = [recordings[i] for i in np.flatnonzero(which)]
+    def clips(windows: Windows) -> Clips:
+        chosen = [recordings[i] for i in windows.indices]
+        offsets = np.array([recording.clip.offset for recording in chosen], np.int64) + windows.starts
         speakers = [recording.speaker for recording in chosen] if data.speakers else None
         names = [recording.name for recording in chosen]
-        return Clips(samples, starts[which], (stops - starts)[which], sample_rate, speakers, names)
+        return Clips(samples, offsets, windows.stops - windows.starts, sample_rate, speakers, names)
 
-    tail = 0  # samples
-    summary.validation_is_tail = len(np.unique(starts)) == 1 and data.validation > 0 and lengths[0] >= TAIL_SHARE
-    if summary.validation_is_tail:  # only its end can be held out, once for all copies
-        tail = min(int(lengths[0]) // TAIL_SHARE, TAIL_SECONDS * sample_rate)
-        validation = clips(np.arange(len(recordings)) == 0, stops - tail, stops)
-        held_out = np.zeros_like(held_out)
-    else:
-        validation = clips(held_out, starts, stops)
-    stops = stops - tail
+    windows = parts.train
     if data.edge_silence >= 0:
-        kept = round(data.edge_silence * sample_rate)
-        cut_lead, cut_trail = np.maximum(lead - kept, 0), np.maximum(trail - tail - kept, 0)
-        cut = ~held_out & (cut_lead + cut_trail < stops - starts)  # keep a clip that is silent except for its tail
-        summary.edge_seconds = int((cut_lead + cut_trail)[cut].sum()) / sample_rate
-        starts, stops = starts + cut_lead * cut, stops - cut_trail * cut
-    train = clips(~held_out, starts, stops)
+        windows = _without_edges(windows, recordings, round(data.edge_silence * sample_rate))
+        summary.edge_seconds = (_total(parts.train) - _total(windows)) / sample_rate
+    train, validation = clips(windows), clips(parts.validation)
 
-    summary.kept, summary.seconds = len(recordings), int(lengths.sum()) / sample_rate
+    summary.split, summary.validation_share, summary.validation_is_tail = parts.kind, data.validation, parts.is_tail
+    summary.stretches = len(parts.validation.indices)
+    samples_kept = sum(recording.clip.length for recording in recordings)
+    if parts.kind == "time":
+        summary.gap_seconds = (samples_kept - _total(parts.train) - _total(parts.validation)) / sample_rate
+    summary.kept, summary.seconds = len(recordings), samples_kept / sample_rate
     summary.duplicates = len(recordings) - len({recording.key for recording in recordings})
-    summary.trimmed_seconds = int(trimmed.sum()) / sample_rate
-    summary.train_files, summary.train_seconds = len(train), train.seconds
-    summary.validation_files, summary.validation_seconds = len(validation), validation.seconds
+    summary.trimmed_seconds = sum(recording.clip.trimmed for recording in recordings) / sample_rate
+    summary.train_files, summary.train_seconds = len(set(train.names)), train.seconds
+    summary.validation_files, summary.validation_seconds = len(set(validation.names)), validation.seconds
     if data.speakers:
         summary.speakers = _seconds_by_speaker(recordings, sample_rate)
         summary.held_out_speakers = sorted(set(summary.speakers) - set(train.speakers or ()))
     return Recordings(train, validation, summary)
+
+
+def _without_edges(windows: Windows, recordings: list[_Recording], kept: int) -> Windows:
+    """The windows without the silence at the ends of their recordings, except for `kept` samples of it.
+
+    Windows in which nothing remains are left out; if that is so for all of them, they are returned unchanged.
+    """
+    clips = [recordings[i].clip for i in windows.indices]
+    starts = np.maximum(windows.starts, np.array([clip.lead - kept for clip in clips], np.int64))
+    stops = np.minimum(windows.stops, np.array([clip.length - clip.trail + kept for clip in clips], np.int64))
+    loud = starts < stops
+    return Windows(windows.indices[loud], starts[loud], stops[loud]) if loud.any() else windows
+
+
+def _total(windows: Windows) -> int:
+    """Samples of all windows together."""
+    return int((windows.stops - windows.starts).sum())
 
 
 def _seconds_by_speaker(recordings: list[_Recording], sample_rate: int) -> dict[str, float]:

@@ -32,6 +32,10 @@ class Summary:
     validation_files: int = 0
     validation_seconds: float = 0.0
     validation_is_tail: bool = False  # the end of the only recording is held out
+    split: str = "files"  # or "time": stretches of every file are held out
+    validation_share: float = 0.0  # the share of the files or of the time that was asked for
+    stretches: int = 0  # parts that are held out
+    gap_seconds: float = 0.0  # left out beside held-out stretches
     speakers: dict[str, float] = field(default_factory=dict)  # kept seconds of each; empty for a single voice
     held_out_speakers: list[str] = field(default_factory=list)  # speakers without a training clip
     skipped: list[tuple[str, str]] = field(default_factory=list)  # path below the folder, reason
@@ -71,11 +75,16 @@ class Summary:
         lines = []
         if self.edge_seconds:
             lines.append(f"left out {duration(self.edge_seconds)}: silence at the ends in training (edge_silence)")
+        if self.gap_seconds:
+            lines.append(f"left out {duration(self.gap_seconds)}: up to a second on both sides of held-out stretches")
         held_out = f"{count(self.validation_files, 'file')}, {duration(self.validation_seconds)}"
         if self.validation_is_tail:
             held_out = f"the last {duration(self.validation_seconds)} of the only recording"
         elif not self.validation_files:
             held_out = "none"
+        elif self.split == "time":
+            part = f"{100 * self.validation_share:g}% of each file"
+            held_out = f"{part}, {duration(self.validation_seconds)} in {count(self.stretches, 'stretch', 'stretches')}"
         train = f"{count(self.train_files, 'file')}, {duration(self.train_seconds)}"
         lines.append(f"training: {train}; validation: {held_out}")
         for name in self.held_out_speakers:
@@ -103,9 +112,9 @@ def write_skipped(path: str | os.PathLike[str], summary: Summary) -> None:
     files.replace(Path(path), text.getvalue().encode())
 
 
-def count(number: int, one: str = "") -> str:
-    """'1 file', '1,000 files'; without a noun only the number."""
-    return f"{number:,} {one if number == 1 else one + 's'}" if one else f"{number:,}"
+def count(number: int, one: str = "", many: str = "") -> str:
+    """'1 file', '1,000 files'; without a noun only the number. many: the plural, if it is not `one` + 's'."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}" if one else f"{number:,}"
 
 
 def kinds(reasons: dict[str, int]) -> str:

@@ -99,8 +99,10 @@ def recipe_for(
         return base_model.recipe_from(base, name, overrides)
     if fresh or not run.exists():
         return recipes.load(name, overrides)
-    own = recipes.load(run.recipe, recipes.sampling_overrides(overrides))
+    own = _own_recipe(run, overrides)
     recipe = recipes.load(name or run.recipe, overrides)
+    if recipe.data.split == "auto":
+        recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, split=own.data.split))
     if name and run.state.exists() and base_of(run.state):
         recipe = base_model.with_lower_rate(recipe, overrides)  # as when the run was started
     for section in ("model", "data"):
@@ -115,6 +117,19 @@ def recipe_for(
                     f"{_short(new)}: give another --out, or start again with --fresh"
                 )
     return dataclasses.replace(recipe, model=own.model)
+
+
+def _own_recipe(run: RunDirectory, overrides: list[str]) -> Recipe:
+    """The recipe that a run was started with, but with the given sampling options."""
+    tables = recipes.read(run.recipe)
+    tables.setdefault("data", {}).setdefault("split", "files")  # the only way of earlier versions
+    recipes.override(tables, recipes.sampling_overrides(overrides))
+    return recipes.build(tables)
+
+
+def with_split(recipe: Recipe, recordings: Recordings) -> Recipe:
+    """The recipe with the split that the recordings have instead of "auto": a run keeps it when files are added."""
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, split=recordings.summary.split))
 
 
 def with_speakers(recipe: Recipe, recordings: Recordings, add: bool = False) -> Recipe:

@@ -74,7 +74,7 @@ class Trainer:
         """
         self.device = torch.device(run_policy.pick_device(device))
         check_memory(recipe, self.device.type)
-        recipe = run_policy.with_training_range(recipe, recordings)
+        recipe = run_policy.with_training_range(run_policy.with_split(recipe, recordings), recordings)
         self.run, self.recipe, self.recordings, self.fresh = run, recipe, recordings, fresh
         self.state = TrainingState(recipe, self.device, os.path.abspath(recordings.summary.folder))
         self.saved_step = 0
@@ -236,7 +236,7 @@ class Trainer:
 
         bits = likelihood.bits_per_sample(
             state.average,
-            self.recordings.validation,
+            self.recordings.validated(self.recipe.training.validation_seconds),
             self.recipe.training.validation_seconds,
             lambda done, total: progress("validating", done, total),
         )

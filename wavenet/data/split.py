@@ -1,0 +1,123 @@
+"""The split of recordings into training and validation: by whole files, or by time where files are few and long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavenet.config import DataConfig
+from wavenet.data.cache import Cache
+
+FEW_FILES = 10  # held-out files; fewer may be much easier or harder to predict than the others
+SHORT_SECONDS = 1.0  # held-out stretches below this on average are too short to validate on
+STRETCH_SECONDS = 10.0  # length of held-out stretches, roughly
+GAP_SECONDS = 1.0  # beside a held-out stretch, used for neither: its neighbours are too similar to train on
+TAIL_SHARE, TAIL_SECONDS = 10, 60  # of a single short recording the last tenth is held out, at most a minute
+
+
+class Windows(NamedTuple):
+    """Parts of recordings: samples `starts` to `stops` of the recordings `indices`; int64 [n] each."""
+
+    indices: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """What is trained on and what is held out.
+
+    kind: "files": whole files are held out, or the end of a single one (`is_tail`). "time": stretches of every file.
+    """
+
+    kind: str
+    train: Windows
+    validation: Windows
+    is_tail: bool = False
+
+
+def split(cache: Cache, keys: list[bytes], lengths: NDArray[np.int64], sample_rate: int, data: DataConfig) -> Split:
+    """Split recordings as `data.split` and `data.validation` say.
+
+    keys: content hashes [n]. lengths: int64 [n], in samples.
+    It depends on the content of each recording only, except for the choice that "auto" stands for.
+    """
+    if kind_of_split(keys, lengths, sample_rate, data) == "time":
+        return _by_time(keys, lengths, sample_rate, data.validation)
+    if len(set(keys)) == 1 and data.validation > 0 and lengths[0] >= TAIL_SHARE:
+        return _tail(lengths, sample_rate)
+    held_out = _held_out_files(cache, keys, data.validation)
+    return Split("files", _whole(np.flatnonzero(~held_out), lengths), _whole(np.flatnonzero(held_out), lengths))
+
+
+def kind_of_split(keys: list[bytes], lengths: NDArray[np.int64], sample_rate: int, data: DataConfig) -> str:
+    """'files' or 'time': `data.split`, or what "auto" stands for with these recordings."""
+    if data.split != "auto":
+        return data.split
+    seconds = {key: length / sample_rate for key, length in zip(keys, lengths.tolist(), strict=True)}  # of each content
+    stretch = data.validation * sum(seconds.values()) / len(seconds)  # held out of each, on average
+    return "time" if data.validation * len(seconds) < FEW_FILES and stretch >= SHORT_SECONDS else "files"
+
+
+def _by_time(keys: list[bytes], lengths: NDArray[np.int64], sample_rate: int, share: float) -> Split:
+    """Hold out the same share of every recording."""
+    train: list[tuple[int, int, int]] = []
+    validation: list[tuple[int, int, int]] = []
+    for index, (key, length) in enumerate(zip(keys, lengths.tolist(), strict=True)):
+        starts, size, gap = stretches(key, length, sample_rate, share)
+        validation += [(index, start, start + size) for start in starts]
+        ends = [0, *(end for start in starts for end in (start - gap, start + size + gap)), length]
+        pairs = zip(ends[::2], ends[1::2], strict=True)
+        train += [(index, max(begin, 0), min(end, length)) for begin, end in pairs if begin < min(end, length)]
+    return Split("time", _windows(train), _windows(validation))
+
+
+def stretches(key: bytes, length: int, sample_rate: int, share: float) -> tuple[list[int], int, int]:
+    """First samples of the held-out stretches of one recording, their length, and that of the gaps beside them.
+
+    The recording is divided into equal sections with a stretch in each, all at the same place in their section. The
+    place comes from the content hash: in some recordings the start is held out, in others the middle or the end.
+    """
+    held = int(share * length)
+    if not held:
+        return [], 0, 0
+    count = max(1, round(held / (STRETCH_SECONDS * sample_rate)))
+    size, section = held // count, length / count
+    gap = min(int(GAP_SECONDS * sample_rate), size, int(section - size) // 4)  # at least half of the rest is kept
+    place = int.from_bytes(key[4:8], "big") / 2**32
+    return [int(i * section + place * (section - size)) for i in range(count)], size, gap
+
+
+def _tail(lengths: NDArray[np.int64], sample_rate: int) -> Split:
+    """Hold out the end of the only recording, once for all copies."""
+    tail = min(int(lengths[0]) // TAIL_SHARE, TAIL_SECONDS * sample_rate)
+    train = _whole(np.arange(len(lengths)), lengths)
+    validation = _windows([(0, int(lengths[0]) - tail, int(lengths[0]))])
+    return Split("files", train._replace(stops=train.stops - tail), validation, is_tail=True)
+
+
+def _held_out_files(cache: Cache, keys: list[bytes], validation: float) -> NDArray[np.bool_]:
+    """Which files are held out, bool [n]. It depends on their content only: renamed or added files change nothing.
+
+    If all files are on one side, the one nearest to the threshold changes sides, and the cache stores that.
+    """
+    if not validation:
+        return np.zeros(len(keys), np.bool_)
+    sides = cache.sides(validation)
+    held = {key: sides.get(key, int.from_bytes(key[:4], "big") / 2**32 < validation) for key in keys}
+    if len(held) > 1 and len(set(held.values())) == 1:
+        nearest = max(held) if held[keys[0]] else min(held)
+        held[nearest] = not held[nearest]
+        cache.set_side(validation, nearest, held[nearest])
+    return np.array([held[key] for key in keys], np.bool_)
+
+
+def _whole(indices: NDArray[np.int64], lengths: NDArray[np.int64]) -> Windows:
+    return Windows(indices, np.zeros_like(indices), lengths[indices])
+
+
+def _windows(rows: list[tuple[int, int, int]]) -> Windows:
+    return Windows(*np.array(rows, np.int64).reshape(-1, 3).T)
