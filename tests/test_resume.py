@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from wavenet import checkpoint
 from wavenet.checkpoint import CheckpointError, load_model
 from wavenet.data.dataset import DatasetError
 from wavenet.data.tensor_file import Tensors
+from wavenet.training import run_policy
 from wavenet.training.events import Event, Progress, Validation, ValidationProgress
 from wavenet.training.run_directory import RunDirectory
 from wavenet.training.trainer import Trainer
@@ -125,7 +127,9 @@ def content(run: RunDirectory) -> dict[str, Any]:
     files: dict[str, Any] = {
         str(path.relative_to(run.path)): path.read_bytes() for path in run.path.rglob("*") if path.is_file()
     }
-    files["log.jsonl"] = [{**line, "seconds": 0} for line in run.read_log()]
+    files["index.html"] = re.findall('src="(.*?)"', files["index.html"].decode())
+    timed = {"seconds": 0, "verdict": None}  # the trend depends on the minutes
+    files["log.jsonl"] = [{**line, **timed} for line in run.read_log()]
     tensors, metadata = checkpoint.read_tensors(run.state)
     counters = json.loads(metadata["wavenet.state"])
     assert counters["validated"][1] == pytest.approx(counters["seconds"])
@@ -152,7 +156,10 @@ def test_a_kill_at_any_write_changes_nothing_of_the_result(
         kill = Kill(patch, 0, when)
         trainer_for(folder, tmp_path / "whole", *budget, start=base).train()
     expected = content(RunDirectory(tmp_path / "whole"))
-    assert {"samples/step_2.wav", "samples/step_4.wav", "skipped.csv"} <= expected.keys()
+    assert {"samples/step_2.wav", "samples/step_2.svg", "samples/step_4.wav", "skipped.csv"} <= expected.keys()
+    assert [Path(name).name for name in expected["index.html"]] == [
+        f"step_{n}.{k}" for n in (4, 2) for k in ("wav", "svg")
+    ]
     assert [line["step"] for line in expected["log.jsonl"]] == [2, 4]
     assert kill.writes > 10
     for at in range(1, kill.writes + 1):
@@ -168,6 +175,30 @@ def test_a_kill_at_any_write_changes_nothing_of_the_result(
         if not resumed.finished:
             resumed.train()
         assert content(resumed.run) == expected, at
+
+
+@pytest.mark.parametrize("step", [1, 7])  # in the first validation, and after it
+def test_an_early_validation_changes_nothing_of_the_result(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    late = trainer_for(folder, tmp_path / "late", "training.steps=12")
+    late.train()
+    monkeypatch.setattr(run_policy, "FIRST_VALIDATION_MINUTES", 0.0)  # a minute later the test would be slow
+    whole = trainer_for(folder, tmp_path / "whole", "training.steps=12")
+    whole.train()
+    assert [line["step"] for line in whole.run.read_log()] == [1, 12]
+    assert_same_weights(late, whole)
+
+    def die(event: Event) -> None:
+        if event.step == step and isinstance(event, ValidationProgress if step == 1 else Progress):
+            raise Killed
+
+    with pytest.raises(Killed):
+        trainer_for(folder, tmp_path / "cut", "training.steps=12").train(die)
+    resumed = trainer_for(folder, tmp_path / "cut", "training.steps=12")
+    assert resumed.state.step == 1
+    resumed.train()
+    assert content(resumed.run) == content(whole.run)
 
 
 def test_a_kill_between_saves_continues_from_the_last_save(folder: Path, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_it_does_not_use_a_folder_of_other_files(tmp_path: Path) -> None:
 def test_clearing_leaves_other_files(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     run.create()
-    for file in (run.sample(3), run.model, run.skipped, run.path / "notes.txt"):
+    for file in (run.sample(3), run.picture(3), run.page, run.model, run.skipped, run.path / "notes.txt"):
         file.touch()
     run.clear()
     assert {path.name for path in run.path.rglob("*") if path.is_file()} == {"notes.txt"}
@@ -106,10 +106,10 @@ def test_temporary_names_are_those_that_are_removed(run: RunDirectory, monkeypat
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr("os.replace", killed)
-    for file in (run.model, run.recipe, run.log, run.state, run.skipped):
+    for file in (run.model, run.recipe, run.log, run.state, run.skipped, run.page, run.picture(3)):
         with pytest.raises(CheckpointError, match="cannot be written"):
             checkpoint.write_bytes(file, b"new")
-    assert len(list(run.path.rglob("*.seen.partial"))) == 5
+    assert len(list(run.path.rglob("*.seen.partial"))) == 7
     run.remove_partial_files()
     assert not list(run.path.rglob("*.partial"))
 

@@ -57,8 +57,13 @@ def test_the_time_left_is_known_after_the_first_step() -> None:
         (TrainingConfig(steps=100, validate_steps=10), 20, 9e9, (20, 0.0), False),  # just validated
         (TrainingConfig(steps=100, validate_steps=10), 100, 9e9, (99, 0.0), True),  # the end of the budget
         (TrainingConfig(steps=100, validate_steps=10), 100, 9e9, (100, 0.0), False),
-        (TrainingConfig(minutes=60, validate_minutes=5), 7, 299.0, (0, 0.0), False),
-        (TrainingConfig(minutes=60, validate_minutes=5), 7, 301.0, (0, 0.0), True),
+        (TrainingConfig(steps=100, validate_steps=10), 9, 9e9, (0, 0.0), False),
+        (TrainingConfig(minutes=60, validate_minutes=5), 7, 59.0, (0, 0.0), False),
+        (TrainingConfig(minutes=60, validate_minutes=5), 7, 61.0, (0, 0.0), True),  # the first after a minute
+        (TrainingConfig(steps=10**6, validate_minutes=5), 7, 61.0, (0, 0.0), True),
+        (TrainingConfig(minutes=60, validate_minutes=0.5), 7, 31.0, (0, 0.0), True),
+        (TrainingConfig(minutes=60, validate_minutes=5), 9, 360.0, (7, 61.0), False),
+        (TrainingConfig(minutes=60, validate_minutes=5), 9, 362.0, (7, 61.0), True),
         (TrainingConfig(minutes=60, validate_minutes=5), 7, 3600.0, (6, 3590.0), True),
     ],
 )

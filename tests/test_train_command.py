@@ -14,6 +14,7 @@ from training_runs import SMALL, trainer_for, write_tones, write_voices
 from wavenet import cli
 from wavenet.cli.train import _Reporter
 from wavenet.evaluation.likelihood import ReferenceLevels
+from wavenet.evaluation.verdict import Verdict
 from wavenet.training.events import Progress, Validation, ValidationProgress
 from wavenet.training.run_directory import RunDirectory
 
@@ -194,3 +195,6 @@ def test_progress_of_training_and_validation(monkeypatch: pytest.MonkeyPatch) ->
     assert "generating a clip" in terminal.text
     reporter(Validation(99, 3.25, 3.25, True, 200.0, 4, ReferenceLevels(5.0, 4.0)))
     assert "step 99, 3:20: 3.250 bits per sample held out (best), 4 steps skipped\n" in terminal.text
+    verdict = Verdict("clip: -20 dBFS: speaks; flat", note="no picture\x1b")
+    reporter(Validation(99, 3.25, 3.25, True, 200.0, 4, ReferenceLevels(5.0, 4.0), 3.0, verdict))
+    assert "  clip: -20 dBFS: speaks; flat\n  note: no picture\\x1b\n" in terminal.text

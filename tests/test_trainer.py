@@ -40,6 +40,8 @@ def test_it_learns_and_leaves_a_complete_run_directory(folder: Path, tmp_path: P
     assert recipe.load(run.recipe) == training.recipe
     assert soundfile.info(run.sample(60)).frames == 160
     assert soundfile.info(run.sample(30)).samplerate == 8_000
+    assert run.picture(60).read_text().count("<image ") == 2
+    assert 'src="samples/step_30.wav"' in run.page.read_text()
     assert run.skipped.read_text().splitlines()[1].startswith("broken.wav,")
     log = run.read_log()
     assert [line["step"] for line in log if line["event"] == "validation"] == [30, 60]
@@ -161,17 +163,6 @@ def test_training_without_validation_keeps_the_latest(folder: Path, tmp_path: Pa
     assert load_model(training.run.path).config == training.recipe.model
     assert "NaN" not in training.run.log.read_text()
     assert training.run.summary().best is None
-
-
-def test_clips_are_the_same_in_blocks_of_any_size(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    training = trainer_for(folder, tmp_path / "run", "training.clip_seconds=0.05")
-    whole = training._clip(lambda done, total: None)
-    monkeypatch.setattr(trainer, "CLIP_BLOCK", 37)
-    calls: list[tuple[int, int]] = []
-    assert np.array_equal(training._clip(lambda done, total: calls.append((done, total))), whole)
-    assert calls == [(start, 400) for start in range(0, 400, 37)]
 
 
 def test_training_in_another_thread_leaves_signals_alone(folder: Path, tmp_path: Path) -> None:

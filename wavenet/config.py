@@ -351,10 +351,10 @@ class TrainingConfig:
     final_rate: float = 0.01  # learning rate at the end of the cosine, as a share of the peak
     clip_norm: float = 1.0  # gradients of a larger norm are scaled down to it
     ema: float = 0.999  # decay per step of the averaged weights
-    validate_minutes: float = 5.0  # between validations, saves and clips
+    validate_minutes: float = 5.0  # between validations, saves and clips; the first is after a minute
     validate_steps: int = 0  # the same in steps; 0: in minutes
     validation_seconds: float = 30.0  # held-out audio used by each validation
-    clip_seconds: float = 1.0  # audio generated at each validation; 0: none
+    clip_seconds: float = 10.0  # audio generated at each validation, at most 2 without the native engine; 0: none
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -120,6 +120,7 @@ def command(
     finally:
         reporter.progress.clear()
     print_message(f"best model: {run.model}; try it: {_suggestion(trainer.recipe.model, run.path)}")
+    print_message(f"clips, pictures and curves: {run.page}")
 
 
 def _settings(
@@ -256,3 +257,7 @@ class _Reporter:
         held_out = "nothing held out" if math.isnan(event.bits) else f"{event.bits:.3f} bits per sample held out"
         best = " (best)" if event.is_best else f" (best {event.best:.3f})"
         print_message(f"step {event.step:,}, {duration(event.seconds)}: {held_out}{best}{skipped}")
+        if event.verdict.text:
+            print_message(f"  {event.verdict.text}")
+        if event.verdict.note:
+            print_message(f"  note: {event.verdict.note}")

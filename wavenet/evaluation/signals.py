@@ -1,6 +1,6 @@
 """Audio to be compared, and its properties that more than one figure needs: loud frames, spectrum, pitch, cepstrum.
 
-Frames are centred on multiples of 10 ms: audio of T samples has 1 + T // hop of them.
+Frames are centred on multiples of the hop, 10 ms by default: audio of T samples has 1 + T // hop of them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ Audio = NDArray[np.floating[Any]]  # [samples]
 
 WINDOW_SECONDS = 0.064  # 1,024 samples at 16 kHz; the figures of shorter audio are NaN
 HOP_SECONDS = 0.010
+PITCH_STEP = 0.1  # semitones
 BANDS = 80
 SPEECH_DB = 40.0  # a frame this far below the loudest one is silence (the dynamic range of Taal et al. 2011, II)
 LOWEST_PITCH, HIGHEST_PITCH = 60.0, 600.0  # Hz, of voices
@@ -31,24 +32,31 @@ class MetricUnavailable(Unavailable):
 class Signal:
     """Audio, float64 [samples], in [-1, 1] at `sample_rate` Hz, 8,000 or more. Each property is computed once.
 
+    hop_seconds: from one frame to the next. pitch_step: resolution of `pitch` in semitones; its cost is inversely
+    proportional to both.
     Raises `ValueError` for another shape than [samples], and for NaN or infinity.
     """
 
-    def __init__(self, audio: Audio, sample_rate: int) -> None:
+    def __init__(
+        self, audio: Audio, sample_rate: int, hop_seconds: float = HOP_SECONDS, pitch_step: float = PITCH_STEP
+    ) -> None:
         if audio.ndim != 1:
             raise ValueError(f"the audio has the shape {list(audio.shape)}; expected [samples]")
         if not np.isfinite(audio).all():
             raise ValueError("the audio contains NaN or infinity")
         self.audio = audio.astype(np.float64)
         self.sample_rate = sample_rate
-        self.window, self.hop = round(WINDOW_SECONDS * sample_rate), round(HOP_SECONDS * sample_rate)
+        self.window, self.hop = round(WINDOW_SECONDS * sample_rate), round(hop_seconds * sample_rate)
+        self.hop_seconds, self.pitch_step = hop_seconds, pitch_step
 
     def __len__(self) -> int:
         return len(self.audio)
 
     def first(self, samples: int) -> Signal:
         """The first `samples` of it; itself if that is all of it."""
-        return self if samples >= len(self) else Signal(self.audio[:samples], self.sample_rate)
+        if samples >= len(self):
+            return self
+        return Signal(self.audio[:samples], self.sample_rate, self.hop_seconds, self.pitch_step)
 
     @property
     def empty(self) -> bool:
@@ -75,8 +83,8 @@ class Signal:
     def pitch(self) -> NDArray[np.float64]:
         """Fundamental frequency in Hz, float64 [frames], NaN where unvoiced; 60 to 600 Hz.
 
-        Probabilistic YIN (Mauch and Dixon 2014), librosa's implementation, in steps of 10 cents. Frames that are not
-        `speech` count as unvoiced. All NaN if the signal is `empty`.
+        Probabilistic YIN (Mauch and Dixon 2014), librosa's implementation, in steps of `pitch_step`. Frames that are
+        not `speech` count as unvoiced. All NaN if the signal is `empty`.
         """
         if self.empty:
             return np.full(1 + len(self) // self.hop, np.nan)
@@ -87,6 +95,7 @@ class Signal:
             fmax=HIGHEST_PITCH,
             frame_length=self.window,
             hop_length=self.hop,
+            resolution=self.pitch_step,
         )
         return np.where(self.speech, found, np.nan)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from wavenet.evaluation.likelihood import ReferenceLevels
+from wavenet.evaluation.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class ValidationProgress:
     """Reported several times during a validation."""
 
     step: int
-    phase: str  # "validating", "generating a clip"
+    phase: str  # "validating", "generating a clip", "measuring the clip"
     fraction: float  # of the phase
 
 
@@ -42,6 +44,8 @@ class Validation:
     seconds: float
     skipped: int
     references: ReferenceLevels
+    training_bits: float = math.nan  # mean training loss since the last validation, bits per sample
+    verdict: Verdict = field(default_factory=Verdict)
 
 
 Event = Progress | ValidationProgress | Validation

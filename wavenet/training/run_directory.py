@@ -5,7 +5,8 @@
     last/state.safetensors       what is needed to continue the run, see `wavenet.training.state`
     log.jsonl                    a line of JSON for every validation, and for the training loss every few seconds
     skipped.csv                  files that are not trained on, and why
-    samples/step_N.wav           a clip generated at every validation
+    samples/step_N.wav, .svg     a clip generated at every validation, and a picture of it beside a recording
+    index.html                   a page with the clips, the curves and the verdict
 
 Files are replaced in one piece. Only one process writes here at a time: the one that holds the lock; in distributed
 training that of rank 0. All methods that write raise `CheckpointError` with the `OSError` as its cause.
@@ -84,6 +85,15 @@ class RunDirectory:
         """The clip generated at a validation."""
         return self.path / "samples" / f"step_{step}.wav"
 
+    def picture(self, step: int) -> Path:
+        """Its spectrogram above that of a recording."""
+        return self.sample(step).with_suffix(".svg")
+
+    @property
+    def page(self) -> Path:
+        """The page that shows the run in a browser."""
+        return self.path / "index.html"
+
     def exists(self) -> bool:
         """Whether it holds a run."""
         return self.recipe.is_file()
@@ -134,12 +144,13 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Remove the files of a run and no others; the recipe is left: the next run replaces it."""
-        for file in (self.state, self.model, self.log, self.skipped, *self.path.glob("samples/step_*.wav")):
+        clips = [file for kind in ("wav", "svg") for file in self.path.glob(f"samples/step_*.{kind}")]
+        for file in (self.state, self.model, self.log, self.skipped, self.page, *clips):
             _remove(file)
 
     def remove_partial_files(self) -> None:
         """Remove temporary files of a killed process. Requires the lock."""
-        names = [f".{file.name}.*.partial" for file in (self.recipe, self.model, self.log, self.skipped)]
+        names = [f".{file.name}.*.partial" for file in (self.recipe, self.model, self.log, self.skipped, self.page)]
         own = [file for name in names for file in self.path.glob(name)]
         for folder in (self.state.parent, self.sample(0).parent):
             own += folder.glob(".*.partial")
@@ -189,7 +200,7 @@ class RunDirectory:
                 found = json.loads(checkpoint.read_header(self.state).metadata["wavenet.state"])
                 counters = found if isinstance(found, dict) else {}
         validations = [record for record in self.read_log() if record["event"] == "validation"]
-        bits = [(record["bits"], record["step"]) for record in validations if _is_number(record.get("bits"))]
+        bits = [(record["bits"], record["step"]) for record in validations if is_number(record.get("bits"))]
         last: Mapping[str, Any] = validations[-1] if validations else {}
         best, best_step = min(bits) if bits else (None, None)
         folder, base = counters.get("begun_with"), counters.get("base")
@@ -227,10 +238,11 @@ def _record(line: str) -> dict[str, Any] | None:
     return record if whole else None
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a value of a record is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _number(first: Mapping[str, Any], second: Mapping[str, Any], name: str, default: Any) -> Any:
     """A figure from the first of two tables that has it."""
-    return next((table[name] for table in (first, second) if _is_number(table.get(name))), default)
+    return next((table[name] for table in (first, second) if is_number(table.get(name))), default)

@@ -24,6 +24,7 @@ from wavenet.training.run_directory import RunDirectory
 from wavenet.training.state import base_of
 
 MEASURED = ("sampling", "training_range")  # fields of a model that do not come from its recipe
+FIRST_VALIDATION_MINUTES = 1.0
 RANGE_CROPS = 200  # crops of which the range of the features is measured
 LONGEST_VALUE = 60  # characters of a name or value in a message
 
@@ -53,14 +54,18 @@ def learning_rate(config: TrainingConfig, step: int, fraction: float) -> float:
 def validation_is_due(
     config: TrainingConfig, step: int, seconds: float, validated_step: int, validated_seconds: float
 ) -> bool:
-    """Whether to validate after a step: every `validate_steps` or `validate_minutes`, and at the end of the budget."""
+    """Whether to validate after a step: every `validate_steps` or `validate_minutes`, and at the end of the budget.
+
+    With `validate_minutes` the first one is due after a minute.
+    """
     if step == validated_step:
         return False
     if budget_spent(config, step, seconds) >= 1:
         return True
     if config.validate_steps:
         return step - validated_step >= config.validate_steps
-    return seconds - validated_seconds >= 60 * config.validate_minutes
+    minutes = config.validate_minutes if validated_step else min(config.validate_minutes, FIRST_VALIDATION_MINUTES)
+    return seconds - validated_seconds >= 60 * minutes
 
 
 def base_for(run: RunDirectory, given: Path | None, fresh: bool = False) -> BaseModel | None:

@@ -15,21 +15,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from wavenet import checkpoint, engine
+from wavenet import checkpoint
 from wavenet.config import TrainingConfig
 from wavenet.data import audio, dataset
 from wavenet.data.dataset import Recordings
 from wavenet.data.errors import printable
-from wavenet.data.quantizers import quantizer_for
-from wavenet.engine import sampling
 from wavenet.evaluation import likelihood
 from wavenet.evaluation.training_cost import check_training_memory
+from wavenet.evaluation.verdict import Point
 from wavenet.nn.outputs import masked_loss
-from wavenet.training import run_policy
+from wavenet.training import curves, run_page, run_policy
 from wavenet.training.base_model import BaseModel
 from wavenet.training.batches import Batch, Batches
 from wavenet.training.events import Progress, Report, Validation, ValidationProgress
@@ -37,11 +34,11 @@ from wavenet.training.interruption import interruption
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_directory import RunDirectory
 from wavenet.training.state import START_AGAIN, TrainingState
+from wavenet.training.validation_clip import ValidationClips
 
 MAX_SKIPPED_IN_A_ROW = 100
 LOG_SECONDS = 10.0  # between lines of training loss in the log
 SPEED_SMOOTHING = 0.9
-CLIP_BLOCK = 1_000  # samples of a clip generated between two reports
 
 
 class TrainingError(RuntimeError):
@@ -86,6 +83,7 @@ class Trainer:
         elif base is not None:
             self.state.start_from(base)
         self.batches = Batches(recordings.train, recipe, self.device)
+        self.clips = ValidationClips(recipe, recordings)
         self.references = likelihood.reference_levels(
             recordings.validation, counted_on=recordings.train, output=recipe.model.output, progress=progress
         )
@@ -219,7 +217,7 @@ class Trainer:
         )
 
     def _validate(self, report: Report, interrupted: threading.Event) -> Validation:
-        """Validate the averaged weights; write the best model, a clip, and a line of the log.
+        """Validate the averaged weights; write the best model, a clip with its picture, a line of the log, the page.
 
         The state is saved before and after. The one saved before lacks this validation: if training ends in between,
         even by a kill, the continued run repeats the validation and writes the same files.
@@ -240,43 +238,32 @@ class Trainer:
             self.recipe.training.validation_seconds,
             lambda done, total: progress("validating", done, total),
         )
-        clip = self._clip(lambda done, total: progress("generating a clip", done, total))
+        clip = self.clips.generate(state.average, lambda done, total: progress("generating a clip", done, total))
+        progress("measuring the clip", 0, 1)
+        records = run.read_log()
+        training_bits = curves.training_bits(records, state.validated_step, state.bits)
+        before = curves.history(records) if state.folder == state.first_folder else []  # of other held-out recordings
+        latest = Point((state.seconds + time.perf_counter() - started) / 60, bits, training_bits)
+        verdict, picture = self.clips.assess(clip, state.step, [*before, latest])
         is_best = math.isnan(bits) or bits < state.best
         if is_best:
             checkpoint.save_model(run.model, state.average)
-        if len(clip):
-            audio.write(run.sample(state.step), clip, self.recipe.model.sample_rate)
+        if len(clip.audio):
+            audio.write(run.sample(state.step), clip.audio, self.recipe.model.sample_rate)
+        if picture:
+            checkpoint.write_bytes(run.picture(state.step), picture.encode())
         best, seconds = bits if is_best else state.best, state.seconds + time.perf_counter() - started
-        result = Validation(state.step, bits, best, is_best, seconds, state.skipped, self.references)
-        run.append_log({"event": "validation", **_finite(dataclasses.asdict(result))})
+        result = Validation(
+            state.step, bits, best, is_best, seconds, state.skipped, self.references, training_bits, verdict
+        )
+        record = {"event": "validation", **_finite(dataclasses.asdict(result))}
+        run.append_log(record)
+        run_page.write(run, self.recipe.to_toml(), [*records, record])
         state.best, state.seconds = best, seconds
         state.validated_step, state.validated_seconds = state.step, seconds
         self._save()
         report(result)
         return result
-
-    def _clip(self, progress: Callable[[int, int], None]) -> NDArray[np.float32]:
-        """Audio [samples] from the averaged weights, always with the same seed, so that clips can be compared.
-
-        A network with features is conditioned on the first held-out recording, one with speakers only on its speaker.
-        """
-        model, config = self.recipe.model, self.recipe.training
-        if not config.clip_seconds:
-            return np.zeros(0, np.float32)
-        samples = max(1, round(config.clip_seconds * model.sample_rate))
-        conditioning = None
-        if model.conditioned:
-            source = self.recordings.validation if len(self.recordings.validation) else self.recordings.train
-            conditioning = likelihood.clip_conditioning(model, source, 0)
-            samples = min(samples, int(source.lengths[0]))
-        player = engine.create("torch", model, self.state.average.state_dict())
-        streams = player.new_state(1, conditioning)
-        uniforms = sampling.uniform_generator(config.seed).random((1, samples))
-        codes = []
-        for start in range(0, samples, CLIP_BLOCK):
-            progress(start, samples)
-            codes.append(player.generate(streams, uniforms[:, start : start + CLIP_BLOCK], sampling.Sampling())[0])
-        return quantizer_for(model.output).decode(np.concatenate(codes))
 
     def _save(self) -> None:
         self.state.save(self.run.state)

@@ -1,0 +1,191 @@
+"""The page of a run, `index.html`: the verdict, curves, clips with their pictures, and settings.
+
+It is static, loads nothing but the clips and pictures beside it, and works from the disk. Everything that comes from
+files is escaped.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from wavenet import checkpoint
+from wavenet.data.errors import printable
+from wavenet.evaluation.spectrogram import ticks
+from wavenet.training import curves
+from wavenet.training.curves import Records
+from wavenet.training.run_directory import RunDirectory, is_number
+
+Curve = Sequence[tuple[float, float]]  # (minutes, bits per sample)
+
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 800, 300, 56, 40, 12  # of the chart, in its units
+MOST_POINTS = 400  # of a curve
+MARGIN = 0.08  # above and below the curves, of their range
+COMMON = 95  # percentile of the training bits below which the chart shows all; the first steps are far above
+STYLE = """
+:root{color-scheme:light dark;--text:#222;--page:#fff;--line:#ccc;--held:#c2410c;--training:#2563eb;--faint:#666}
+@media(prefers-color-scheme:dark){:root{--text:#ddd;--page:#15171a;--line:#444;--held:#fb923c;--training:#7aa2f7;
+--faint:#999}}
+body{font:16px/1.5 sans-serif;color:var(--text);background:var(--page);max-width:820px;margin:0 auto;padding:1rem}
+h1,h2{line-height:1.2;overflow-wrap:anywhere}img,svg,audio{width:100%;height:auto}audio{height:40px}
+pre{overflow-x:auto;border:1px solid var(--line);padding:.7rem}p{overflow-wrap:anywhere}
+.verdict{font-size:1.1rem;border-left:4px solid var(--held);padding-left:.8rem}.faint{color:var(--faint)}
+svg text{font:15px sans-serif;fill:var(--text)}svg path{fill:none;stroke-width:1.5}
+"""
+TEMPLATE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{name}</title>
+<style>{style}</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def write(run: RunDirectory, recipe: str, records: Records) -> None:
+    """Replace the page of a run. Raises `CheckpointError` if it cannot be written.
+
+    What fails while it is made must not end a training: the page then says so.
+    """
+    try:
+        content = page(run, recipe, records).encode()
+    except Exception as error:
+        content = (
+            f"<!DOCTYPE html>\n<p>This page could not be made: {html.escape(printable(repr(error)))}</p>\n".encode()
+        )
+    checkpoint.write_bytes(run.page, content)
+
+
+def page(run: RunDirectory, recipe: str, records: Records) -> str:
+    """The page of a run as HTML. recipe: its TOML. records: the lines of its log, see `RunDirectory.read_log`."""
+    validations = [record for record in records if record["event"] == "validation"]
+    name = html.escape(printable(run.path.absolute().name))
+    clips = [_clip(run, record) for record in reversed(validations)]
+    sections = [
+        f"<h1>{name}</h1>",
+        *([_verdict(validations[-1])] if validations else []),
+        "<h2>Bits per sample</h2>",
+        _chart(curves.points(records, "train"), curves.points(records, "validation"), _references(validations)),
+        "<h2>Clips</h2>",
+        *(clips or ["<p>None yet.</p>"]),
+        f"<h2>Settings</h2>\n<pre>{html.escape(recipe)}</pre>",
+    ]
+    return TEMPLATE.format(name=name, style=STYLE, body="\n".join(sections))
+
+
+def _verdict(record: Mapping[str, Any]) -> str:
+    """The result of a validation and its words."""
+    text = _text(record)
+    return f'<p class="verdict">{html.escape(text)}</p>\n{_result(record)}' if text else _result(record)
+
+
+def _text(record: Mapping[str, Any]) -> str:
+    """The verdict of a validation; empty in logs of earlier versions."""
+    verdict = record.get("verdict")
+    return str(verdict.get("text", "")) if isinstance(verdict, Mapping) else ""
+
+
+def _result(record: Mapping[str, Any]) -> str:
+    bits = f"{record['bits']:.3f} bits per sample held out" if is_number(record.get("bits")) else "nothing held out"
+    best = ", the best so far" if record.get("is_best") and is_number(record.get("bits")) else ""
+    time = f", after {record['seconds'] / 60:.1f} minutes" if is_number(record.get("seconds")) else ""
+    return f'<p class="faint">step {record["step"]:,}{time}: {bits}{best}</p>'
+
+
+def _clip(run: RunDirectory, record: Mapping[str, Any]) -> str:
+    """Player, picture and words of a validation's clip."""
+    step = record["step"]
+    sample, picture = (file.relative_to(run.path).as_posix() for file in (run.sample(step), run.picture(step)))
+    parts = [f"<h3>Step {step:,}</h3>", _result(record), f"<p>{html.escape(_text(record))}</p>"]
+    if run.sample(step).exists():
+        parts.append(f'<audio controls preload="metadata" src="{sample}"></audio>')
+    if run.picture(step).exists():
+        parts.append(f'<img loading="lazy" src="{picture}" alt="spectrograms of the clip and of a recording">')
+    return "\n".join(parts)
+
+
+def _references(validations: Records) -> dict[str, float]:
+    """The reference levels of the last validation, by what they are."""
+    levels = validations[-1].get("references") if validations else None
+    names = {"histogram": "a histogram of codes", "pairs": "a table of code pairs"}
+    found = levels if isinstance(levels, Mapping) else {}
+    return {text: found[key] for key, text in names.items() if is_number(found.get(key))}
+
+
+def _chart(training: Curve, held_out: Curve, references: Mapping[str, float]) -> str:
+    """Held-out and training bits per sample against minutes, as SVG, and the reference levels."""
+    if not training and not held_out:
+        return "<p>No figures yet.</p>"
+    every = math.ceil(len(training) / MOST_POINTS) or 1
+    scale = _Scale([*training, *held_out], _limits(training, held_out))
+    lines = [
+        f'<path d="{scale.line(training[::-1][::every][::-1])}" stroke="var(--training)"/>',
+        f'<path d="{scale.line(held_out)}" stroke="var(--held)"/>',
+        *(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="var(--held)"/>' for x, y in map(scale.at, held_out)),
+        *map(scale.level, references.values()),
+    ]
+    levels = ", ".join(f"{name} {bits:.2f}" for name, bits in references.items())
+    levels = f". Reference levels, dashed where they are in the chart: {levels}" if levels else ""
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="bits per sample against minutes">'
+        f'<clipPath id="area"><rect x="{LEFT}" y="0" width="{WIDTH - LEFT}" height="{HEIGHT - BOTTOM}"/></clipPath>'
+        f'{scale.axes()}<g clip-path="url(#area)">{"".join(lines)}</g></svg>\n'
+        '<p class="faint"><b style="color:var(--held)">Held out</b> and <b style="color:var(--training)">training</b> '
+        f"(smoothed), against minutes{levels}.</p>"
+    )
+
+
+def _limits(training: Curve, held_out: Curve) -> tuple[float, float]:
+    """The lowest and the highest bits per sample of the chart."""
+    values = [bits for _, bits in held_out]
+    if training:
+        bits = [bits for _, bits in training]
+        values += [min(bits), float(np.percentile(bits, COMMON))]
+    margin = MARGIN * (max(values) - min(values)) or MARGIN
+    return min(values) - margin, max(values) + margin
+
+
+class _Scale:
+    """From (minutes, bits) to the chart's coordinates."""
+
+    def __init__(self, points: Curve, limits: tuple[float, float]) -> None:
+        self.minutes = max(minutes for minutes, _ in points) or 1.0
+        self.low, self.high = limits
+
+    def at(self, point: tuple[float, float]) -> tuple[float, float]:
+        minutes, bits = point
+        x = LEFT + (WIDTH - LEFT - TOP) * minutes / self.minutes
+        return x, TOP + (HEIGHT - BOTTOM - TOP) * (self.high - bits) / (self.high - self.low)
+
+    def line(self, points: Curve) -> str:
+        return "".join(f"{'L' if index else 'M'}{x:.1f} {y:.1f}" for index, (x, y) in enumerate(map(self.at, points)))
+
+    def level(self, bits: float) -> str:
+        """A dashed line; nothing if it is outside of the chart."""
+        if not self.low <= bits <= self.high:
+            return ""
+        _, y = self.at((0, bits))
+        return f'<path d="M{LEFT} {y:.1f}H{WIDTH}" stroke="var(--faint)" stroke-dasharray="6 4"/>'
+
+    def axes(self) -> str:
+        """Grid, minutes and bits."""
+        parts = []
+        for minutes in ticks(self.minutes, 8):
+            x, _ = self.at((minutes, self.low))
+            unit = " min" if not minutes else ""
+            parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{minutes:g}{unit}</text>')
+        step = ticks(self.high - self.low, 5)[1]
+        for index in range(math.ceil(self.low / step), math.floor(self.high / step) + 1):
+            _, y = self.at((0, index * step))
+            parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH}" stroke="var(--line)"/>')
+            parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{index * step:.5g}</text>')
+        return "".join(parts)
