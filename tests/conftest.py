@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -64,9 +65,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     read = audio.read
 
-    def counting(path: Path, sample_rate: int, trim_db: float = 0.0) -> NDArray[np.float32]:
+    def counting(path: Path, sample_rate: int, **options: Any) -> NDArray[np.float32]:
         names.append(Path(path).name)
-        return read(path, sample_rate, trim_db)
+        return read(path, sample_rate, **options)
 
     monkeypatch.setattr(audio, "read", counting)
     return names

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,8 +78,8 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(folder: Path, mo
     write_noise(folder / "b.wav", seed=2)
     read = audio.read
 
-    def still_recording(path: Path, sample_rate: int) -> NDArray[np.float32]:
-        samples = read(path, sample_rate)
+    def still_recording(path: Path, sample_rate: int, **options: Any) -> NDArray[np.float32]:
+        samples = read(path, sample_rate, **options)
         if Path(path).name == "b.wav":
             write_noise(folder / "b.wav", seed=3)
         return samples

@@ -9,6 +9,7 @@ not trusted: files are read in blocks until the decoder reaches the end, and tru
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import stat
@@ -53,25 +54,49 @@ PLACEHOLDER_BYTES = 0x7F00_0000  # programs that write to a pipe state this size
 SILENCE_FRAME_SECONDS = 0.01  # silence at clip ends is measured in frames of this length
 SILENCE_DB = 45.0  # a frame this far below the loudest one is silence
 LARGEST_VALUE = 1e12  # float values beyond this are not audio, and the resampler would turn them into NaN
+MOST_CANCELLED_DB = 100.0  # where the channels cancel completely
 MAX_CHUNKS = 1_000  # a container with more chunks before its samples is not a recording
 
 
-def read(path: AnyPath, sample_rate: int, trim_db: float = 0.0, clip: bool = True) -> NDArray[np.float32]:
+@dataclass
+class Downmix:
+    """How averaging the channels of a recording changed its level. `read` and `blocks` fill it in."""
+
+    channels: int = 1
+    energy: float = 0.0  # of the channels, their mean
+    mixed: float = 0.0  # energy of their average
+
+    @property
+    def cancelled_db(self) -> float:
+        """By how much the average is below the channels, in dB: 0 where they are equal, 3 where they are unrelated.
+
+        It is large if they are of opposite phase; at most 100.
+        """
+        if not self.energy:
+            return 0.0
+        return min(MOST_CANCELLED_DB, -10 * math.log10(max(self.mixed / self.energy, 1e-30)))
+
+
+def read(
+    path: AnyPath, sample_rate: int, trim_db: float = 0.0, clip: bool = True, downmix: Downmix | None = None
+) -> NDArray[np.float32]:
     """Read a recording in any format of libsndfile (wav, flac, ogg, opus, mp3, aiff and more).
 
     sample_rate: in Hz; the recording is resampled to it. trim_db: if above 0, silence at both ends is removed, see
-    `trim`. clip: False keeps values beyond [-1, 1], which float files and resampling can have.
+    `trim`. clip: False keeps values beyond [-1, 1], which float files and resampling can have. downmix: is filled in.
     Returns float32 [samples] in [-1, 1], the mean of the channels.
     Raises `AudioError` (a `ValueError`) for a path that is not a file, and for a file that cannot be decoded, is
     truncated, has no samples, or contains NaN or infinity.
     """
-    pieces = list(blocks(path, sample_rate, clip))
+    pieces = list(blocks(path, sample_rate, clip, downmix))
     if not pieces:
         raise AudioError(path, "no samples")
     return trim(np.concatenate(pieces), trim_db)
 
 
-def blocks(path: AnyPath, sample_rate: int, clip: bool = True) -> Iterator[NDArray[np.float32]]:
+def blocks(
+    path: AnyPath, sample_rate: int, clip: bool = True, downmix: Downmix | None = None
+) -> Iterator[NDArray[np.float32]]:
     """Read a recording as `read` does, but block by block, float32 [n] with n > 0: memory does not grow with the file.
 
     Raises `AudioError` as `read` does; for a truncated file in a format without a stated length only after its last
@@ -82,7 +107,7 @@ def blocks(path: AnyPath, sample_rate: int, clip: bool = True) -> Iterator[NDArr
         resampler = None
         if file.samplerate != sample_rate:
             resampler = _resampler(path, file.samplerate, sample_rate)
-        for mono in _decoded(path, file):
+        for mono in _decoded(path, file, downmix):
             piece = resampler.resample_chunk(mono) if resampler else mono
             if len(piece):
                 yield np.clip(piece, -1.0, 1.0) if clip else piece
@@ -172,7 +197,7 @@ def _opened(path: AnyPath) -> Iterator[SequentialFile]:
             yield decoder
 
 
-def _decoded(path: AnyPath, file: SequentialFile) -> Iterator[NDArray[np.float32]]:
+def _decoded(path: AnyPath, file: SequentialFile, downmix: Downmix | None) -> Iterator[NDArray[np.float32]]:
     """Mono blocks at the sample rate of the file. Raises `AudioError` on NaN, infinity, or a premature end."""
     decoded = 0  # frames
     checked = file.format == "FLAC" and file.frames < 2**62  # other formats state no length, or an unreliable one
@@ -189,7 +214,12 @@ def _decoded(path: AnyPath, file: SequentialFile) -> Iterator[NDArray[np.float32
         decoded += len(block)
         if not (np.abs(block) < LARGEST_VALUE).all():
             raise AudioError(path, "contains NaN" if np.isnan(block).any() else "contains infinity or values near it")
-        yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)  # [frames]
+        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)  # [frames]
+        if downmix and block.shape[1] > 1:
+            downmix.channels = block.shape[1]
+            downmix.energy += float(np.vdot(block, block)) / block.shape[1]
+            downmix.mixed += float(np.vdot(mono, mono))
+        yield mono
     if checked and decoded < file.frames:
         seconds = f"{decoded / file.samplerate:.2f} of the {file.frames / file.samplerate:.2f} seconds announced"
         raise AudioError(path, f"truncated: holds {seconds}, or is damaged there")

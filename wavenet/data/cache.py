@@ -6,6 +6,7 @@ sample rate and trim_db:
     audio.i16     int16 mono at the model's sample rate, all clips one after the other; append-only
     index.sqlite  clips: content hash -> offset and length in audio.i16, or why the content is not a recording
                   files: path -> size, times, content hash
+                  channels: content hash -> channels of the file
 
 A file whose size and times are those of the index is not opened again. Any other file is hashed, and decoded only if
 its content is new. So copies, renamed files and interrupted runs need no second decoding, and changes are detected.
@@ -44,6 +45,9 @@ CREATE TABLE moved (validation REAL, hash BLOB, held_out INTEGER NOT NULL,
 PRAGMA user_version = {INDEX_VERSION};
 COMMIT;
 """
+# Added later: clips of earlier versions have no entry. They are decoded again, once, and keep their place and side.
+CHANNELS = """CREATE TABLE IF NOT EXISTS channels (hash BLOB PRIMARY KEY, channels INTEGER NOT NULL,
+    cancelled_db REAL NOT NULL) WITHOUT ROWID"""
 
 
 class CachedClip(NamedTuple):
@@ -55,6 +59,8 @@ class CachedClip(NamedTuple):
     trail: int  # silence at the end
     trimmed: int  # removed by trim_db before it was stored
     reason: str  # why the content is not a recording; empty for a recording
+    channels: int = 1  # of the file
+    cancelled_db: float = 0.0  # how far the average of the channels is below them, see `audio.Downmix`
 
 
 class Decoded(NamedTuple):
@@ -103,12 +109,13 @@ class Cache:
     def keys(self) -> set[bytes]:
         """Content hashes of all clips, and of all content that was found not to be a recording."""
         with self._errors():
-            return {key for (key,) in self.index.execute("SELECT hash FROM clips")}
+            return {key for (key,) in self.index.execute("SELECT hash FROM clips JOIN channels USING (hash)")}
 
     def clips(self) -> dict[bytes, CachedClip]:
         """All clips by content hash."""
         with self._errors():
-            rows = self.index.execute("SELECT hash, offset, length, lead, trail, trimmed, reason FROM clips")
+            columns = "hash, offset, length, lead, trail, trimmed, reason, channels, cancelled_db"
+            rows = self.index.execute(f"SELECT {columns} FROM clips JOIN channels USING (hash)")
             return {key: CachedClip(*row) for key, *row in rows}
 
     def samples(self) -> CachedSamples:
@@ -145,8 +152,10 @@ class Cache:
                 os.fsync(file.fileno())
 
     def _insert(self, key: bytes, clip: CachedClip) -> bool:
-        """Insert a clip; returns False if another process has stored the same one in the meantime."""
-        cursor = self.index.execute("INSERT OR IGNORE INTO clips VALUES (?, ?, ?, ?, ?, ?, ?)", (key, *clip))
+        """Insert a clip; returns False if it is there: from an earlier version, or just stored by another process."""
+        *row, channels, cancelled_db = clip
+        self.index.execute("INSERT OR REPLACE INTO channels VALUES (?, ?, ?)", (key, channels, cancelled_db))
+        cursor = self.index.execute("INSERT OR IGNORE INTO clips VALUES (?, ?, ?, ?, ?, ?, ?)", (key, *row))
         return cursor.rowcount > 0
 
     def _connect(self) -> sqlite3.Connection:
@@ -160,6 +169,7 @@ class Cache:
                 raise sqlite3.DatabaseError(check)
             if not tables:
                 index.executescript(SCHEMA)
+            index.execute(CHANNELS)
             index.execute("BEGIN IMMEDIATE")  # no other process appends
             held = self.audio_file.stat().st_size // 2
             index.execute("DELETE FROM clips WHERE offset + length > ?", (held,))  # lost: they are decoded again

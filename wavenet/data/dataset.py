@@ -24,6 +24,8 @@ from wavenet.data.summary import Summary as Summary
 from wavenet.data.summary import kinds
 from wavenet.data.summary import write_skipped as write_skipped
 
+CANCELLING_DB = 10.0  # two channels of equal level are averaged to this much less if their correlation is -0.8
+
 
 @dataclass(frozen=True)
 class Recordings:
@@ -122,6 +124,8 @@ def _recordings(
         summary.gap_seconds = (samples_kept - _total(parts.train) - _total(parts.validation)) / sample_rate
     summary.kept, summary.seconds = len(recordings), samples_kept / sample_rate
     summary.duplicates = len(recordings) - len({recording.key for recording in recordings})
+    summary.stereo = sum(recording.clip.channels > 1 for recording in recordings)
+    summary.cancelling = [recording.name for recording in recordings if recording.clip.cancelled_db > CANCELLING_DB]
     summary.trimmed_seconds = sum(recording.clip.trimmed for recording in recordings) / sample_rate
     summary.train_files, summary.train_seconds = len(set(train.names)), train.seconds
     summary.validation_files, summary.validation_seconds = len(set(validation.names)), validation.seconds

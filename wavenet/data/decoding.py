@@ -113,11 +113,13 @@ class Decoder:
         return decoded
 
     def _decode(self, file: FoundFile, key: bytes, path: Path) -> Decoded:
+        downmix = audio.Downmix()
         try:
-            whole = audio.read(path, self.sample_rate)
+            whole = audio.read(path, self.sample_rate, downmix=downmix)
         except audio.AudioError as error:
             return Decoded(file, key, NO_SAMPLES, CachedClip(0, 0, 0, 0, 0, error.reason))
         trimmed = audio.trim(whole, self.trim_db)
         lead, trail = audio.silent_edges(trimmed, self.sample_rate)
-        clip = CachedClip(0, len(trimmed), lead, trail, len(whole) - len(trimmed), "")
+        channels = downmix.channels, downmix.cancelled_db
+        clip = CachedClip(0, len(trimmed), lead, trail, len(whole) - len(trimmed), "", *channels)
         return Decoded(file, key, audio.to_int16(trimmed), clip)

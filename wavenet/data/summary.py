@@ -25,6 +25,8 @@ class Summary:
     kept: int = 0
     duplicates: int = 0  # kept files with the same content as another one
     seconds: float = 0.0  # kept, for training and validation
+    stereo: int = 0  # kept files of more than one channel
+    cancelling: list[str] = field(default_factory=list)  # those whose channels nearly cancel when they are averaged
     trimmed_seconds: float = 0.0  # removed from the ends by trim_db
     edge_seconds: float = 0.0  # silence that edge_silence excludes from training crops
     train_files: int = 0
@@ -56,6 +58,11 @@ class Summary:
         lines = [f"kept {kept}: {duration(self.seconds)} at {self.sample_rate:,} Hz"]
         if self.skipped:
             lines.append(f"skipped {self._skipped_count()} of unknown length: {kinds(self.reasons)}")
+        if self.stereo:
+            lines.append(f"stereo: {count(self.stereo)} of {count(self.kept, 'recording')}, averaged to one channel")
+        if self.cancelling:
+            which = f"{count(len(self.cancelling), 'recording')} (the first: {audio.printable(self.cancelling[0])})"
+            lines.append(f"opposite phase: averaging nearly cancels {which}; use a file of one channel instead")
         if self.trimmed_seconds:
             lines.append(f"removed {duration(self.trimmed_seconds)}: silence at the ends of recordings (trim_db)")
         if training:
