@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,17 +153,57 @@ def test_a_longer_look_ahead_refines_better() -> None:
 def test_invalid_input_is_refused_in_one_line() -> None:
     audio = voice(0.1)
     features = mel_spectrogram(audio, MEL)
-    with pytest.raises(ValueError, match=r"features must be \[80, frames\], not \[40, 10\]"):
-        refine(audio, features[:40], MEL, 1)
-    with pytest.raises(ValueError, match="end with the features"):
-        refine(np.concatenate([audio, audio]), features, MEL, 1)
-    with pytest.raises(ValueError, match="end with the features"):
-        refine(np.stack([audio, audio]), features, MEL, 1)
-    with pytest.raises(ValueError, match="iterations = -1"):
-        refine(audio, features, MEL, -1)
-    with pytest.raises(ValueError, match="overlap by half"):
-        refine(audio, mel_spectrogram(audio, replace(MEL, hop=400)), replace(MEL, hop=400), 1)
+    broken, infinite = audio.copy(), features.copy()
+    broken[5], infinite[3, 2] = np.nan, np.inf
+    wide = replace(MEL, hop=400)
+    wrong: list[tuple[Any, Any, MelConfig, Any, str]] = [
+        (audio, features[:40], MEL, 1, r"features must be \[80, frames\], not \[40, 10\]"),
+        (np.concatenate([audio, audio]), features, MEL, 1, "end with the features"),
+        (np.stack([audio, audio]), features, MEL, 1, "end with the features"),
+        (audio, features, MEL, -1, "iterations = -1: must be a whole number"),
+        (audio, features, MEL, 2.5, "iterations = 2.5: must be a whole number"),
+        (audio, mel_spectrogram(audio, wide), wide, 1, "overlap by half"),
+        (broken, features, MEL, 1, "audio: contains NaN"),
+        (np.zeros(1_600, np.int16), features, MEL, 1, "audio: must be floating-point samples.*int16"),
+        (audio, infinite, MEL, 1, "features: contain NaN or infinite"),
+    ]
+    for samples, frames, mel, iterations, message in wrong:
+        with pytest.raises(ValueError, match=message) as error:
+            refine(samples, frames, mel, iterations)
+        assert "\n" not in str(error.value)
+
+
+def test_a_streaming_refiner_refuses_what_does_not_fit() -> None:
+    audio = voice(0.1)
+    features = mel_spectrogram(audio, MEL)
+    for lookahead in (-0.1, math.nan, math.inf):
+        with pytest.raises(ValueError, match=r"lookahead = .*: must be finite seconds from 0"):
+            StreamingRefiner(features, MEL, 4, lookahead)
+    assert StreamingRefiner(features, MEL, 4, 1e12).lookahead == 1_600  # all of the features
     refiner = StreamingRefiner(features, MEL, 4)
+    with pytest.raises(ValueError, match="audio: contains NaN"):
+        refiner.push(audio * np.nan)
     refiner.push(audio)
     with pytest.raises(ValueError, match="more audio than features, which last for 1,600 samples"):
         refiner.push(audio[:1])
+    refiner.finish()
+    for call in (refiner.finish, lambda: refiner.push(audio[:1])):
+        with pytest.raises(ValueError, match="the refiner is finished"):
+            call()
+
+
+def test_a_copy_of_a_refiner_is_independent() -> None:
+    audio = voice(0.2)
+    refiner = StreamingRefiner(mel_spectrogram(audio, MEL), MEL, 4)
+    refiner.push(audio[:1_700])
+    other = refiner.copy()
+    expected = np.concatenate([refiner.push(audio[1_700:]), refiner.finish()])
+    np.testing.assert_array_equal(np.concatenate([other.push(audio[1_700:]), other.finish()]), expected)
+
+
+@pytest.mark.parametrize("change", [{"power": 0.1}, {"power": 0.5}, {"floor": 1e-30}, {"power": 2.0}])
+def test_silent_audio_is_raised_without_overflow(change: dict[str, float]) -> None:
+    mel = replace(MEL, **change)  # type: ignore[arg-type]
+    tone = 0.3 * np.sin(np.arange(4_000) * 0.07)
+    refined = refine(np.zeros(4_000), mel_spectrogram(tone, mel), mel, 10)
+    assert np.isfinite(refined).all()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from wavenet.config import MelConfig, ModelConfig, SamplingConfig
 from wavenet.data import audio
+from wavenet.engine import base
 from wavenet.features import mel_spectrogram
 from wavenet.generate import Generator
 from wavenet.guided import GuidedSession
@@ -173,12 +174,15 @@ def test_options_and_shapes(generator: Generator) -> None:
     assert not np.array_equal(session.next(200), whole[100:300])
 
 
-def test_what_cannot_be_guided_is_refused(generator: Generator) -> None:
+def test_what_cannot_be_guided_is_refused(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     features = features_of(generator)
     wrong: Any
     for wrong in (-1, 1.5, True, "2", 1_025):
         with pytest.raises(ValueError, match=r"particles = .*from 0 to 1,024"):
             generator.session(features=features, particles=wrong)
+    monkeypatch.setattr(base, "memory", lambda: 2**27)
+    with pytest.raises(ValueError, match=r"particles = 1,024 of 50 streams need .* GB of memory.*: use fewer"):
+        generator.session(features=np.broadcast_to(features, (50, *features.shape)), count=50, particles=1_024)
     with pytest.raises(ValueError, match="particles = 2: this model has no features"):
         SamplingConfig(particles=2).check("mulaw", None)
     with pytest.raises(ValueError, match="particles = 2: needs windows that overlap by half"):

@@ -144,3 +144,37 @@ def test_a_stream_is_refined_in_bounded_memory(generator: Generator) -> None:
         assert tracemalloc.get_traced_memory()[1] < 200e3
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("block", [1, HOP, 100, 1_000])
+def test_a_refined_session_is_ahead_by_the_look_ahead_and_less_than_a_frame(generator: Generator, block: int) -> None:
+    session = generator.session(features=features_of(generator), seed=3)
+    refined = RefinedSession(session, mel_of(generator), 4, 4_000, lookahead=0.05)
+    ahead = round(0.05 * generator.sample_rate)
+    for returned in range(block, 2_001, block):
+        refined.next(block)
+        assert ahead <= session.position - returned < ahead + HOP
+
+
+def test_what_an_interrupted_call_loses_is_silence(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    features = features_of(generator)
+    expected = generator.session(features=features, seed=3).next(4_000)
+    session = generator.session(features=features, seed=3)
+    refined = RefinedSession(session, mel_of(generator), 0, 4_000, lookahead=0)
+    parts = [refined.next(400)]
+    draw = session.next
+
+    def interrupted(samples: int) -> Any:
+        draw(samples)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "next", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        refined.next(200)
+    monkeypatch.undo()
+    parts.append(refined.next(3_600))
+    audio, lost = np.concatenate(parts), slice(440, 640)  # after a look-ahead of one frame
+    expected[lost] = 0
+    np.testing.assert_array_equal(audio, expected)
+    with pytest.raises(ValueError, match="0 samples are left, not 1"):
+        refined.next(1)

@@ -12,17 +12,21 @@ change. NumPy only.
 
 from __future__ import annotations
 
+import copy
+import math
 from functools import lru_cache
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
+from wavenet.checks import is_integer, shown
 from wavenet.config import MelConfig
 from wavenet.features import frame_margin, hann_window, mel_filters, one_thread_product
 
 CHUNK = 256  # frames transformed at a time: bounds the memory for audio of any length
 MOMENTUM = 0.9  # share of the last change that is added before the next iteration
+MAX_LOG_GAIN = 20.0  # of a band in one iteration, in natural logarithms
 LOOKAHEAD_SECONDS = 0.05  # of the streaming refiner
 
 Audio = NDArray[np.float32]  # [T]
@@ -33,10 +37,10 @@ def refine(audio: ArrayLike, features: ArrayLike, mel: MelConfig, iterations: in
 
     features: [bands, N], N >= ceil(T / hop), as of `wavenet.features.mel_spectrogram`; frame 0 begins with the audio.
     iterations: 0 returns the audio as it is.
-    Memory beyond a few copies of the audio is bounded. Raises `ValueError` for shapes that do not fit, and for features
-    whose windows overlap by less than half.
+    Memory beyond a few copies of the audio is bounded. Raises `ValueError` for shapes that do not fit, values that are
+    not finite, audio that is not floating-point, and features whose windows overlap by less than half.
     """
-    samples = np.array(audio, np.float32)
+    samples = _checked_audio(audio).copy()
     frames = _checked(features, mel, iterations)  # [N, bands]
     count = -(-samples.size // mel.hop)  # frames with a sample of the audio
     if samples.ndim != 1 or count > len(frames):
@@ -77,13 +81,23 @@ class StreamingRefiner:
         Raises `ValueError` as `refine` does.
         """
         self._frames, self._mel = _checked(features, mel, iterations), mel
-        self._depth = max(1, round(lookahead * mel.sample_rate / mel.hop))  # frames inside
+        if not 0 <= lookahead < math.inf:
+            raise ValueError(f"lookahead = {shown(lookahead)}: must be finite seconds from 0")
+        frames = min(lookahead * mel.sample_rate / mel.hop, len(self._frames))
+        self._depth = max(1, round(frames))  # frames inside
         self._per_frame = -(-iterations // self._depth)  # iterations
         self._context = mel.window  # samples kept that have left
         self._signal = _Signal(np.zeros(self._context, np.float32))
         self._incomplete = np.zeros(0, np.float32)  # the samples of a frame that has not arrived completely
         self._entered = 0  # frames
         self._left = 0  # frames
+        self._finished = False
+
+    def copy(self) -> StreamingRefiner:
+        """An independent refiner that continues from the same sample."""
+        other = copy.copy(self)  # arrays are replaced, never written to
+        other._signal = copy.copy(self._signal)
+        return other
 
     @property
     def lookahead(self) -> int:
@@ -91,9 +105,14 @@ class StreamingRefiner:
         return self._depth * self._mel.hop
 
     def push(self, audio: ArrayLike) -> Audio:
-        """Add samples [n]; returns those that leave, [m]. Raises `ValueError` beyond the end of the features."""
+        """Add samples [n]; returns those that leave, [m].
+
+        Raises `ValueError` beyond the end of the features, after `finish`, and as `refine` does.
+        """
+        if self._finished:
+            raise ValueError("the refiner is finished: create another one")
         hop = self._mel.hop
-        samples = np.concatenate([self._incomplete, np.asarray(audio, np.float32)])
+        samples = np.concatenate([self._incomplete, _checked_audio(audio)])
         if len(samples) > (len(self._frames) - self._entered) * hop:
             raise ValueError(f"there is more audio than features, which last for {len(self._frames) * hop:,} samples")
         whole = len(samples) // hop * hop
@@ -101,8 +120,10 @@ class StreamingRefiner:
         return np.concatenate([samples[:0], *(self._enter(frame) for frame in samples[:whole].reshape(-1, hop))])
 
     def finish(self) -> Audio:
-        """The samples that are still inside, [m]. Nothing can be added after that."""
-        hop = self._mel.hop
+        """The samples that are still inside, [m]. Nothing can be added after that. Raises `ValueError` if repeated."""
+        if self._finished:
+            raise ValueError("the refiner is finished: create another one")
+        self._finished, hop = True, self._mel.hop
         inside = (self._entered - self._left) * hop + len(self._incomplete)
         silence = np.zeros(-len(self._incomplete) % hop + self.lookahead, np.float32)
         rest = np.concatenate([self._incomplete, silence]).reshape(-1, hop)
@@ -184,13 +205,25 @@ def _checked(features: ArrayLike, mel: MelConfig, iterations: int) -> NDArray[np
     array = np.asarray(features, np.float32)
     if array.ndim != 2 or len(array) != mel.bands:
         raise ValueError(f"features must be [{mel.bands}, frames], not {list(array.shape)}")
-    if iterations < 0:
-        raise ValueError(f"iterations = {iterations}: must be a whole number from 0")
+    if not np.isfinite(array).all():
+        raise ValueError("features: contain NaN or infinite values")
+    if not is_integer(iterations) or iterations < 0:
+        raise ValueError(f"iterations = {shown(iterations)}: must be a whole number from 0")
     if iterations and not mel.can_refine:
         raise ValueError(
             f"refinement needs windows that overlap by half; these have {mel.window} samples and begin every {mel.hop}"
         )
     return np.ascontiguousarray(array.T)
+
+
+def _checked_audio(audio: ArrayLike) -> Audio:
+    """Samples [T] as float32. Raises `ValueError` as `refine` does."""
+    samples = np.asarray(audio)
+    if samples.size and not np.issubdtype(samples.dtype, np.floating):
+        raise ValueError(f"audio: must be floating-point samples in [-1, 1], not {samples.dtype}")
+    if not np.isfinite(samples).all():
+        raise ValueError("audio: contains NaN or infinite values")
+    return samples.astype(np.float32, copy=False)
 
 
 def _before(mel: MelConfig) -> int:
@@ -230,6 +263,7 @@ def _add_change(total: Audio, samples: Audio, start: int, frames: NDArray[np.flo
     frames: the log-mel target [n, bands] of each window. A window that is not among these does not ask for a change.
     """
     spectrum, log_gains = _spectra(samples, start, frames, mel)
+    log_gains = np.clip(log_gains, -MAX_LOG_GAIN, MAX_LOG_GAIN)
     spectrum *= np.expm1(one_thread_product(log_gains, _filters(mel)[1]))  # [n, bins]: the change of the spectrum
     change = np.fft.irfft(spectrum, mel.fft)[:, : mel.window] * _synthesis_window(mel)  # [n, window]
     blocks = -(-mel.window // mel.hop)

@@ -15,6 +15,7 @@ nonlinear/non-Gaussian Bayesian state estimation") it resamples all particles fr
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +23,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wavenet import engine as engines
+from wavenet.checks import is_integer, shown
 from wavenet.config import SamplingConfig
 from wavenet.consistency import BlockRefiner
+from wavenet.engine.base import check_memory
 from wavenet.engine.conditioning import Speaker
 from wavenet.session import Progress, Session, checked_samples
 
 ITERATIONS = 10  # for each frame; more agree better until the whole audio is refined, and the same after that
+
+STATES = 3  # of each particle: before the block, after what was returned, and after what is drawn ahead
 
 Audio = NDArray[np.float32]
 
@@ -69,6 +74,7 @@ class GuidedSession(Session):
 
         The options must have been checked with the model's features.
         """
+        _check_memory(engine, options.particles, 1 if count is None else count, features)
         super().__init__(engine, options, seed, count, speaker, features, prime, rows=options.particles)
         mel, frames = engine.config.features, self.features
         assert mel is not None and frames is not None  # as checked
@@ -166,3 +172,12 @@ class GuidedSession(Session):
             refined = [refiner(past[stream], particle, position) for particle in particles[stream]]
             block[stream] = min(refined, key=lambda result: result[1])[0][:samples]
         return GuidedProgress(state, progress.origin, past, block, (progress.state, ahead))
+
+
+def _check_memory(engine: engines.Engine[Any], particles: int, streams: int, features: ArrayLike | None) -> None:
+    """Raises `ValueError` if the states of all particles, and the copies of their features, do not fit into memory."""
+    if not is_integer(streams):
+        return  # the session refuses it
+    shared = streams == 1  # copies of the features of one stream share their memory
+    size = STATES * engine.state_bytes + (0 if shared or features is None else 4 * math.prod(np.shape(features)[-2:]))
+    check_memory(f"particles = {particles:,} of {shown(streams)} streams", particles * streams * size, "use fewer")

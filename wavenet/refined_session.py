@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,10 +24,21 @@ def file_lookahead(mel: MelConfig, iterations: int) -> float:
     return max(LOOKAHEAD_SECONDS, min(iterations * mel.hop / mel.sample_rate, LONGEST_LOOKAHEAD))
 
 
+@dataclass(frozen=True)
+class _Progress:
+    """Replaced in one assignment, so that an interrupted call changes nothing that belongs together."""
+
+    refiners: list[StreamingRefiner]  # of each stream
+    ready: Audio  # [count, n]: refined samples, of which
+    skipped: int  # the first ones are not returned: those of the primed audio
+    entered: int = 0  # samples of the session that the refiners were given
+
+
 class RefinedSession:
     """The audio of a session, adapted to its features (see `wavenet.consistency`): `next` returns the next samples.
 
-    Refining a sample takes the audio after it, too, so that the session is ahead by the look-ahead.
+    Refining a sample takes the audio after it, too, so that the session is ahead by the look-ahead, and by less than a
+    frame more. Samples that the session loses in an interrupted call are silence before they are refined.
     """
 
     def __init__(
@@ -43,33 +56,43 @@ class RefinedSession:
         with.
         """
         assert session.features is not None
-        self._session, self._left = session, total
+        self._session, self._total, self._hop = session, total, mel.hop
+        self._begin = session.position
         before = 0 if primed is None else primed.shape[-1]
         features = session.features[:, :, : -(-(before + total) // mel.hop)]  # [count, bands, N]
-        self._refiners = [StreamingRefiner(frames, mel, iterations, lookahead) for frames in features]
-        self._ready = np.empty((len(features), 0), np.float32)  # refined samples, of which the first `_skipped` are not
-        self._skipped = before  # returned: those of the primed audio
+        refiners = [StreamingRefiner(frames, mel, iterations, lookahead) for frames in features]
+        self._progress = _Progress(refiners, np.empty((len(features), 0), np.float32), before)
         if primed is not None:
-            self._push(primed)
+            self._progress = self._after(primed, 0)
 
     def next(self, samples: int) -> Audio:
         """The next `samples` samples, float32 [samples] or [count, samples].
 
         Raises `ValueError` if there are fewer left.
         """
-        while self._ready.shape[1] - self._skipped < samples:
-            if not self._left:
-                raise ValueError(f"{self._ready.shape[1] - self._skipped:,} samples are left, not {samples:,}")
-            block = self._session.next(min(samples, self._left))
-            self._left -= block.shape[-1]
-            self._push(np.atleast_2d(block))
-        first, last = self._skipped, self._skipped + samples
-        block, self._ready, self._skipped = self._ready[:, first:last], self._ready[:, last:], 0
+        while (missing := samples - self._progress.ready.shape[1] + self._progress.skipped) > 0:
+            entered = self._progress.entered
+            if entered == self._total:
+                raise ValueError(f"{samples - missing:,} samples are left, not {samples:,}")
+            lost = self._session.position - self._begin - entered  # by an interrupted call
+            if lost:
+                audio = np.zeros((len(self._progress.refiners), lost), np.float32)
+            else:
+                whole = -(-missing // self._hop) * self._hop
+                audio = np.atleast_2d(self._session.next(min(whole, self._total - entered)))
+            self._progress = self._after(audio, audio.shape[1])
+        progress = self._progress
+        first, last = progress.skipped, progress.skipped + samples
+        self._progress = replace(progress, ready=progress.ready[:, last:], skipped=0)
+        block = progress.ready[:, first:last]
         return block[0] if self._session.single else block
 
-    def _push(self, audio: Audio) -> None:
-        """Refine the next samples [count, n]."""
-        refined = [refiner.push(block) for refiner, block in zip(self._refiners, audio, strict=True)]
-        self._ready = np.concatenate([self._ready, np.stack(refined)], axis=1)
-        if not self._left:
-            self._ready = np.concatenate([self._ready, np.stack([one.finish() for one in self._refiners])], axis=1)
+    def _after(self, audio: Audio, entered: int) -> _Progress:
+        """The progress after audio [count, n], of which `entered` samples per stream are the session's."""
+        progress = self._progress
+        refiners = [refiner.copy() for refiner in progress.refiners]
+        refined = [np.stack([refiner.push(block) for refiner, block in zip(refiners, audio, strict=True)])]
+        if progress.entered + entered == self._total:
+            refined.append(np.stack([refiner.finish() for refiner in refiners]))
+        ready = np.concatenate([progress.ready, *refined], axis=1)
+        return _Progress(refiners, ready, progress.skipped, progress.entered + entered)

@@ -145,6 +145,11 @@ class Engine(ABC, Generic[S]):
     threads: int | None  # largest number; None: PyTorch's setting
     conditioner: Conditioner | None  # of a conditioned network
 
+    @property
+    def state_bytes(self) -> int:
+        """Memory of one stream's state, about; 0 where it is not known."""
+        return 0
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("an engine cannot be pickled: save its model instead")
 
