@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import warnings
 from pathlib import Path
@@ -62,22 +63,22 @@ def test_silence_and_noise() -> None:
     noise = 0.1 * np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
     measured = measured_range(mel_spectrogram(noise, MEL).T, MEL)
     assert measured is not None and measured.pitch == (0, 0)
-    assert warnings_of(120, 1, dataclasses.replace(measured, level=(-500, 500))) == []
+    assert warnings_of(120, 1, dataclasses.replace(measured, level=(-500, 500), gains=1_000)) == []
 
 
 @pytest.mark.parametrize(
     ("pitch", "gain", "message"),
     [
-        (115, 1, "below that of the training data, 1.. to 2.. Hz .median here 11. Hz"),
-        (420, 1, "above that of the training data"),
-        (220, 0.1, r"quieter than the training data of this model; amplify the audio by \+"),
-        (220, 10, "louder than the training data of this model; amplify the audio by -"),
+        (115, 1, "below that of the training data, 1.. to 2.. Hz .here down to 11. Hz"),
+        (420, 1, "above that of the training data.*here up to 4[23]. Hz"),
+        (220, 0.1, "even the loud frames are quieter than the training data .*; amplify the audio by 2. dB"),
+        (220, 10, "louder than the training data of this model; attenuate the audio by 1. dB"),
     ],
 )
 def test_features_outside_of_the_range_give_a_warning(pitch: float, gain: float, message: str) -> None:
     trained = trained_on(180, 220, 260)
     if pitch != 220:  # the level of such a voice differs, too
-        trained = dataclasses.replace(trained, level=(-200, 0))
+        trained = dataclasses.replace(trained, level=(-200, 0), gains=200)
     (warning,) = warnings_of(pitch, gain, trained)
     assert re.search(message, warning)
 
@@ -87,8 +88,35 @@ def test_features_within_the_range_and_slightly_beyond_give_none(pitch: float, g
     assert warnings_of(pitch, gain, trained_on(180, 220, 260)) == []
 
 
+def of_levels(*parts: tuple[int, float]) -> list[str]:
+    """The warnings for frames whose bands are all equal. parts: number of frames and their level in dB."""
+    levels = np.concatenate([np.full(count, level) for count, level in parts]) * math.log(10) / 20
+    trained = FeatureRange((-84.0, -28.0), (0.0, 0.0))
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        warn_outside(np.broadcast_to(levels.astype(np.float32), (1, 80, len(levels))), MEL, trained)
+    return [str(warning.message) for warning in found]
+
+
+def test_the_advice_is_for_the_frames_outside_of_the_range() -> None:
+    """Training data from -84 dB, its pauses, to -28 dB."""
+    (loud,) = of_levels((70, -60), (30, -10))  # the median is within the range
+    assert "30% of the frames are louder" in loud and "attenuate the audio by 18 dB before" in loud
+    (quiet,) = of_levels((60, -88), (40, -68))  # pauses below the range, the loud frames 40 dB below its upper limit
+    assert "amplify the audio by 40 dB before" in quiet
+    assert of_levels((60, -84), (40, -43)) == []
+    assert of_levels((60, -90), (40, -30)) == []  # quiet pauses between speech at the level of the training data
+    assert len(of_levels((60, -84), (40, -45))) == 1
+
+
+def test_levels_that_gain_shift_gave_are_not_quiet() -> None:
+    trained = dataclasses.replace(trained_on(180, 220, 260), gains=26.0)
+    assert warnings_of(220, 0.02, trained) == []  # -34 dB
+    assert len(warnings_of(220, 0.005, trained)) == 1  # -46 dB
+
+
 def test_a_session_warns_in_the_caller_s_line() -> None:
-    trained = FeatureRange((-200.0, 0.0), (200.0, 300.0))
+    trained = FeatureRange((-200.0, 0.0), (200.0, 300.0), gains=200.0)
     mel = dataclasses.replace(MEL, mean=-3.6, deviation=1.2)  # of these features: otherwise they are unusual, too
     config = ModelConfig(1, 2, 2, 8, skip_channels=8, output="gaussian", features=mel, training_range=trained)
     generator = Generator.from_model(WaveNet(config), engine="torch")
@@ -113,3 +141,5 @@ def test_the_range_is_stored_with_the_configuration() -> None:
     assert "[model.training_range]\nlevel = [-60.0, -20.0]\npitch = [80.0, 300.0]" in recipe.to_toml()
     with pytest.raises(ConfigError, match=r"training_range.pitch = \[2, 1\]"):
         from_dict(ModelConfig, {**config.to_dict(), "training_range": {"level": [0, 1], "pitch": [2, 1]}})
+    with pytest.raises(ConfigError, match=r"^training_range.pitch: missing$"):
+        from_dict(ModelConfig, {**config.to_dict(), "training_range": {"level": [0, 1]}})

@@ -159,7 +159,7 @@ def test_cuda_is_refused_where_it_is_not_available(monkeypatch: pytest.MonkeyPat
 
 def test_the_training_range_is_that_of_the_crops_as_they_are_played(voices: Path) -> None:
     ranges = []
-    for overrides in ([], ["data.gain_shift=[-20.0, -20.0]"]):
+    for overrides in ([], ["data.gain_shift=[-20.0, -20.0]"], ["data.gain_shift=[-3.0, 2.0]"]):
         chosen = recipe.load(None, [*SMALL, FEATURES, *overrides])
         recordings = dataset.open_folder(voices, chosen.model.sample_rate, chosen.data)
         known = run_policy.with_training_range(chosen, recordings)
@@ -167,6 +167,7 @@ def test_the_training_range_is_that_of_the_crops_as_they_are_played(voices: Path
         assert known.model.training_range is not None
         ranges.append(known.model.training_range)
     assert np.subtract(ranges[1].level, ranges[0].level) == pytest.approx([-20, -20], abs=0.5)
+    assert [measured.gains for measured in ranges] == [0, 0, 5]
 
 
 def test_without_features_there_is_no_training_range(folder: Path) -> None:

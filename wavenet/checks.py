@@ -76,7 +76,7 @@ def from_dict(kind: type[C], values: Mapping[str, Any], section: str = "") -> C:
     """Build a configuration from plain values.
 
     section: the name of the table that the values come from; error messages put it before the key.
-    Raises `ConfigError` for a key that is unknown and for a value that is not allowed.
+    Raises `ConfigError` for a key that is unknown or missing and for a value that is not allowed.
     """
     prefix = f"{section}." if section else ""
     values = current_names(kind, values)
@@ -85,6 +85,10 @@ def from_dict(kind: type[C], values: Mapping[str, Any], section: str = "") -> C:
         if key not in known:
             name = key if key.isidentifier() and len(key) <= MAX_SHOWN else shown(key)
             raise ConfigError(f"{prefix}{name}: unknown key{suggest(key, known)}; known: {', '.join(known)}")
+    for field in dataclasses.fields(kind):
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and field.name not in values:
+            raise ConfigError(f"{prefix}{field.name}: missing")
     try:
         return kind(**values)
     except ConfigError as error:

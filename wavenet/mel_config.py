@@ -102,7 +102,10 @@ class FeatureRange:
 
     level: tuple[float, float]  # dB; the mean over the bands of a frame
     pitch: tuple[float, float]  # Hz, of voiced frames; [0, 0]: there were none
+    gains: float = 0.0  # dB; width of `data.gain_shift`: audio that much quieter than the loudest was trained on, too
 
     def __post_init__(self) -> None:
         check_interval(self, "level", -1e4, 1e4)
         check_interval(self, "pitch", 0.0, 1e6)
+        check_types(self)
+        check_range(self, "gains", 0.0, 1e4)

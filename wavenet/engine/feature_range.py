@@ -17,9 +17,13 @@ from wavenet.engine.feature_check import AUDIBLE, LEAST_FRAMES, probe
 from wavenet.nn.linear_prediction import pitch_periods, voiced
 
 COVERED = 0.98  # share of the training data's frames within the range
-MARGIN_DB = 3.0  # beyond the range in which a level counts as within it
+MARGIN_DB = 3.0  # above the range in which a level counts as within it
 MARGIN_PITCH = 1.12  # factor beyond the range in which a pitch counts as within it: two semitones
 TOLERATED = 0.25  # share of frames outside of the range up to which there is no warning
+OUTLYING = 0.05  # share of the lowest or highest values beyond the one that the range is compared with
+# The loud frames of a recording, those at this quantile, are up to 10 dB below the upper limit where its level is that
+# of the training data. The lower limit tells nothing of its level: that is the level of pauses.
+QUIET_DB = 16.0
 
 
 def measured_range(frames: NDArray[np.float32], mel: MelConfig) -> FeatureRange | None:
@@ -31,27 +35,40 @@ def measured_range(frames: NDArray[np.float32], mel: MelConfig) -> FeatureRange 
 
 
 def warn_outside(features: NDArray[np.float32], mel: MelConfig, trained: FeatureRange) -> None:
-    """Warns, in a line for each, if level or pitch of features [B, bands, N] often lie outside the training range."""
+    """Warns, in a line for each, of a level or pitch of features [B, bands, N] that is not that of the training data.
+
+    Too loud: more than a quarter of the frames are above the range. Too quiet: the loud frames, too, are far below its
+    upper limit. Another pitch: more than a quarter of the voiced frames are below the range, or above it.
+    """
     levels, pitches = _levels_and_pitches(probe(features), mel)
-    low, high = trained.level
     if len(levels) >= LEAST_FRAMES:
-        below, above = (levels < low - MARGIN_DB).mean(), (levels > high + MARGIN_DB).mean()
-        if max(below, above) > TOLERATED:
-            quieter = below > above
-            change = (low if quieter else high) - float(np.median(levels))
+        _, high = trained.level
+        share, loud = _outside(levels, -math.inf, high + MARGIN_DB)
+        if share > TOLERATED:
             _warn(
-                f"{max(below, above):.0%} of the frames are {'quieter' if quieter else 'louder'} than the training "
-                f"data of this model; amplify the audio by {change:+.0f} dB or more before computing the features"
+                f"{share:.0%} of the frames are louder than the training data of this model; attenuate the audio by "
+                f"{loud - high:.0f} dB before computing the features"
+            )
+        elif loud < high - QUIET_DB - trained.gains:
+            _warn(
+                "even the loud frames are quieter than the training data of this model; amplify the audio by "
+                f"{high - loud:.0f} dB before computing the features"
             )
     low, high = trained.pitch
     if len(pitches) >= LEAST_FRAMES and high:
-        below, above = (pitches < low / MARGIN_PITCH).mean(), (pitches > high * MARGIN_PITCH).mean()
-        if max(below, above) > TOLERATED:
+        share, extreme = _outside(pitches, low / MARGIN_PITCH, high * MARGIN_PITCH)
+        if share > TOLERATED:
+            side, direction = ("below", "down") if extreme < low else ("above", "up")
             _warn(
-                f"the pitch of {max(below, above):.0%} of the voiced frames is {'below' if below > above else 'above'} "
-                f"that of the training data, {low:.0f} to {high:.0f} Hz (median here {np.median(pitches):.0f} Hz): "
-                "expect a hoarse voice, or train on such voices"
+                f"the pitch of {share:.0%} of the voiced frames is {side} that of the training data, {low:.0f} to "
+                f"{high:.0f} Hz (here {direction} to {extreme:.0f} Hz): expect a hoarse voice, or train on such voices"
             )
+
+
+def _outside(values: NDArray[np.float64], low: float, high: float) -> tuple[float, float]:
+    """The share of values below `low` or above `high`, whichever is larger, and the outlying quantile on that side."""
+    below, above = float((values < low).mean()), float((values > high).mean())
+    return max(below, above), float(np.quantile(values, OUTLYING if below > above else 1 - OUTLYING))
 
 
 def _levels_and_pitches(frames: NDArray[np.float32], mel: MelConfig) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

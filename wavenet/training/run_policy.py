@@ -171,6 +171,9 @@ def with_training_range(recipe: Recipe, recordings: Recordings) -> Recipe:
         crop = random_crops(recordings.train, 1, training.crop, rng, recipe.data, margin=features_of.margin)
         frames.append(features_of(crop.samples, crop.bounds)[0].T)  # [N, bands]
     measured = measured_range(np.concatenate(frames), mel)
+    if measured is not None:
+        quietest, loudest = recipe.data.gain_shift
+        measured = dataclasses.replace(measured, gains=loudest - quietest)
     return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, training_range=measured))
 
 
