@@ -75,6 +75,8 @@ def test_flat_and_over_fitting() -> None:
     assert trend_of(flat) == Trend("flat")
     rising = curve((5, 3.5, 3.4), (10, 3.4, 3.2), (20, 3.45, 2.9))
     assert trend_of(rising) == Trend("over-fitting")
+    barely = curve((5, 3.5, 3.4), (10, 3.4, 3.2), (20, 3.41, 2.9))
+    assert trend_of(barely).words != "over-fitting"
     unstable = curve((5, 3.5, 3.4), (10, 3.4, 3.2), (20, 3.45, 3.3))  # training crops cost more, too
     assert trend_of(unstable).words != "over-fitting"
 

@@ -26,6 +26,7 @@ IMPROVING, FLAT, OVERFITTING = "improving", "flat", "over-fitting"
 
 DOUBLINGS = 2.0  # of the training time, before the last validation, whose validations tell the trend
 WORTHWHILE_BITS = 0.01  # saved by as many more minutes as were trained so far; with less, the trend is flat
+OVERFITTING_BITS = 0.02  # above the best validation
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def trend_of(history: Sequence[Point]) -> Trend:
     if len(points) < 2:
         return Trend()
     last, best = points[-1], min(points, key=lambda point: point.bits)
-    if last.bits >= best.bits + WORTHWHILE_BITS and last.training_bits < best.training_bits:
+    if last.bits >= best.bits + OVERFITTING_BITS and last.training_bits < best.training_bits:
         return Trend(OVERFITTING)
     fitted = [point for point in points if point.minutes >= last.minutes / 2**DOUBLINGS]
     saved = _saved_by_doubling(fitted if len(fitted) > 1 else points[-2:])
@@ -127,12 +128,19 @@ def trend_of(history: Sequence[Point]) -> Trend:
 
 
 def verdict_of(
-    clip: VoiceFigures | None, recordings: VoiceFigures | None, history: Sequence[Point], note: str = ""
+    clip: VoiceFigures | None,
+    recordings: VoiceFigures | None,
+    history: Sequence[Point],
+    ended: bool = True,
+    note: str = "",
 ) -> Verdict:
-    """The verdict on a clip beside recordings, None if they were not measured, and on the validations so far."""
+    """The verdict on a clip beside recordings, None if they were not measured, and on the validations so far.
+
+    ended: whether the budget is spent. Until then the falling learning rate can still help a flat curve.
+    """
     sound = sound_of(clip, recordings) if clip and recordings else None
     trend = trend_of(history)
-    words = "; ".join(filter(None, (_sound_text(sound), _trend_text(trend))))
+    words = "; ".join(filter(None, (_sound_text(sound), _trend_text(trend, ended))))
     if clip and recordings:
         words = ": ".join(filter(None, (f"clip: {_clip_text(clip, recordings)}", words)))
     return Verdict(words, clip, recordings, sound, trend, note)
@@ -149,7 +157,9 @@ def _sound_text(sound: Sound | None) -> str:
     return "" if sound is None else ": ".join(filter(None, (sound.words, ", ".join(sound.differences))))
 
 
-def _trend_text(trend: Trend) -> str:
+def _trend_text(trend: Trend, ended: bool) -> str:
+    if trend.words == FLAT and not ended:
+        return f"{FLAT} so far"
     if trend.words != IMPROVING:
         return f"{trend.words}, more minutes are not worthwhile" if trend.words else ""
     minutes = f"{max(1, round(trend.more_minutes)):,}"

@@ -244,7 +244,7 @@ class Trainer:
         training_bits = curves.training_bits(records, state.validated_step, state.bits)
         before = curves.history(records) if state.folder == state.first_folder else []  # of other held-out recordings
         latest = Point((state.seconds + time.perf_counter() - started) / 60, bits, training_bits)
-        verdict, picture = self.clips.assess(clip, state.step, [*before, latest])
+        verdict, picture = self.clips.assess(clip, state.step, [*before, latest], ended=self.fraction >= 1)
         is_best = math.isnan(bits) or bits < state.best
         if is_best:
             checkpoint.save_model(run.model, state.average)

@@ -89,9 +89,10 @@ class ValidationClips:
         audio = quantizer_for(self.model.output).decode(np.concatenate(codes))
         return Clip(audio, np.concatenate(recordings) if self.copies else self.reference[: len(audio)])
 
-    def assess(self, clip: Clip, step: int, history: Sequence[Point]) -> tuple[Verdict, str]:
-        """The verdict on a clip, and its picture; `history`: the validations so far, this one included.
+    def assess(self, clip: Clip, step: int, history: Sequence[Point], ended: bool) -> tuple[Verdict, str]:
+        """The verdict on a clip, and its picture.
 
+        history: the validations so far, this one included. ended: whether the budget is spent.
         What fails here must not end a training: it is a note in the verdict. The picture is then empty.
         """
         figures: tuple[VoiceFigures | None, VoiceFigures | None] = (None, None)
@@ -104,7 +105,7 @@ class ValidationClips:
                 drawn = picture(panels, self.model.sample_rate)
         except Exception as error:
             note = f"the clip of step {step:,} could not be measured or drawn: {printable(str(error), LONGEST_NOTE)}"
-        return verdict_of(*figures, history, note), drawn
+        return verdict_of(*figures, history, ended, note), drawn
 
     def _figures(self, clip: Clip) -> tuple[VoiceFigures, VoiceFigures]:
         """Those of the clip, and those of the recordings: of the copied ones, or of about a minute of others."""
