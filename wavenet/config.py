@@ -323,6 +323,7 @@ class DataConfig:
     pitch_shift: tuple[float, float] = (1.0, 1.0)  # crops are played faster by a factor between these two: [0.5, 2.0]
     pitch_shift_share: float = 1.0  # share of the crops whose pitch is shifted
     gain_shift: tuple[float, float] = (0.0, 0.0)  # dB; crops are amplified by a gain between these two: [-20, 6]
+    loudness: float = 0.0  # dBFS; recordings are amplified to this level, if their peaks allow it; 0: as they are
     speakers: str = ""  # "folders": named by the first-level sub-folders; FILE.csv: path,speaker; "": a single voice
 
     def __post_init__(self) -> None:
@@ -333,6 +334,7 @@ class DataConfig:
         check_range(self, "pitch_shift_share", 0.0, 1.0)
         check_range(self, "validation", 0.0, 0.5)
         check_range(self, "trim_db", 0.0, 200.0)
+        check_range(self, "loudness", -60.0, 0.0)
         check_range(self, "edge_silence", -1e6, 3600.0)
 
 

@@ -7,6 +7,7 @@ sample rate and trim_db:
     index.sqlite  clips: content hash -> offset and length in audio.i16, or why the content is not a recording
                   files: path -> size, times, content hash
                   channels: content hash -> channels of the file
+                  levels: content hash -> level and peak, where they were needed
 
 A file whose size and times are those of the index is not opened again. Any other file is hashed, and decoded only if
 its content is new. So copies, renamed files and interrupted runs need no second decoding, and changes are detected.
@@ -48,6 +49,8 @@ COMMIT;
 # Added later: clips of earlier versions have no entry. They are decoded again, once, and keep their place and side.
 CHANNELS = """CREATE TABLE IF NOT EXISTS channels (hash BLOB PRIMARY KEY, channels INTEGER NOT NULL,
     cancelled_db REAL NOT NULL) WITHOUT ROWID"""
+LEVELS = """CREATE TABLE IF NOT EXISTS levels (hash BLOB PRIMARY KEY, dbfs REAL NOT NULL,
+    peak INTEGER NOT NULL) WITHOUT ROWID"""
 
 
 class CachedClip(NamedTuple):
@@ -61,6 +64,13 @@ class CachedClip(NamedTuple):
     reason: str  # why the content is not a recording; empty for a recording
     channels: int = 1  # of the file
     cancelled_db: float = 0.0  # how far the average of the channels is below them, see `audio.Downmix`
+
+
+class Level(NamedTuple):
+    """How loud a clip is, see `wavenet.data.levels`."""
+
+    dbfs: float  # minus infinity for silence
+    peak: int  # the largest absolute value, in 16-bit steps
 
 
 class Decoded(NamedTuple):
@@ -134,6 +144,19 @@ class Cache:
         with self._errors():
             self.index.execute("INSERT OR REPLACE INTO moved VALUES (?, ?, ?)", (validation, key, held_out))
 
+    def levels(self) -> dict[bytes, Level]:
+        """Levels that were measured, by content hash."""
+        with self._errors():
+            return {key: Level(*row) for key, *row in self.index.execute("SELECT hash, dbfs, peak FROM levels")}
+
+    def add_levels(self, levels: dict[bytes, Level]) -> None:
+        """Store levels in one transaction."""
+        if not levels:
+            return
+        with self._errors(), self._transaction():
+            rows = [(key, *level) for key, level in levels.items()]
+            self.index.executemany("INSERT OR REPLACE INTO levels VALUES (?, ?, ?)", rows)
+
     def add(self, results: list[Decoded]) -> None:
         """Store clips and files in one transaction. The audio is flushed to the disk before the index refers to it."""
         if not results:
@@ -170,6 +193,7 @@ class Cache:
             if not tables:
                 index.executescript(SCHEMA)
             index.execute(CHANNELS)
+            index.execute(LEVELS)
             index.execute("BEGIN IMMEDIATE")  # no other process appends
             held = self.audio_file.stat().st_size // 2
             index.execute("DELETE FROM clips WHERE offset + length > ?", (held,))  # lost: they are decoded again

@@ -20,6 +20,7 @@ class Clips:
     samples: int16 [all]. offsets, lengths: int64 [n]. sample_rate: Hz.
     speakers: the speaker of each clip, [n] names; None where speakers are not distinguished.
     names: the file of each clip, [n] paths below the folder; empty for clips that are not from files.
+    gains: factors by which the samples of each clip are multiplied when they are read, float64 [n]; None: unchanged.
     """
 
     def __init__(
@@ -30,9 +31,10 @@ class Clips:
         sample_rate: int,
         speakers: Sequence[str] | None = None,
         names: Sequence[str] = (),
+        gains: NDArray[np.float64] | None = None,
     ) -> None:
         self.samples, self.offsets, self.lengths, self.sample_rate = samples, offsets, lengths, sample_rate
-        self.speakers, self.names = speakers, names
+        self.speakers, self.names, self.gains = speakers, names, gains
         self._positions: dict[int, NDArray[np.int64]] = {}  # by overhang
         self._of_speaker: dict[str, NDArray[np.int64]] = {}
 
@@ -62,16 +64,18 @@ class Clips:
             self.sample_rate,
             None if self.speakers is None else [self.speakers[i] for i in chosen],
             [self.names[i] for i in chosen] if self.names else (),
+            None if self.gains is None else self.gains[chosen],
         )
 
     def clip(self, i: int, start: int = 0, stop: int | None = None) -> NDArray[np.int16]:
-        """Samples `start` to `stop` of clip i, or up to its end, int16 [n].
+        """Samples `start` to `stop` of clip i, or up to its end, int16 [n]. Its gain is applied and must not clip them.
 
         Raises `DatasetError` where the cache file has been truncated since the folder was opened.
         """
         offset, length = int(self.offsets[i]), int(self.lengths[i])
         stop = length if stop is None else min(stop, length)
-        return self.samples[offset + min(start, stop) : offset + stop]
+        samples = self.samples[offset + min(start, stop) : offset + stop]
+        return samples if self.gains is None else np.rint(samples * self.gains[i]).astype(np.int16)
 
     def codes(self, i: int, quantizer: Quantizer = MU_LAW, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """Codes of the same samples, [n]: uint8 for mu-law, int16 for 16-bit outputs."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from wavenet.config import DataConfig
 from wavenet.data import audio
-from wavenet.data.cache import Cache, CachedClip, cache_folder
+from wavenet.data.cache import Cache, CachedClip, Level, cache_folder
 from wavenet.data.cached_samples import CachedSamples
 from wavenet.data.cached_samples import DatasetError as DatasetError
 from wavenet.data.clips import Clips
 from wavenet.data.decoding import CHANGED, Decoder, update
 from wavenet.data.decoding import Progress as Progress
+from wavenet.data.levels import gain, levels
 from wavenet.data.scan import scan
 from wavenet.data.speakers import speaker_lookup
 from wavenet.data.split import Split, Windows, split
@@ -25,6 +27,7 @@ from wavenet.data.summary import kinds
 from wavenet.data.summary import write_skipped as write_skipped
 
 CANCELLING_DB = 10.0  # two channels of equal level are averaged to this much less if their correlation is -0.8
+LIMITED_DB = 0.5  # recordings that are this far below data.loudness are reported
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class _Recording:
     speaker: str
     key: bytes  # content hash
     clip: CachedClip
+    gain: float = 1.0  # that sets it to `data.loudness`
 
 
 def open_folder(
@@ -86,6 +90,10 @@ def open_folder(
         lengths = np.array([recording.clip.length for recording in recordings], np.int64)
         parts = split(cache, [recording.key for recording in recordings], lengths, sample_rate, data)
         samples = cache.samples()
+        if data.loudness:
+            measured = levels(cache, samples, ((item.key, item.clip) for item in recordings), sample_rate)
+            _summarise_levels([measured[recording.key] for recording in recordings], data.loudness, summary)
+            recordings = [replace(item, gain=gain(measured[item.key], data.loudness)) for item in recordings]
     return _recordings(samples, recordings, parts, data, summary)
 
 
@@ -109,7 +117,8 @@ def _recordings(
         offsets = np.array([recording.clip.offset for recording in chosen], np.int64) + windows.starts
         speakers = [recording.speaker for recording in chosen] if data.speakers else None
         names = [recording.name for recording in chosen]
-        return Clips(samples, offsets, windows.stops - windows.starts, sample_rate, speakers, names)
+        gains = np.array([recording.gain for recording in chosen]) if data.loudness else None
+        return Clips(samples, offsets, windows.stops - windows.starts, sample_rate, speakers, names, gains)
 
     windows = parts.train
     if data.edge_silence >= 0:
@@ -150,6 +159,17 @@ def _without_edges(windows: Windows, recordings: list[_Recording], kept: int) ->
 def _total(windows: Windows) -> int:
     """Samples of all windows together."""
     return int((windows.stops - windows.starts).sum())
+
+
+def _summarise_levels(measured: list[Level], loudness: float, summary: Summary) -> None:
+    """The range of the levels, except for silent recordings, and how many cannot be set to `loudness`."""
+    audible = [level for level in measured if level.dbfs > -math.inf]
+    if not audible:
+        return
+    summary.levels = min(level.dbfs for level in audible), max(level.dbfs for level in audible)
+    summary.loudness = loudness
+    reached = [level.dbfs + 20 * math.log10(gain(level, loudness)) for level in audible]
+    summary.limited = sum(dbfs < loudness - LIMITED_DB for dbfs in reached)
 
 
 def _seconds_by_speaker(recordings: list[_Recording], sample_rate: int) -> dict[str, float]:

@@ -27,6 +27,9 @@ class Summary:
     seconds: float = 0.0  # kept, for training and validation
     stereo: int = 0  # kept files of more than one channel
     cancelling: list[str] = field(default_factory=list)  # those whose channels nearly cancel when they are averaged
+    levels: tuple[float, float] | None = None  # lowest and highest, in dBFS; None: not measured, or all silent
+    loudness: float = 0.0  # dBFS that each is set to
+    limited: int = 0  # files that are set to less, because of their peaks
     trimmed_seconds: float = 0.0  # removed from the ends by trim_db
     edge_seconds: float = 0.0  # silence that edge_silence excludes from training crops
     train_files: int = 0
@@ -63,6 +66,10 @@ class Summary:
         if self.cancelling:
             which = f"{count(len(self.cancelling), 'recording')} (the first: {audio.printable(self.cancelling[0])})"
             lines.append(f"opposite phase: averaging nearly cancels {which}; use a file of one channel instead")
+        if self.levels:
+            lowest, highest = self.levels
+            limited = f", {count(self.limited)} of them lower, so that no peak is clipped" if self.limited else ""
+            lines.append(f"levels: {lowest:.0f} to {highest:.0f} dBFS; each set to {self.loudness:g}{limited}")
         if self.trimmed_seconds:
             lines.append(f"removed {duration(self.trimmed_seconds)}: silence at the ends of recordings (trim_db)")
         if training:

@@ -1,0 +1,68 @@
+"""Levels of recordings, and the gains that make them equally loud (`data.loudness`).
+
+The level of a recording is the RMS of its active frames in dB relative to full scale: 0 dBFS is a constant 1.0, and a
+sine of amplitude 1.0 has -3 dBFS. Similar to the gating of ITU-R BS.1770, but without its frequency weighting, frames
+below -70 dBFS are left out first, then those 20 dB below the mean power of the others. So pauses do not count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavenet.data.cache import Cache, CachedClip, Level
+from wavenet.data.cached_samples import CachedSamples
+from wavenet.data.pcm import FULL_SCALE, to_float32
+
+FRAME_SECONDS = 0.02
+SILENCE_POWER = 1e-7  # -70 dBFS
+ACTIVE_SHARE = 1e-2  # of the mean power: -20 dB
+PIECE_FRAMES = 500  # read at a time: 10 seconds
+
+
+def levels(
+    cache: Cache, samples: CachedSamples, clips: Iterable[tuple[bytes, CachedClip]], sample_rate: int
+) -> dict[bytes, Level]:
+    """Levels of clips by their content hash. Those that the cache lacks are measured and stored there."""
+    known, measured = cache.levels(), dict[bytes, Level]()
+    try:
+        for key, clip in clips:
+            if key not in known and key not in measured:
+                measured[key] = measure(samples, clip.offset, clip.length, sample_rate)
+    finally:  # after an interruption, too
+        cache.add_levels(measured)
+    return known | measured
+
+
+def measure(samples: NDArray[np.int16] | CachedSamples, offset: int, length: int, sample_rate: int) -> Level:
+    """The level of `length` samples from `offset` on, read twice in pieces: memory does not grow with the length."""
+    frame = max(1, round(FRAME_SECONDS * sample_rate))
+    power, peak = _mean_power(samples, offset, length, frame, SILENCE_POWER)
+    power, _ = _mean_power(samples, offset, length, frame, max(SILENCE_POWER, ACTIVE_SHARE * power))
+    return Level(10 * math.log10(power) if power else -math.inf, peak)
+
+
+def gain(level: Level, loudness: float) -> float:
+    """The factor that sets a recording to `loudness` dBFS, or to less if its peak would be clipped; 1 for silence."""
+    if level.dbfs == -math.inf:
+        return 1.0
+    return min(10 ** ((loudness - level.dbfs) / 20), (FULL_SCALE - 1) / level.peak)
+
+
+def _mean_power(
+    samples: NDArray[np.int16] | CachedSamples, offset: int, length: int, frame: int, gate: float
+) -> tuple[float, int]:
+    """Mean power of the frames that have more than `gate`, 0 if none has; and the peak of all, in 16-bit steps."""
+    energy, active, peak = 0.0, 0, 0  # `active`: number of samples
+    for start in range(offset, offset + length, PIECE_FRAMES * frame):
+        piece = samples[start : min(start + PIECE_FRAMES * frame, offset + length)]
+        peak = max(peak, int(piece.max()), -int(piece.min()))
+        starts = np.arange(0, len(piece), frame)
+        sizes = np.diff(starts, append=len(piece))  # the last frame may be shorter
+        energies = np.add.reduceat(np.square(to_float32(piece), dtype=np.float64), starts)
+        loud = energies > gate * sizes
+        energy, active = energy + float(energies[loud].sum()), active + int(sizes[loud].sum())
+    return (energy / active if active else 0.0), peak
