@@ -32,12 +32,14 @@ from wavenet.generate import Generator
 from wavenet.refined_session import file_lookahead
 
 START = SamplingConfig(temperature=1.0, voiced_temperature=1.0, refine=40)
-GRID: dict[str, tuple[Any, ...]] = {  # values of each option; the first ones cost or restrict least
-    "particles": (0, 1, 2),
+GRID: dict[
+    str, tuple[Any, ...]
+] = {  # options in the order of the search, and their values; the first ones cost or restrict least
     "voiced_temperature": (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3),
     "temperature": (1.0, 0.9, 0.8, 0.7, 0.6),
     "top_p": (None, 0.99, 0.95, 0.9),
     "refine": (0, 5, 10, 20, 40, 80, 160),
+    "particles": (0, 1, 2),
 }
 MOST_SECONDS = 10.0  # of a recording that are used
 REAL_TIME = 1.5  # x real time on one core that the chosen options reach, with a reserve for slower machines,
