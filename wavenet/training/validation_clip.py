@@ -104,7 +104,8 @@ class ValidationClips:
                 panels = [(f"step {step:,}, generated", clip.audio), ("recording", clip.recording)]
                 drawn = picture(panels, self.model.sample_rate)
         except Exception as error:
-            note = f"the clip of step {step:,} could not be measured or drawn: {printable(str(error), LONGEST_NOTE)}"
+            reason = printable(str(error) or type(error).__name__, LONGEST_NOTE)
+            note = f"the clip of step {step:,} could not be measured or drawn: {reason}"
         return verdict_of(*figures, history, ended, note), drawn
 
     def _figures(self, clip: Clip) -> tuple[VoiceFigures, VoiceFigures]:
