@@ -85,9 +85,28 @@ def test_undefined_figures_are_counted() -> None:
     table = CopyTable(copies(2, lambda method, index: dataclasses.replace(PERFECT, pitch_cents=cents[method][index])))
     rows = rows_of(table, "pitch_cents")
     assert (rows[MODEL], rows["difference"]) == ("10.0", "-10.0")
-    reason = "1 have no frame voiced in both with the pitch within 20%"
-    assert f"pitch error, model: over 1 of 2 copies; {reason}" in list(table.notes(set()))
+    reason = "no frame voiced in both with the pitch within 20%"
+    assert f"pitch error: left out of the means, {reason}: 1 of 2 by model" in list(table.notes(set()))
     assert not any("pitch" in note for note in table.notes({"pitch_cents"}))
+
+
+def test_each_figure_and_silence_have_one_note() -> None:
+    """Of six recordings the first has no figure at all; the next has no PESQ, and another one of the model only."""
+    nan = math.nan
+    nothing = Comparison(nan, nan, nan, nan, nan, nan, nan, 0, 0)
+    without = dataclasses.replace(PERFECT, pesq=nan)
+
+    def figures(method: str, index: int) -> Comparison:
+        return nothing if index == 0 else without if index == 1 or (index == 2 and method == MODEL) else PERFECT
+
+    assert list(CopyTable(copies(6, figures)).notes(set())) == [
+        "1 of 6 recordings is silent: its figures are left out",
+        "PESQ: left out of the means, too little speech: 2 of 5 by model; 1 of 5 by griffin-lim, recording",
+    ]
+    silent = CopyTable(copies(3, lambda *_: nothing))
+    assert list(silent.notes(set())) == ["3 of 3 recordings are silent: their figures are left out"]
+    assert next(silent.lines(set())).startswith("copies of 3 recordings, ")
+    assert next(CopyTable(copies(1, figures)).lines(set())).startswith("copies of 1 recording, ")
 
 
 def test_a_figure_of_no_copy_is_a_dash() -> None:

@@ -173,3 +173,22 @@ def test_a_full_disk_names_the_table(
     table = tmp_path / "copies.csv"
     assert run("evaluate", vocoder, folder, "--copies", 1, "--csv", table) == 1
     assert capsys.readouterr().err.splitlines()[-1] == f"wavenet: {table}: cannot be written (No space left on device)"
+
+
+@pytest.mark.parametrize("option", ["--refine", "--particles"])
+def test_options_that_the_model_does_not_have_are_refused_first(
+    option: str, folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    model = save_model(tmp_path / "apart.safetensors", output="gaussian", features={**MEL, "hop": 160})
+    message = error_of(capsys, "evaluate", model, folder, option, 5)  # the only line
+    assert f"{option[2:]} = 5: needs windows that overlap by half" in message
+
+
+def test_without_a_recording_to_copy_nothing_is_written(vocoder: Path, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "short").mkdir()
+    audio.write(tmp_path / "short" / "a.wav", 0.1 * np.sin(np.arange(SAMPLE_RATE)), SAMPLE_RATE)
+    outputs = {f"--{name}": tmp_path / name for name in ("csv", "save", "page")}
+    assert run("evaluate", vocoder, tmp_path / "short", *(part for item in outputs.items() for part in item)) == 0
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "no recording of 1.5 s or more to copy; nothing is written"
+    assert not any(path.exists() for path in outputs.values())

@@ -127,6 +127,25 @@ def test_a_page_is_replaced_and_does_not_change(page: Path) -> None:
     assert len(list((page.parent / "audio").iterdir())) == 6 * len(METHODS) + 2
 
 
+def test_audio_of_the_page_before_is_removed_and_no_other(page: Path) -> None:
+    folder = page.parent / "audio"
+    for name in ("mine.wav", "0123456789abcdef.wav"):
+        (folder / name).touch()
+    writer = ListeningPage(page.parent)
+    for offset, method in enumerate(METHODS):
+        writer.add(Copy("a.wav", 0.1, method, 0, COMPARISON, noise(offset)), SAMPLE_RATE)
+    writer.finish()
+    named = {file for trial in trials_of(page) for file in trial["files"]}
+    kept = {f"audio/{path.name}" for path in folder.iterdir()}
+    assert kept == named | {"audio/mine.wav", "audio/0123456789abcdef.wav"}
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"<html>", b'<script id="trials" type="text/plain">abc</script>'])
+def test_another_page_is_replaced_without_an_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "index.html").write_bytes(content)
+    assert trials_of(ListeningPage(tmp_path).finish()) == []
+
+
 def test_levels_stay_below_full_scale() -> None:
     click = np.zeros(16_000, np.float32)
     click[100] = 0.5

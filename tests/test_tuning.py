@@ -42,7 +42,6 @@ def clips(tmp_path: Path) -> Path:
 def small_grid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning, "GRID", GRID)
     monkeypatch.setattr(tuning, "START", START)
-    monkeypatch.setattr(tuning, "TRIALS", 5)
 
 
 @pytest.fixture
@@ -194,7 +193,7 @@ def test_a_run_stores_them_for_its_later_models_too(
     run_directory = RunDirectory(tmp_path / "run")
     with run_directory.lock():
         message = error_of(capsys, "evaluate", tmp_path / "run", clips, "--tune")
-    assert "another training is running here" in message
+    assert message.endswith("a training is running here; tune when it has ended")
     assert run("evaluate", tmp_path / "run", clips, "--tune") == 0
     chosen = SamplingConfig(1.0, 0.5, refine=8)
     assert read_model(tmp_path / "run")[0].sampling == chosen
@@ -210,6 +209,7 @@ def test_what_cannot_be_tuned_is_refused_before_any_work(
     assert "is not conditioned on spectrograms" in error_of(capsys, "evaluate", voices, clips, "--tune")
     message = error_of(capsys, "evaluate", vocoder, clips, "--tune", "--refine", 3, "--csv", "x.csv")
     assert "--csv, --refine: not with --tune" in message
+    assert "--copies 0: --tune needs copies" in error_of(capsys, "evaluate", vocoder, clips, "--tune", "--copies", 0)
     os.chmod(vocoder, 0o444)
     assert "is read-only" in error_of(capsys, "evaluate", vocoder, clips, "--tune")
     os.chmod(vocoder, 0o644)
@@ -217,3 +217,42 @@ def test_what_cannot_be_tuned_is_refused_before_any_work(
     (clips / "1.wav").rename(tmp_path / "short" / "1.wav")
     assert run("evaluate", vocoder, tmp_path / "short", "--tune") == 2
     assert capsys.readouterr().err.splitlines()[-1] == "wavenet: no recording of 1.5 s or more to choose options with"
+
+
+def test_speakers_are_checked_before_the_recordings_are_tried(tmp_path: Path, clips: Path, capsys: Capture) -> None:
+    model = save_model(tmp_path / "two.safetensors", output="gaussian", features=MEL, speakers=("ann", "bob"))
+    assert "give --speakers (folders or FILE.csv) or --speaker" in error_of(capsys, "evaluate", model, clips, "--tune")
+    assert "'eve': unknown" in error_of(capsys, "evaluate", model, clips, "--tune", "--speaker", "eve")
+    table = tmp_path / "speakers.csv"
+    table.write_text("".join(f"{index}.wav,eve\n" for index in range(4)))
+    assert run("evaluate", model, clips, "--tune", "--speakers", table) == 2
+    printed = capsys.readouterr()
+    assert "'eve': unknown" in printed.err and not printed.out
+
+
+def test_a_model_that_cannot_refine_is_tuned_without(
+    tmp_path: Path, clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "GRID", {"particles": (0, 1), "top_p": (None, 0.9), "refine": (0, 2)})
+    model = save_model(tmp_path / "apart.safetensors", output="gaussian", features={**MEL, "hop": 160})
+    counts: list[tuple[int, int]] = []
+    tuner = tuner_of(model, clips, 1, progress=lambda *count: counts.append(count))
+    tried = [(trial.options.particles, trial.options.top_p, trial.options.refine) for trial in tuner.run()]
+    assert tried == [(0, None, 0), (0, 0.9, 0)]
+    assert counts == [(1, 2), (2, 2)]
+
+
+def test_few_recordings_give_a_note(vocoder: Path, clips: Path, capsys: Capture, by_options: None) -> None:
+    assert run("evaluate", vocoder, clips, "--tune", "--copies", 1) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("by PESQ on 1 recording, ") for line in lines)
+    assert lines[-2].startswith("note: chosen on 1 recording: too few to choose by")
+
+
+def test_silent_recordings_change_nothing(vocoder: Path, clips: Path, capsys: Capture, small_grid: None) -> None:
+    for path in clips.iterdir():
+        audio.write(path, np.zeros(2 * SAMPLE_RATE), SAMPLE_RATE)
+    before = vocoder.read_bytes()
+    assert run("evaluate", vocoder, clips, "--tune") == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("wavenet: the recordings are silent, or too short")
+    assert vocoder.read_bytes() == before

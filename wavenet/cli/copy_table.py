@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from wavenet.data.summary import count
+
 if TYPE_CHECKING:
     from wavenet.evaluation.copy_synthesis import Copy
     from wavenet.evaluation.intervals import Estimate
@@ -20,7 +22,7 @@ class Figure:
 
     title: str
     decimals: int
-    undefined: str  # why a copy can lack it
+    undefined: str  # what a copy that lacks it has
     scale: float = 1.0  # factor to the unit in the title
 
     def cell(self, estimate: Estimate, signed: bool = False, scale: float | None = None) -> str:
@@ -35,14 +37,14 @@ class Figure:
 
 
 FIGURES = {  # by the field of `metrics.Comparison`
-    "pesq": Figure("PESQ", 2, "have too little speech"),
-    "stoi": Figure("STOI", 3, "have too little speech"),
+    "pesq": Figure("PESQ", 2, "too little speech"),
+    "stoi": Figure("STOI", 3, "too little speech"),
     "words_lost": Figure("words lost", 0, ""),
-    "log_mel_db": Figure("log-mel distance, dB", 2, "have no audio in the recording"),
-    "mcd_db": Figure("mel-cepstral distortion, dB", 2, "have no audio in the recording"),
-    "gross_pitch_error": Figure("gross pitch error, %", 2, "have no frame voiced in both", 100),
-    "pitch_cents": Figure("pitch error, cents", 1, "have no frame voiced in both with the pitch within 20%"),
-    "voicing_error": Figure("voicing error, %", 1, "have no audio in the recording", 100),
+    "log_mel_db": Figure("log-mel distance, dB", 2, "no audio"),
+    "mcd_db": Figure("mel-cepstral distortion, dB", 2, "no audio"),
+    "gross_pitch_error": Figure("gross pitch error, %", 2, "no frame voiced in both", 100),
+    "pitch_cents": Figure("pitch error, cents", 1, "no frame voiced in both with the pitch within 20%"),
+    "voicing_error": Figure("voicing error, %", 1, "no audio", 100),
 }
 BLOCKS = (  # figures side by side, so that the table fits into 80 columns
     ("pesq", "stoi", "words_lost"),
@@ -64,13 +66,15 @@ class CopyTable:
         self.rows = {method: estimates(rows) for method, rows in comparisons.items()}
         self.difference = differences(comparisons[MODEL], comparisons[self.baseline])
         self.recordings = len(comparisons[MODEL])
+        self.silent = sum(math.isnan(row.log_mel_db) for row in comparisons[MODEL])  # that of any other is defined
         self.seconds = sum(copy.seconds for copy in copies if copy.method == MODEL)
         self.iterations, self.refined = max(copy.refine for copy in copies), UNREFINED in self.methods
         self.words = round(sum(row.words for row in comparisons[MODEL] if not math.isnan(row.words)))
 
     def lines(self, without: set[str]) -> Iterator[str]:
         """The table. without: figures that are left out."""
-        yield f"copies of {self.recordings} recordings, {self.seconds:.1f} s; means and 95% confidence intervals"
+        copied = count(self.recordings, "recording")
+        yield f"copies of {copied}, {self.seconds:.1f} s; means and 95% confidence intervals"
         for block in BLOCKS:
             if names := [name for name in block if name not in without]:
                 yield ""
@@ -98,14 +102,19 @@ class CopyTable:
         """What the reader of the table must know: figures that are not defined for some copies, too few recordings."""
         from wavenet.evaluation.intervals import FEWEST
 
+        if self.silent:
+            are = "is silent: its" if self.silent == 1 else "are silent: their"
+            yield f"{self.silent} of {count(self.recordings, 'recording')} {are} figures are left out"
+        used = self.recordings - self.silent
         for name, figure in FIGURES.items():
+            missing: dict[int, list[str]] = {}  # number of copies that lack the figure -> their methods
             for method in self.methods if name not in without else ():
-                known = self.rows[method][name].count
-                if known < self.recordings:
-                    title, missing = figure.title.split(",")[0], self.recordings - known
-                    over = f"over {known} of {self.recordings} copies"
-                    yield f"{title}, {method}: {over}; {missing} {figure.undefined}"
-        if self.recordings == 1:
+                lacking = used - self.rows[method][name].count
+                missing.setdefault(lacking, []).append(method)
+            cases = [f"{n} of {used} by {', '.join(methods)}" for n, methods in missing.items() if n > 0]
+            if cases:
+                yield f"{figure.title.split(',')[0]}: left out of the means, {figure.undefined}: {'; '.join(cases)}"
+        if used == 1:
             yield "no confidence intervals: they need several recordings"
-        elif self.recordings < FEWEST:
-            yield f"the confidence intervals are too narrow: {self.recordings} recordings are too few for them"
+        elif 1 < used < FEWEST:
+            yield f"the confidence intervals are too narrow: {used} recordings are too few for them"

@@ -17,7 +17,6 @@ from wavenet.data.errors import printable
 if TYPE_CHECKING:
     from wavenet.engine.conditioning import Speaker
     from wavenet.evaluation.copy_synthesis import Copy, Evaluation
-    from wavenet.evaluation.listening import ListeningPage
     from wavenet.evaluation.words import Recogniser
     from wavenet.generate import RenderOptions
     from wavenet.model import WaveNet
@@ -85,8 +84,9 @@ def command(
     in random order, the recordings among them. It shows the results at the end; listeners send them as a CSV file.
 
     With --tune, sampling options are tried on copies instead, and the ones with the best PESQ (without PESQ: with the
-    least log-mel distance) that are at least real time on one core are stored in MODEL. It takes some minutes; Ctrl-C
-    leaves MODEL as it was. Use recordings that were held out from training, and others for the final figures.
+    least log-mel distance) that are fast enough on one core are stored in MODEL; docs/vocoding.md has the details. It
+    takes some minutes; Ctrl-C leaves MODEL as it was. Use recordings that were held out from training, and others for
+    the final figures.
 
     \b
     wavenet evaluate runs/speech recordings/test
@@ -98,6 +98,7 @@ def command(
     """
     from wavenet.checkpoint import load_model
     from wavenet.cli.tuning import tune_options
+    from wavenet.evaluation.copy_synthesis import LEAST_SECONDS, long_clips
 
     sampling: RenderOptions = {
         "temperature": temperature,
@@ -111,20 +112,27 @@ def command(
     if tune:
         if given:
             raise click.UsageError(f"{', '.join(given)}: not with --tune, which chooses the options itself")
+        if copies == 0:
+            raise click.UsageError("--copies 0: --tune needs copies to choose by; leave it out")
         tune_options(model, folder, copies or COPIED, precision, speakers or "", speaker, seed)
         return
     network = load_model(model)
-    network.config.sampling.updated(**sampling)  # raises for an invalid value now, not after the prediction
-    count = _copy_count(copies, given, network.config.features is not None, printable(model))
+    config = network.config
+    count = _copy_count(copies, given, config.features is not None, printable(model))
+    of_model = config.sampling.updated(**sampling)
+    of_model.check(config.output, config.features)  # raises now, not after the prediction
     recogniser = _recogniser() if words else None
     outputs = _outputs(table, save, page)
-    named = parse_speaker(speaker, network.config.speakers)
+    named = parse_speaker(speaker, config.speakers)
     result = _predict(network, folder, precision, speakers or "", named)
     _print_bits(result)
-    if count:
+    if count and not long_clips(result.recordings.train):
+        unwritten = "; nothing is written" if table or save or page else ""
+        print_message(f"no recording of {LEAST_SECONDS} s or more to copy{unwritten}")
+    elif count:
         options: RenderOptions = {**sampling, "seed": seed, "speaker": named}
         made = _copies(network, result, count, precision, options, recogniser, outputs)
-        _print_figures(made, words, network.config.sampling.updated(**sampling))
+        _print_figures(made, words, of_model)
 
 
 def _copy_count(copies: int | None, given: list[str], with_features: bool, model: str) -> int:
@@ -169,26 +177,23 @@ class _Outputs:
 
     table: Path | None
     save: Path | None
-    page: ListeningPage | None
+    page: Path | None
 
 
 def _outputs(table: Path | None, save: Path | None, page: Path | None) -> _Outputs:
-    """Create the folders of the copies and of the page, and check that the table and the page can be written."""
+    """Check that the table, and the folders of the copies and of the page, can be written; nothing is created."""
     if table is not None:
         if table.is_dir() or not table.absolute().parent.is_dir():
             raise click.UsageError(f"--csv {table}: give a file name in a folder that exists")
         files.check_writable(table)
     for option, folder in (("--save", save), ("--page", page)):
         if folder is not None:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except (FileExistsError, NotADirectoryError):
-                raise click.UsageError(f"{option} {folder}: not a folder") from None
-    if page is None:
-        return _Outputs(table, save, None)
-    from wavenet.evaluation.listening import ListeningPage
-
-    return _Outputs(table, save, ListeningPage(page))
+            absolute = folder.absolute()
+            present = next(path for path in (absolute, *absolute.parents) if path.exists())  # others are created in it
+            if not present.is_dir():
+                raise click.UsageError(f"{option} {folder}: not a folder")
+            files.check_writable(present / folder.name)
+    return _Outputs(table, save, page)
 
 
 def _print_bits(result: Evaluation) -> None:
@@ -210,24 +215,26 @@ def _copies(
 ) -> list[Copy]:
     """Copy recordings, and write what is requested. Returns the copies without their audio."""
     from wavenet.evaluation import copy_synthesis
+    from wavenet.evaluation.listening import ListeningPage
     from wavenet.generate import Generator
 
+    page = None if outputs.page is None else ListeningPage(outputs.page)
     generator = Generator.from_model(network, precision=precision or "auto")
     progress, done = ProgressLine("copying", "recordings"), []
     try:
         for copy in copy_synthesis.copies(generator, result.recordings, count, options, progress, recogniser):
             if outputs.save is not None:
                 _save(outputs.save, copy, generator.sample_rate)
-            if outputs.page is not None:
-                outputs.page.add(copy, generator.sample_rate)
+            if page is not None:
+                page.add(copy, generator.sample_rate)
             done.append(dataclasses.replace(copy, audio=copy.audio[:0]))
     finally:
         progress.clear()
     if outputs.table is not None:
         copy_synthesis.write_csv(outputs.table, done)
         print_message(f"figures of every copy: {printable(outputs.table)}")
-    if outputs.page is not None and done:
-        print_message(f"listening test: {printable(outputs.page.finish())}")
+    if page is not None:
+        print_message(f"listening test: {printable(page.finish())}")
     return done
 
 
@@ -237,12 +244,8 @@ def _print_figures(copies: list[Copy], with_words: bool, sampling: SamplingConfi
     sampling: the options of the model's copies.
     """
     from wavenet.cli.copy_table import CopyTable
-    from wavenet.evaluation.copy_synthesis import LEAST_SECONDS
     from wavenet.evaluation.metrics import missing_packages
 
-    if not copies:
-        print_message(f"no recording of {LEAST_SECONDS} s or more to copy")
-        return
     table, missing = CopyTable(copies), missing_packages()
     without = {*missing} if with_words else {*missing, "words_lost"}
     for line in ("", *table.lines(without), f"model: {sampling.summary}"):

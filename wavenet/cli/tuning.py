@@ -14,6 +14,7 @@ from wavenet.cli.audio_output import INTERRUPTED
 from wavenet.cli.console import ProgressLine, print_message, print_result
 from wavenet.cli.options import parse_speaker
 from wavenet.data.errors import printable
+from wavenet.data.summary import count as counted
 
 if TYPE_CHECKING:
     from wavenet.config import SamplingConfig
@@ -41,9 +42,12 @@ def tune_options(
 ) -> None:
     """Try sampling options on recordings, print a table, and store the chosen ones in the model file.
 
-    Raises `UsageError` for a model without features, `CheckpointError` for one that cannot be read or written.
+    Raises `UsageError` for a model without features, `CheckpointError` for one that cannot be read or written, and
+    `ValueError` for a speaker that is missing or unknown.
     """
     from wavenet.engine import native_installed
+    from wavenet.evaluation.copy_synthesis import check_speaker
+    from wavenet.evaluation.intervals import FEWEST
     from wavenet.evaluation.tuning import Tuner
 
     config, weights = checkpoint.read_model(model)
@@ -54,6 +58,7 @@ def tune_options(
         )
     precision = precision or ("int8" if native_installed() else "auto")
     named = parse_speaker(speaker, config.speakers)
+    check_speaker(config, speakers, named)
     with _reserved(model) as save:
         recordings = _read(folder, config.sample_rate, speakers)
         progress = ProgressLine("trying", "copies")
@@ -66,6 +71,9 @@ def tune_options(
             raise click.exceptions.Exit(INTERRUPTED) from None
         finally:
             progress.clear()
+        if tuner.compared < FEWEST:
+            used = counted(tuner.compared, "recording")
+            print_message(f"note: chosen on {used}: too few to choose by, the best options may be so by chance")
         save(tuner.options)
     print_message(f"{printable(model)}: stored {tuner.options.summary}")
 
@@ -83,7 +91,7 @@ def _reserved(model: Path) -> Iterator[Callable[[SamplingConfig], None]]:
     if not run.exists():
         yield lambda sampling: checkpoint.update_config(model, sampling=sampling)
         return
-    with run.lock():
+    with run.lock("tune when it has ended"):
         yield run.save_sampling
 
 
@@ -109,8 +117,8 @@ def _print_trials(tuner: Tuner, progress: ProgressLine) -> None:
         if figure in FIGURES:
             print_message(f"note: {note}")
     print_message(
-        f"by {CRITERIA[tuner.criterion]} on {tuner.recordings} recordings, {tuner.seconds:.1f} s; speed on one core, "
-        f"{tuner.engine}"
+        f"by {CRITERIA[tuner.criterion]} on {counted(tuner.recordings, 'recording')}, {tuner.seconds:.1f} s; speed on "
+        f"one core, {tuner.engine}"
     )
     titles = [*OPTIONS.values(), *(title for title, _ in FIGURES.values())]
     print_result("".join(f"{title:>13}" for title in titles))

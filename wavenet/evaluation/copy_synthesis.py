@@ -22,7 +22,7 @@ from wavenet.data.clips import Clips
 from wavenet.data.dataset import Progress, Recordings
 from wavenet.data.pcm import to_float32
 from wavenet.engine import Engine, create
-from wavenet.engine.conditioning import Speaker
+from wavenet.engine.conditioning import Speaker, speaker_shares
 from wavenet.evaluation import likelihood
 from wavenet.evaluation.likelihood import ReferenceLevels
 from wavenet.evaluation.metrics import Comparison, compare
@@ -93,11 +93,9 @@ def evaluate(
     speakers: the speaker of each recording, for a model with speakers: "folders", or a file of lines path,speaker.
     speaker: one speaker, or a weighted mixture, for all recordings instead.
     Raises `DatasetError` for a folder without usable recordings, `EngineUnavailable` if the native engine is not
-    installed, `ConfigError` for a model with speakers if neither `speakers` nor `speaker` is given.
+    installed, `ValueError` for a speaker that is missing or unknown.
     """
-    if model.config.speakers and not speakers and speaker is None:
-        names = listed(model.config.speakers)
-        raise ConfigError(f"this model has the speakers {names}: give speakers (folders or FILE.csv) or speaker")
+    check_speaker(model.config, speakers, speaker)
     predictor: WaveNet | Engine[Any] = model
     if precision is not None:
         predictor = create("native", model.config, model.state_dict(), precision, threads=1)
@@ -106,6 +104,15 @@ def evaluate(
     bits = likelihood.bits_per_sample(predictor, recordings.train, progress=predicting, speaker=speaker)
     references = likelihood.reference_levels(recordings.train, output=model.config.output, progress=counting)
     return Evaluation(bits, references, recordings)
+
+
+def check_speaker(config: ModelConfig, speakers: str, speaker: Speaker | None) -> None:
+    """Raises `ValueError` for a `speaker` that is unknown, or if neither it nor `speakers` is given; see `evaluate`."""
+    if speaker is not None:
+        speaker_shares(config, 1, speaker)
+    elif config.speakers and not speakers:
+        names = listed(config.speakers)
+        raise ConfigError(f"this model has the speakers {names}: give --speakers (folders or FILE.csv) or --speaker")
 
 
 def copies(

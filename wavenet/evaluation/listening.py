@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 from collections import defaultdict
 from importlib import resources
 from pathlib import Path
@@ -25,6 +26,8 @@ from wavenet.evaluation.copy_synthesis import MODEL, RECORDING, Copy
 LEVEL_DBFS = -26.0  # RMS of every file, the usual level of listening tests (ITU-T P.800)
 CATCH_EVERY = 5  # recordings; the first of each five is also compared with itself
 PAGE, AUDIO, TEMPLATE, PLACEHOLDER = "index.html", "audio", "listening.html", "{{TRIALS}}"
+TRIALS = re.compile(r'<script id="trials" type="text/plain">([A-Za-z0-9+/=]*)</script>')  # in a page that is written
+OWN_FILE = re.compile(AUDIO + r"/[0-9a-f]{16}\.wav")
 
 
 class ListeningPage:
@@ -49,7 +52,8 @@ class ListeningPage:
             self._repeated[copy.file] = self._write(copy, sample_rate, "repeated")
 
     def finish(self) -> Path:
-        """Write the page and return its path. A page that is there already is replaced."""
+        """Write the page and return its path. It replaces a page that is there, and its audio, which is removed."""
+        before = files_of(self.folder / PAGE)
         trials = [
             {"recording": recording, "methods": (MODEL, method), "files": (by_method[MODEL], file)}
             for recording, by_method in self._files.items()
@@ -63,6 +67,8 @@ class ListeningPage:
         encoded = base64.b64encode(json.dumps(trials).encode()).decode()
         template = resources.files(__package__).joinpath(TEMPLATE).read_text("utf-8")
         files.replace(self.folder / PAGE, template.replace(PLACEHOLDER, encoded).encode())
+        for name in before - files_of(self.folder / PAGE):
+            (self.folder / name).unlink(missing_ok=True)
         return self.folder / PAGE
 
     def _write(self, copy: Copy, sample_rate: int, salt: str = "") -> str:
@@ -72,6 +78,16 @@ class ListeningPage:
         name = f"{AUDIO}/{hashlib.sha256(content).hexdigest()[:16]}.wav"
         audio.write(self.folder / name, samples, sample_rate)
         return name
+
+
+def files_of(page: Path) -> set[str]:
+    """The audio files of a listening test, below its folder; none if there is no page, or it is another one."""
+    try:
+        found = TRIALS.search(page.read_text("utf-8"))
+        trials = base64.b64decode(found[1]).decode() if found else ""
+    except (FileNotFoundError, ValueError):  # not UTF-8, or not base64
+        return set()
+    return set(OWN_FILE.findall(trials))
 
 
 def levelled(samples: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -3,8 +3,8 @@
 Audio is generated from the features of the recordings and compared with them, as in `copy_synthesis`. The criterion is
 PESQ, or the log-mel distance where PESQ is not available. The search changes one option at a time, in the order of
 `GRID`, and keeps of each the first value within one standard error of the best one (Hastie et al. 2009, "The Elements
-of Statistical Learning", section 7.10): differences that may be chance cost nothing. Values with which audio is not
-generated in real time on one core, as `wavenet vocode` does, are left out.
+of Statistical Learning", section 7.10): differences that may be chance cost nothing. Numbers of particles and of
+iterations with which audio is generated too slowly are left out, see `REAL_TIME`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wavenet.config import ConfigError, ModelConfig, SamplingConfig
+from wavenet.config import ConfigError, MelConfig, ModelConfig, SamplingConfig
 from wavenet.consistency import StreamingRefiner
 from wavenet.data.dataset import Progress, Recordings
 from wavenet.data.tensor_file import Tensors
 from wavenet.engine import create
-from wavenet.engine.conditioning import Speaker
+from wavenet.engine.conditioning import Speaker, speaker_shares
 from wavenet.evaluation import metrics
 from wavenet.evaluation.copy_synthesis import LEAST_SECONDS, long_clips, read_original
 from wavenet.evaluation.signals import Signal
@@ -41,11 +41,11 @@ GRID: dict[
     "refine": (0, 5, 10, 20, 40, 80, 160),
     "particles": (0, 1, 2),
 }
+SLOW = ("particles", "refine")  # the options that take time; both need windows that overlap by half
 MOST_SECONDS = 10.0  # of a recording that are used
 REAL_TIME = 1.5  # x real time on one core that the chosen options reach, with a reserve for slower machines,
 SLOWEST = 0.9  # or this share of the speed of generation alone, if that is less
 
-TRIALS = 1 + sum(len(values) - 1 for values in GRID.values())
 FIGURES = {"pesq": metrics.pesq, "stoi": metrics.stoi, "log_mel_db": metrics.log_mel_distance}  # of `Trial`
 
 Audio = NDArray[np.float32]
@@ -91,11 +91,13 @@ class Tuner:
         count: number of recordings of at least 1.5 s to use, spread over all of them. precision: of the engine, which
         uses one thread. seed: of the audio in all trials. speaker: instead of those of the recordings. progress: called
         with the number of copies made and the total.
-        Raises `ConfigError` for a model without features, and if there are no such recordings.
+        Raises `ConfigError` for a model without features, and if there are no such recordings; `ValueError` for a
+        speaker that the model does not have.
         """
         plain = dataclasses.replace(config, sampling=SamplingConfig())  # options that are None here are not the model's
         self._generator = Generator(create("auto", plain, weights, precision, threads=1))
         self._clips = _clips(config, recordings, count, speaker)
+        self._start, self._grid = _search(config.features)
         self._seed, self._progress = seed, progress
         self._figures = {name: figure for name, figure in FIGURES.items() if name not in metrics.missing_packages()}
         self._copies = 0
@@ -112,6 +114,11 @@ class Tuner:
         return len(self._clips)
 
     @property
+    def compared(self) -> int:
+        """Number of those recordings for which the criterion of the best options is defined."""
+        return int((~np.isnan(self.best.scores)).sum())
+
+    @property
     def engine(self) -> str:
         """The engine and its precision, such as "native engine, int8"."""
         return f"{self._generator.engine} engine, {self._generator.precision}"
@@ -122,12 +129,17 @@ class Tuner:
         return sum(len(clip.original) for clip in self._clips) / self._generator.sample_rate
 
     def run(self) -> Iterator[Trial]:
-        """Yield every trial as soon as it is complete."""
-        self.best = self._try(START)
+        """Yield every trial as soon as it is complete.
+
+        Raises `ConfigError` if the criterion is not defined for any recording.
+        """
+        self.best = self._try(self._start)
+        if not self.compared:
+            raise ConfigError("the recordings are silent, or too short or quiet to choose options with; give others")
         yield self.best
         assert self._generated is not None
         slowest = min(REAL_TIME, SLOWEST * self.seconds / self._generated[2])
-        for name, values in GRID.items():
+        for name, values in self._grid.items():
             trials = []
             for value in values:
                 options = dataclasses.replace(self.best.options, **{name: value})
@@ -135,7 +147,7 @@ class Tuner:
                 trials.append(self.best if known else self._try(options))
                 if not known:
                     yield trials[-1]
-            if name in ("particles", "refine"):  # they take time
+            if name in SLOW:
                 trials = [trial for trial in trials if trial.times_real_time >= slowest] or [self.best]
             self.best = choose(trials)
 
@@ -192,7 +204,8 @@ class Tuner:
         figures = {name: figure(clip.original, copied) for name, figure in self._figures.items()}
         self._copies += 1
         if self._progress is not None:
-            self._progress(self._copies, len(self._clips) * TRIALS)
+            trials = 1 + sum(len(values) - 1 for values in self._grid.values())
+            self._progress(self._copies, len(self._clips) * trials)
         return figures
 
 
@@ -217,6 +230,14 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(defined.mean()) if len(defined) else math.nan
 
 
+def _search(mel: MelConfig | None) -> tuple[SamplingConfig, dict[str, tuple[Any, ...]]]:
+    """The first options to try, and the values of each option that a model with these features has."""
+    if mel is None or mel.can_refine:
+        return START, GRID
+    unused = {name: getattr(SamplingConfig, name) for name in SLOW}
+    return dataclasses.replace(START, **unused), {name: GRID[name] for name in GRID if name not in SLOW}
+
+
 def _clips(config: ModelConfig, recordings: Recordings, count: int, speaker: Speaker | None) -> list[_Clip]:
     clips = recordings.train
     if config.features is None:
@@ -225,5 +246,7 @@ def _clips(config: ModelConfig, recordings: Recordings, count: int, speaker: Spe
     if not long:
         raise ConfigError(f"no recording of {LEAST_SECONDS} s or more to choose options with")
     chosen = np.unique(np.linspace(0, len(long) - 1, min(count, len(long))).round().astype(int)).tolist()
-    originals = (read_original(config, clips, long[i], MOST_SECONDS, speaker) for i in chosen)
+    originals = [read_original(config, clips, long[i], MOST_SECONDS, speaker) for i in chosen]
+    for original in originals:
+        speaker_shares(config, 1, original.speaker)  # raises for one that is missing or unknown
     return [_Clip(Signal(audio, config.sample_rate), features, own) for audio, features, own in originals]

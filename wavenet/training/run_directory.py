@@ -123,8 +123,11 @@ class RunDirectory:
             raise cannot_write(self.path, error) from error
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Lock the folder against other runs. Raises `CheckpointError` if it is locked; a killed process unlocks it."""
+    def lock(self, advice: str = "give another --out") -> Iterator[None]:
+        """Lock the folder against other runs. Raises `CheckpointError` if it is locked; a killed process unlocks it.
+
+        advice: what to do then, for the message.
+        """
         path = self.state.parent / ".lock"
         try:
             file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - only opening it is in the try block
@@ -135,9 +138,7 @@ class RunDirectory:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    raise CheckpointError(
-                        f"{printable(self.path)}: another training is running here; give another --out"
-                    ) from None
+                    raise CheckpointError(f"{printable(self.path)}: a training is running here; {advice}") from None
                 except OSError as error:
                     raise cannot_write(path, error) from error
             yield
