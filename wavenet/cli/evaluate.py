@@ -118,8 +118,8 @@ def command(
         return
     network = load_model(model)
     config = network.config
+    of_model = config.sampling.updated(**sampling)  # raises for an invalid value
     count = _copy_count(copies, given, config.features is not None, printable(model))
-    of_model = config.sampling.updated(**sampling)
     of_model.check(config.output, config.features)  # raises now, not after the prediction
     recogniser = _recogniser() if words else None
     outputs = _outputs(table, save, page)
