@@ -16,7 +16,7 @@ from wavenet import engine
 from wavenet.data.clips import Clips
 from wavenet.data.dataset import Recordings
 from wavenet.data.errors import printable
-from wavenet.data.pcm import FULL_SCALE
+from wavenet.data.pcm import to_float32
 from wavenet.data.quantizers import quantizer_for
 from wavenet.engine import sampling
 from wavenet.evaluation import likelihood
@@ -85,7 +85,7 @@ class ValidationClips:
                 codes.append(player.generate(streams, uniforms[:, start : start + BLOCK], sampling.Sampling())[0])
                 done += len(codes[-1])
             if self.copies:
-                recordings.append(_audio(self.source, clip, 0, samples))
+                recordings.append(to_float32(self.source.clip(clip, 0, samples)))
         audio = quantizer_for(self.model.output).decode(np.concatenate(codes))
         return Clip(audio, np.concatenate(recordings) if self.copies else self.reference[: len(audio)])
 
@@ -130,7 +130,7 @@ class ValidationClips:
                 length = int(clips.lengths[clip])
                 samples = min(length, left, round(PIECE_SECONDS * self.model.sample_rate))
                 start = int(rng.integers(length - samples + 1))
-                pieces.append(_audio(clips, clip, start, start + samples))
+                pieces.append(to_float32(clips.clip(clip, start, start + samples)))
                 left -= samples
         return np.concatenate(pieces)
 
@@ -148,7 +148,3 @@ class ValidationClips:
                 return
             yield clip, min(length, total)
             total -= length
-
-
-def _audio(clips: Clips, clip: int, start: int, stop: int) -> NDArray[np.float32]:
-    return np.asarray(clips.clip(clip, start, stop) / np.float32(FULL_SCALE), np.float32)
