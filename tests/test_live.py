@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from builders import random_model
 from commands import run, save_model
 
+from wavenet import engine as engines
 from wavenet.config import ModelConfig
 from wavenet.generate import Generator
 
@@ -65,3 +67,37 @@ def test_standard_output_is_live_and_a_file_is_not(speeds: dict[str, float], tmp
     assert b"native engine, int8" in capsysbinary.readouterr().err
     assert run("generate", model_file, "--seconds", 0.05, "-o", tmp_path / "x.wav") == 0
     assert b"native engine, f32" in capsysbinary.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:generating in int8")
+def test_the_speed_is_measured_once_and_the_weights_are_those_of_the_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+
+    def times_real_time(generator: Generator) -> float:
+        measured.append(generator.precision)
+        return 2.0 if generator.precision == "int8" else 0.5
+
+    monkeypatch.setattr(Generator, "_times_real_time", times_real_time)
+    model = random_model(CONFIG)
+    generator = Generator.from_model(model, threads=1)
+    expected = Generator.from_model(model, "native", "int8", threads=1).render(0.05, seed=3)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+    assert generator.live() is generator.live()
+    assert measured == ["f32", "int8"]
+    np.testing.assert_array_equal(generator.live().render(0.05, seed=3), expected)
+
+
+@pytest.mark.parametrize("engine", ["torch", "naive"])
+def test_an_engine_gets_the_tensors_of_the_model_on_their_device(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    create = engines.create
+
+    def noting(name: str, config: ModelConfig, weights: Any, *options: Any) -> Any:
+        given.extend(weights.values())
+        return create(name, config, weights, *options)
+
+    monkeypatch.setattr(engines, "create", noting)
+    Generator.from_model(random_model(CONFIG), engine)
+    assert given and all(isinstance(weight, torch.Tensor) for weight in given)

@@ -14,6 +14,7 @@ The same seed gives the same audio, within these limits:
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -54,6 +55,7 @@ class Generator:
     def __init__(self, engine: engines.Engine[Any], in_int8: Callable[[], engines.Engine[Any]] | None = None) -> None:
         """in_int8: creates a faster engine for the same model; None: `live` always is this generator."""
         self._engine, self._in_int8 = engine, in_int8
+        self._live: Generator | None = None  # once it is known
 
     @classmethod
     def load(
@@ -78,7 +80,7 @@ class Generator:
         support. Raises `ValueError` for layers and heads that the engine would not follow, and errors as of `load`.
         """
         engine = _engine_for(model, engine)
-        weights = {name: tensor.numpy(force=True).copy() for name, tensor in model.state_dict().items()}
+        weights = copy.deepcopy(model.state_dict())  # the model may be trained further before `live` needs them
         return cls._created(engine, model.config, weights, precision, threads)
 
     @classmethod
@@ -114,14 +116,19 @@ class Generator:
         """A generator of the same model that keeps up with real time, as far as one does.
 
         That is this one; but where `precision` is "auto", float32 does not keep up on this machine, and int8 does, it
-        is one in int8, with a warning.
+        is one in int8, with a warning. The speed is measured once.
         """
+        if self._live is None:
+            self._live = self._found_live()
+        return self._live
+
+    def _found_live(self) -> Generator:
         if self._in_int8 is None or self._times_real_time() >= KEEPS_UP:
             return self
         faster = type(self)(self._in_int8())
         if faster._times_real_time() < KEEPS_UP:
             return self
-        warnings.warn("generating in int8: float32 does not keep up with real time on this machine", stacklevel=3)
+        warnings.warn("generating in int8: float32 does not keep up with real time on this machine", stacklevel=4)
         return faster
 
     def _times_real_time(self) -> float:
