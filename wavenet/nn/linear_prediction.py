@@ -73,18 +73,42 @@ def pitch_periods(features: NDArray[np.floating], mel: MelConfig) -> NDArray[np.
 
 
 def voiced(features: NDArray[np.floating], mel: MelConfig) -> NDArray[np.bool_]:
-    """Whether log-mel frames [..., bands] have a pitch, [...]: whether the peak of the cepstrum exceeds a threshold.
+    """Whether log-mel frames [..., bands] have a pitch, [...]; see `voicing_and_pitch`."""
+    return voicing_and_pitch(features, mel)[0]
 
-    The harmonics of a low voice are closer together than the bands are wide, so that they make weaker ripples in the
-    features than those of a high voice. The threshold of each pitch period is therefore `VOICED` times the share of the
-    ripple that the bands leave of it.
+
+def voicing_and_pitch(features: NDArray[np.floating], mel: MelConfig) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Whether log-mel frames [..., bands] have a pitch, and their fundamental frequency in Hz; [...] each.
+
+    A frame has a pitch if the peak of its cepstrum exceeds a threshold. The harmonics of a low voice are closer
+    together than the bands are wide, so that they make weaker ripples in the features than those of a high voice. The
+    threshold of each pitch period is therefore `VOICED` times the share of the ripple that the bands leave of it.
+
+    The frequency is that of the vertex of the parabola through the peak and its neighbours (Smith and Serra 1987,
+    "PARSHL", section 3), which is finer than whole samples; it is arbitrary for frames without a pitch.
     """
     frames, threshold = features.reshape(-1, mel.bands), VOICED * mel.power * _resolution(mel)  # [periods]
-    found = [np.empty(0, np.bool_)]
+    found, hertz = np.empty(len(frames), np.bool_), np.empty(len(frames))
     for first in range(0, len(frames), CHUNK):
-        cepstra = _cepstrum(frames[first : first + CHUNK], mel)  # [n, periods]
-        found.append(cepstra.max(-1) > threshold[cepstra.argmax(-1)])
-    return np.concatenate(found).reshape(features.shape[:-1])
+        part = slice(first, first + CHUNK)
+        cepstra = _cepstrum(frames[part], mel)  # [n, periods]
+        peaks = cepstra.argmax(-1)
+        found[part] = cepstra.max(-1) > threshold[peaks]
+        hertz[part] = mel.sample_rate / (mel.pitch_periods[0] + _vertex(cepstra, peaks))
+    return found.reshape(features.shape[:-1]), hertz.reshape(features.shape[:-1])
+
+
+def _vertex(rows: NDArray[np.float64], peaks: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The positions [n] of the vertices of the parabolas through the largest values [n] of rows [n, periods].
+
+    They are at most half a period from the largest value; where that is the first or the last of a row, it is returned.
+    """
+    inside = (peaks > 0) & (peaks < rows.shape[1] - 1)
+    index = np.arange(len(rows))
+    before, peak, after = (rows[index, np.where(inside, peaks + step, peaks)] for step in (-1, 0, 1))
+    curvature = before - 2 * peak + after  # not positive: the peak is the largest
+    offset = np.where(curvature < 0, (before - after) / np.where(curvature < 0, 2 * curvature, 1), 0)
+    return peaks + offset
 
 
 class PredictorState(NamedTuple):
