@@ -108,7 +108,7 @@ def _vertex(rows: NDArray[np.float64], peaks: NDArray[np.int64]) -> NDArray[np.f
     before, peak, after = (rows[index, np.where(inside, peaks + step, peaks)] for step in (-1, 0, 1))
     curvature = before - 2 * peak + after  # not positive: the peak is the largest
     offset = np.where(curvature < 0, (before - after) / np.where(curvature < 0, 2 * curvature, 1), 0)
-    return peaks + offset
+    return np.add(peaks, offset, dtype=np.float64)
 
 
 class PredictorState(NamedTuple):
