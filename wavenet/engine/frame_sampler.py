@@ -1,0 +1,338 @@
+"""Generation frame by frame with a frame model (`wavenet.frame_model`): cached queues, and draws. NumPy only.
+
+For each next frame, in this order: a component of the source's mixture, loudness, voicing and pitch; then candidates of
+the shape, each of a component of its mixture. Voicing and pitch are functions of a frame, and a sum of independent
+deviations in every component often contradicts those that were drawn. The first candidate whose decoded frame has them
+is taken; that is rejection sampling (von Neumann 1951) with a limited number of trials.
+
+The temperature scales the deviations of pitch and shape. The loudness, the voicing and the weights of the mixtures are
+always drawn as the model states them: they decide about level and silence, which should not change with it.
+
+The random numbers of a frame are `uniforms_per_frame` numbers of the stream's own generator, whatever is drawn. A
+stream's results do not depend on the other streams: every product is computed for one stream at a time, and not by a
+BLAS library, whose sums depend on the number of rows and threads.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wavenet.config import MelConfig
+from wavenet.engine.sampling import uniform_generator
+from wavenet.frame_coding import FrameCoding
+from wavenet.frame_model_config import (
+    BUMP_RANGE,
+    BUMPS,
+    CODING,
+    LOUDNESS,
+    MAX_LOG_SCALE,
+    MAX_PITCH_LOG_SCALE,
+    MIN_LOG_SCALE,
+    PITCH,
+    SOURCE,
+    SOURCE_PARAMETERS,
+    VOICING,
+    FrameModelConfig,
+)
+from wavenet.sampling_config import checked_temperature
+
+CANDIDATES = 8  # of the shape of each frame
+PITCH_TOLERANCE = 0.06  # of ln F0: a candidate within a semitone of the drawn pitch is taken
+CENTRES = np.linspace(-BUMP_RANGE, BUMP_RANGE, BUMPS, dtype=np.float32)
+
+Array = NDArray[np.float32]
+
+
+class SourceParameters(NamedTuple):
+    """The source's distribution of B streams; fields as of `wavenet.frame_model.SourceDistribution`, [B, M] each."""
+
+    log_weights: Array
+    loudness: Array
+    loudness_log_scale: Array
+    pitch: Array
+    pitch_log_scale: Array
+    voicing_logit: Array
+
+
+class ShapeParameters(NamedTuple):
+    """The shape's distribution of B streams; fields as of `wavenet.frame_model.ShapeDistribution`."""
+
+    log_weights: Array  # [B, M]
+    means: Array  # [B, M, K]
+    log_scales: Array  # [B, M, K]
+
+
+class FrameState:
+    """What a frame model remembers of B streams: the past inputs of every layer, and the last frames."""
+
+    def __init__(self, config: FrameModelConfig, streams: int) -> None:
+        width, order = config.residual_channels, config.prediction_order
+        self.step = 0
+        self.queues = [
+            np.zeros((dilation, streams, width), np.float32) for dilation in config.dilations
+        ]  # ring buffers
+        self.frames = np.zeros((order, streams, config.dimensions), np.float32)  # the last one first
+        self.h = np.zeros((streams, config.skip_channels), np.float32)  # of the last frame
+
+    def copy(self) -> FrameState:
+        """An independent state that continues from the same frame."""
+        return self.select(np.arange(self.frames.shape[1]))
+
+    def select(self, streams: NDArray[np.integer]) -> FrameState:
+        """A new state whose stream i continues as an exact copy of stream `streams[i]`."""
+        other = object.__new__(FrameState)
+        other.step = self.step
+        other.queues = [queue[:, streams] for queue in self.queues]
+        other.frames, other.h = self.frames[:, streams], self.h[streams]
+        return other
+
+
+class FrameNetwork:
+    """The weights of a frame model, and one step of it; the equations are those of `wavenet.frame_model`.
+
+    weights: arrays by their names in `FrameModelConfig.shapes`. speaker: shares of all voices [V] or [B, V], for a
+    model with speakers.
+    Raises `KeyError` for an array that is missing.
+    """
+
+    def __init__(
+        self, config: FrameModelConfig, weights: Mapping[str, ArrayLike], speaker: ArrayLike | None = None
+    ) -> None:
+        self.config = config
+        self._weights = {name: np.ascontiguousarray(array, np.float32) for name, array in weights.items()}
+        self._dilated = []  # [2R, 2R]: the weights of both taps side by side, and their bias [2R] or [B, 2R]
+        for layer in range(config.layers):
+            taps = self._weights[f"layers.{layer}.dilated.weight"]  # [2, 2R, R]
+            bias = self._weights[f"layers.{layer}.dilated.bias"]
+            self._dilated.append((np.ascontiguousarray(np.concatenate(list(taps), axis=1)), bias))
+        if speaker is not None:
+            gates = np.asarray(speaker, np.float32) @ self._weights["speaker.weight"]  # [..., L*2R]
+            by_layer = np.split(gates, config.layers, axis=-1)
+            self._dilated = [(taps, bias + own) for (taps, bias), own in zip(self._dilated, by_layer, strict=True)]
+        self._prediction, self._deviation = self._weights["prediction"], self._weights["deviation"]
+
+    def advance(self, state: FrameState, frames: Array) -> None:
+        """Append one frame [B, D] to each stream; afterwards `state.h` is that of the distribution of the next."""
+        config, gated = self.config, []
+        x = self._linear("input", frames)  # [B, R]
+        for layer, queue in enumerate(state.queues):
+            taps, bias = self._dilated[layer]
+            slot = state.step % len(queue)
+            gates = _product(taps, np.concatenate([queue[slot], x], axis=1)) + bias  # [B, 2R]
+            queue[slot] = x
+            a, b = np.split(gates, 2, axis=1)
+            z = np.tanh(a) * _sigmoid(b)  # [B, R]
+            gated.append(z)
+            if layer < config.layers - 1:
+                x = x + self._linear(f"layers.{layer}.residual", z)
+        state.h = _relu(self._linear("skip", np.concatenate(gated, axis=1)))  # [B, S]
+        state.frames = np.concatenate([frames[None], state.frames[:-1]])
+        state.step += 1
+
+    def predicted(self, state: FrameState) -> Array:
+        """The linear prediction [B, D] of the next frame."""
+        return np.sum(self._prediction[:, None] * state.frames, axis=0, dtype=np.float32)
+
+    def source(self, state: FrameState, predicted: Array) -> SourceParameters:
+        """The distribution of the next source."""
+        hidden = _relu(self._linear("source.hidden", state.h))
+        outputs = self._linear("source.output", hidden).reshape(len(hidden), -1, SOURCE_PARAMETERS)
+        logit, loudness, loudness_scale, pitch, pitch_scale, voicing = np.moveaxis(outputs, -1, 0)  # [B, M] each
+        deviation, log_deviation = self._deviation, np.log(self._deviation)
+        return SourceParameters(
+            _log_softmax(logit),
+            predicted[:, LOUDNESS, None] + deviation[LOUDNESS] * loudness,
+            log_deviation[LOUDNESS] + loudness_scale.clip(MIN_LOG_SCALE, MAX_LOG_SCALE),
+            predicted[:, PITCH, None] + deviation[PITCH] * pitch,
+            log_deviation[PITCH] + pitch_scale.clip(MIN_LOG_SCALE, MAX_PITCH_LOG_SCALE),
+            voicing,
+        )
+
+    def shape(self, state: FrameState, source: Array, predicted: Array) -> ShapeParameters:
+        """The distribution of the next shape, given the next source [B, 3]."""
+        conditioned = self._linear("shape.hidden", state.h) + self._linear("shape.source", _source_inputs(source))
+        outputs = self._linear("shape.output", _relu(conditioned))
+        mixtures, components = self.config.mixtures, self.config.components
+        logits, means, scales = np.split(outputs, [mixtures, mixtures * (1 + components)], axis=1)
+        deviation = self._deviation[SOURCE:]
+        return ShapeParameters(
+            _log_softmax(logits),
+            predicted[:, None, SOURCE:] + deviation * means.reshape(-1, mixtures, components),
+            np.log(deviation) + scales.reshape(-1, mixtures, components).clip(MIN_LOG_SCALE, MAX_LOG_SCALE),
+        )
+
+    def _linear(self, name: str, x: Array) -> Array:
+        product = _product(self._weights[f"{name}.weight"], x)
+        bias = self._weights.get(f"{name}.bias")
+        return product if bias is None else product + bias
+
+
+class FrameSampler:
+    """B streams of frames drawn from a frame model, in calls of any size.
+
+    mel: parameters of the frames. weights: arrays by their names in `FrameModelConfig.shapes`.
+    seed: of the random numbers; stream i uses those of seed + i. temperature: see the module; 0 is without deviations.
+        It may be changed at any time.
+    speaker: index of the voice, or shares of all voices, [V] or [B, V]; None: a model of a single voice.
+    candidates: shapes that are drawn for each frame.
+    Raises `ValueError` for a seed, temperature, number of streams, or speaker that is not allowed.
+    """
+
+    def __init__(
+        self,
+        config: FrameModelConfig,
+        mel: MelConfig,
+        weights: Mapping[str, ArrayLike],
+        streams: int = 1,
+        seed: int = 0,
+        temperature: float = 1.0,
+        speaker: ArrayLike | None = None,
+        candidates: int = CANDIDATES,
+    ) -> None:
+        if streams < 1 or candidates < 1:
+            raise ValueError(f"streams = {streams}, candidates = {candidates}: must be 1 or more")
+        tensors = {name: np.asarray(array, np.float32) for name, array in weights.items()}
+        shares = _shares(speaker, len(tensors["speaker.weight"]) if "speaker.weight" in tensors else 0)
+        self.coding = FrameCoding.from_tensors(
+            mel, {name.removeprefix(CODING): tensor for name, tensor in tensors.items() if name.startswith(CODING)}
+        )
+        self.network = FrameNetwork(config, tensors, shares)
+        self.temperature, self.candidates = checked_temperature(temperature), candidates
+        self._speaker: ArrayLike = 0 if shares is None else shares
+        self._generators = [uniform_generator(seed + stream) for stream in range(streams)]
+        self._state = FrameState(config, streams)
+        self._last = np.zeros((streams, config.dimensions), np.float32)  # drawn, and not yet in the state
+
+    @property
+    def uniforms_per_frame(self) -> int:
+        """Random numbers that each frame takes: one for each choice, and one for each deviation, an even number."""
+        deviations = 2 + self.network.config.components * self.candidates
+        return 2 + self.candidates + deviations + deviations % 2
+
+    def next(self, count: int) -> Array:
+        """The next log-mel frames of every stream, [B, bands, count]."""
+        frames = self.draw(count)
+        speaker = np.asarray(self._speaker)
+        return self.coding.decode(frames, speaker[:, None] if speaker.ndim == 2 else speaker).swapaxes(1, 2)
+
+    def draw(self, count: int) -> Array:
+        """The next encoded frames of every stream, [B, count, D]; see `wavenet.frame_coding`."""
+        frames = np.empty((len(self._last), count, self._last.shape[1]), np.float32)
+        for index in range(count):
+            self.network.advance(self._state, self._last)
+            uniforms = np.stack([generator.random(self.uniforms_per_frame) for generator in self._generators])
+            self._last = frames[:, index] = self._draw(uniforms)
+        return frames
+
+    def prime(self, frames: NDArray[np.floating]) -> None:
+        """Continue from log-mel frames [B, bands, N], or [bands, N] for all streams, instead of from what was drawn."""
+        streams, dimensions = self._last.shape
+        speaker = np.asarray(self._speaker)
+        encoded = self.coding.encode(frames.swapaxes(-1, -2), speaker[:, None] if speaker.ndim == 2 else speaker)
+        for frame in np.broadcast_to(encoded, (streams, encoded.shape[-2], dimensions)).swapaxes(0, 1):
+            self.network.advance(self._state, self._last)
+            self._last = np.ascontiguousarray(frame)
+
+    def copy(self) -> FrameSampler:
+        """An independent sampler whose streams continue exactly as these would."""
+        other = object.__new__(FrameSampler)
+        other.__dict__.update(self.__dict__)
+        other._state, other._last = self._state.copy(), self._last.copy()
+        other._generators = copy.deepcopy(self._generators)
+        return other
+
+    def _draw(self, uniforms: NDArray[np.float64]) -> Array:
+        """The next frames [B, D] for uniform random numbers [B, uniforms_per_frame]."""
+        trials, network, rows = self.candidates, self.network, np.arange(len(uniforms))
+        choices, deviations = uniforms[:, : 2 + trials], _normal(uniforms[:, 2 + trials :])
+        predicted = network.predicted(self._state)
+        source = self._draw_source(network.source(self._state, predicted), choices[:, :2], deviations[:, :2])  # [B, 3]
+        shape = network.shape(self._state, source, predicted)
+        components = np.stack([_choose(shape.log_weights, choices[:, 2 + j]) for j in range(trials)], axis=1)  # [B, J]
+        size = network.config.components
+        noise = deviations[:, 2 : 2 + trials * size].reshape(-1, trials, size)
+        means, scales = (part[rows[:, None], components] for part in (shape.means, np.exp(shape.log_scales)))
+        frames = np.empty((len(rows), trials, SOURCE + size), np.float32)
+        frames[..., :SOURCE] = source[:, None]
+        frames[..., SOURCE:] = means + np.float32(self.temperature) * scales * noise
+        frames = frames.clip(*self.coding.limits.astype(np.float32))
+        return frames[rows, self._chosen(frames)]
+
+    def _draw_source(self, source: SourceParameters, choices: NDArray[np.float64], noise: Array) -> Array:
+        """Loudness, voicing, and voicing times pitch [B, 3], for two choices and two deviations of each stream."""
+        component = np.arange(len(choices)), _choose(source.log_weights, choices[:, 0])
+        loudness = source.loudness[component] + np.exp(source.loudness_log_scale[component]) * noise[:, 0]
+        is_voiced = choices[:, 1] < _sigmoid(source.voicing_logit[component])
+        spread = np.float32(self.temperature) * np.exp(source.pitch_log_scale[component])
+        pitch = np.where(is_voiced, source.pitch[component] + spread * noise[:, 1], 0)
+        drawn = np.stack([loudness, is_voiced, pitch], axis=1).astype(np.float32)
+        return drawn.clip(*self.coding.limits[:, :SOURCE].astype(np.float32))
+
+    def _chosen(self, frames: Array) -> NDArray[np.intp]:
+        """The candidate [B] of each stream's [B, J, D]: the first with the drawn voicing and pitch, or the nearest."""
+        if self.candidates == 1:
+            return np.zeros(len(frames), np.intp)
+        speaker = np.asarray(self._speaker)
+        speaker = speaker[:, None] if speaker.ndim == 2 else speaker
+        error = self.coding.pitch_error(self.coding.decode(frames, speaker), frames, speaker)  # [B, J]
+        return np.maximum(error, PITCH_TOLERANCE).argmin(axis=1)
+
+
+def _shares(speaker: ArrayLike | None, voices: int) -> Array | None:
+    """The shares of all voices that a speaker stands for. Raises `ValueError` as `FrameSampler`."""
+    if speaker is None or not voices:
+        if (speaker is None) == bool(voices):
+            raise ValueError("speaker: give one" if voices else "this model has a single voice: leave out speaker")
+        return None
+    given = np.asarray(speaker)
+    if given.ndim == 0:
+        if not 0 <= int(given) < voices:
+            raise ValueError(f"speaker = {int(given)}: must be from 0 to {voices - 1}")
+        return np.eye(voices, dtype=np.float32)[int(given)]
+    if given.shape[-1] != voices:
+        raise ValueError(f"speaker: must be shares of {voices} voices, not of {given.shape[-1]}")
+    return given.astype(np.float32)
+
+
+def _product(weight: Array, x: Array) -> Array:
+    """weight [out, in] times each row of x [B, in], [B, out]; see the module for how."""
+    return np.stack([np.einsum("oi,i->o", weight, row) for row in x])
+
+
+def _normal(uniforms: NDArray[np.float64]) -> Array:
+    """Standard normal numbers [B, n] for uniform ones [B, n], n even (Box and Muller 1958)."""
+    radius, angle = np.split(uniforms, 2, axis=1)
+    radius = np.sqrt(-2 * np.log1p(-radius))
+    return np.concatenate(
+        [radius * np.cos(2 * np.pi * angle), radius * np.sin(2 * np.pi * angle)], axis=1, dtype=np.float32
+    )
+
+
+def _choose(log_weights: Array, uniform: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The mixture component [B] that a uniform number [B] selects from log weights [B, M]."""
+    cumulative = np.cumsum(np.exp(log_weights.astype(np.float64)), axis=1)
+    return (cumulative > uniform[:, None] * cumulative[:, -1:]).argmax(axis=1)
+
+
+def _source_inputs(source: Array) -> Array:
+    """As `wavenet.frame_model.source_inputs`: [B, 3] -> [B, 3 + bumps]."""
+    distance = (source[:, PITCH:SOURCE] - CENTRES) * np.float32((BUMPS - 1) / (2 * BUMP_RANGE))
+    return np.concatenate([source, np.exp(-0.5 * np.square(distance)) * source[:, VOICING:PITCH]], axis=1)
+
+
+def _log_softmax(logits: Array) -> Array:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.float32(0.5) + np.float32(0.5) * np.tanh(np.float32(0.5) * x)
+
+
+def _relu(x: Array) -> Array:
+    return np.maximum(x, 0)
