@@ -11,8 +11,8 @@ the shape contains, too; a decoder needs only loudness and shape. It restores th
 the components that were left out.
 
 The components are whitened, and then rotated so that their changes from frame to frame are uncorrelated as well: linear
-slow feature analysis (Wiskott and Sejnowski 2002, "Slow feature analysis: unsupervised learning of invariances",
-section 3). Each then has its own speed, which a linear prediction per component can use. NumPy only.
+slow feature analysis (Wiskott and Sejnowski 2002, "Slow feature analysis: unsupervised learning of invariances").
+Each then has its own speed, which a linear prediction per component can use. NumPy only.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@
 The distribution of frame t + 1 is the product of both. Means are relative to a linear prediction of every dimension
 from the last frames, scales to the deviation of its residual, so that training begins there.
 
-Sources: Blaauw and Bonada 2017, "A neural parametric singing synthesizer", section 2 (a WaveNet over the frames of a
+Sources: Blaauw and Bonada 2017, "A neural parametric singing synthesizer" (a WaveNet over the frames of a
 vocoder, with mixture outputs); Bishop 1994, "Mixture density networks"; van den Oord et al. 2016 for the stack. The
 frames are those of `wavenet.frame_coding`. `wavenet.engine.frame_sampler` generates.
 

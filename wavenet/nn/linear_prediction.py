@@ -85,7 +85,7 @@ def voicing_and_pitch(features: NDArray[np.floating], mel: MelConfig) -> tuple[N
     threshold of each pitch period is therefore `VOICED` times the share of the ripple that the bands leave of it.
 
     The frequency is that of the vertex of the parabola through the peak and its neighbours (Smith and Serra 1987,
-    "PARSHL", section 3), which is finer than whole samples; it is arbitrary for frames without a pitch.
+    "PARSHL: an analysis/synthesis program for non-harmonic sounds"), which is finer than whole samples; it is arbitrary for frames without a pitch.
     """
     frames, threshold = features.reshape(-1, mel.bands), VOICED * mel.power * _resolution(mel)  # [periods]
     found, hertz = np.empty(len(frames), np.bool_), np.empty(len(frames))

@@ -1,0 +1,95 @@
+"""Training of a frame model: gradient steps, the average of the weights, and nats per frame of held-out recordings."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import NamedTuple
+
+import torch
+
+from wavenet.config import MelConfig, TrainingConfig
+from wavenet.frame_model import FrameModel
+from wavenet.frame_model_config import FrameModelConfig
+from wavenet.frame_prediction import FramePrediction
+from wavenet.training import run_policy
+from wavenet.training.frame_batches import FrameBatches, FrameClips
+
+FROM_SCRATCH = TrainingConfig(
+    batch=4, crop=256, learning_rate=2.5e-3, warmup=100, final_rate=0.02, clip_norm=20.0, ema=0.995
+)
+FROM_BASE = TrainingConfig(
+    batch=4, crop=256, learning_rate=1.5e-3, warmup=30, final_rate=0.02, clip_norm=20.0, ema=0.995
+)
+BETAS = 0.9, 0.99  # of Adam (Kingma and Ba 2015)
+
+
+class FrameNats(NamedTuple):
+    """Mean nats per frame: -ln of the density of encoded frames, in two parts."""
+
+    source: float  # loudness, voicing and pitch
+    shape: float
+
+    @property
+    def total(self) -> float:
+        """Of the whole frame, to be compared with `wavenet.frame_prediction.reference_levels`."""
+        return self.source + self.shape
+
+
+def new_frame_model(config: FrameModelConfig, mel: MelConfig, clips: FrameClips, speakers: int = 0) -> FrameModel:
+    """A model that starts at the linear prediction of these recordings. speakers: 0 for a single voice."""
+    model = FrameModel(config, mel, speakers)
+    model.set_prediction(FramePrediction.fit(clips.frames, config.prediction_order))
+    return model
+
+
+class FrameTrainer:
+    """Trains a model on recordings. The `average` of its weights over the steps is what is kept in the end.
+
+    The batch of a step depends on `config.seed` and the step only.
+    """
+
+    def __init__(self, model: FrameModel, clips: FrameClips, config: TrainingConfig = FROM_SCRATCH) -> None:
+        self.model, self.config, self.step = model, config, 0
+        self.average = copy.deepcopy(model)
+        self.batches = FrameBatches(clips, model.deviation.numpy(force=True), config.batch, config.crop, config.seed)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=BETAS)
+
+    def update(self, fraction: float) -> FrameNats | None:
+        """One step; fraction: share of the budget spent, which sets the learning rate.
+
+        Returns the nats per frame of its batch, whose inputs are disturbed; None if a value was not finite, and the
+        weights are unchanged.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = run_policy.learning_rate(self.config, self.step, fraction)
+        batch = self.batches.batch(self.step)
+        self.step += 1
+        speaker = batch.voices if self.model.speakers else None
+        self.optimizer.zero_grad(set_to_none=True)
+        source, shape = (nats.mean() for nats in self.model.losses(batch.inputs, batch.targets, speaker))
+        (source + shape).backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        result = FrameNats(source.item(), shape.item())
+        if not math.isfinite(result.total) or not math.isfinite(norm.item()):
+            return None
+        self.optimizer.step()
+        decay = min(self.config.ema, self.step / (9 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+        return result
+
+
+def held_out_nats(model: FrameModel, clips: FrameClips) -> FrameNats:
+    """Nats per frame of recordings, of all frames of each clip but its first; NaN if there are none."""
+    sums, count = [0.0, 0.0], 0
+    with torch.no_grad():
+        for array, voice in zip(clips.frames, clips.voices, strict=True):
+            if len(array) < 2:
+                continue
+            frames = torch.from_numpy(array)[None]
+            speaker = torch.tensor([voice]) if model.speakers else None
+            losses = model.losses(frames[:, :-1], frames[:, 1:], speaker)
+            sums = [total + nats.double().sum().item() for total, nats in zip(sums, losses, strict=True)]
+            count += len(array) - 1
+    return FrameNats(*(total / count if count else math.nan for total in sums))
