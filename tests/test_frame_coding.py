@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wavenet.config import MelConfig
 from wavenet.features import mel_spectrogram
-from wavenet.frame_coding import COVERED, FrameCoding, loudness
+from wavenet.frame_coding import COVERED, LEAST_DEVIATION, FrameCoding, loudness
 from wavenet.nn.linear_prediction import voicing_and_pitch
 
 Frames = NDArray[np.float32]
@@ -54,6 +54,13 @@ def test_the_shape_is_white_and_so_are_its_changes() -> None:
     speeds = products.diagonal()
     assert (np.abs(products - np.diag(speeds)) < 2e-3 * speeds.max()).all()
     assert (np.diff(speeds) > -1e-6).all() and speeds[0] < 0.3 * speeds[-1]  # the slowest first
+
+
+def test_the_rotation_preserves_volumes_and_so_likelihoods() -> None:
+    shapes = RECORDING - loudness(RECORDING)[:, None]
+    variance = np.linalg.eigvalsh(np.cov(shapes.T, bias=True))
+    deviations = np.sqrt(np.maximum(variance, LEAST_DEVIATION**2))
+    assert np.linalg.slogdet(ALL_BANDS.analysis)[1] == pytest.approx(-np.log(deviations).sum(), abs=1e-3)
 
 
 def test_the_shape_does_not_depend_on_the_level() -> None:

@@ -26,7 +26,7 @@ def sampler_of(**options: Any) -> FrameSampler:
     return FrameSampler(SMALL, MEL, VOICES if "speaker" in options else SINGLE, **options)
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(
     seed=st.integers(0, 99),
     cycles=st.integers(1, 2),

@@ -203,7 +203,9 @@ class FrameSampler:
         )
         self.network = FrameNetwork(config, tensors, shares)
         self.temperature, self.candidates = checked_temperature(temperature), candidates
-        self._speaker: ArrayLike = 0 if shares is None else shares
+        self._limits = self.coding.limits.astype(np.float32)  # [2, D]
+        # Index or shares, which broadcast with [B, frames, ...]
+        self._speaker: ArrayLike = 0 if shares is None else shares[..., None, :] if shares.ndim == 2 else shares
         self._generators = [uniform_generator(seed + stream) for stream in range(streams)]
         self._state = FrameState(config, streams)
         self._last = np.zeros((streams, config.dimensions), np.float32)  # drawn, and not yet in the state
@@ -216,9 +218,7 @@ class FrameSampler:
 
     def next(self, count: int) -> Array:
         """The next log-mel frames of every stream, [B, bands, count]."""
-        frames = self.draw(count)
-        speaker = np.asarray(self._speaker)
-        return self.coding.decode(frames, speaker[:, None] if speaker.ndim == 2 else speaker).swapaxes(1, 2)
+        return self.coding.decode(self.draw(count), self._speaker).swapaxes(1, 2)
 
     def draw(self, count: int) -> Array:
         """The next encoded frames of every stream, [B, count, D]; see `wavenet.frame_coding`."""
@@ -231,10 +231,9 @@ class FrameSampler:
 
     def prime(self, frames: NDArray[np.floating]) -> None:
         """Continue from log-mel frames [B, bands, N], or [bands, N] for all streams, instead of from what was drawn."""
-        streams, dimensions = self._last.shape
-        speaker = np.asarray(self._speaker)
-        encoded = self.coding.encode(frames.swapaxes(-1, -2), speaker[:, None] if speaker.ndim == 2 else speaker)
-        for frame in np.broadcast_to(encoded, (streams, encoded.shape[-2], dimensions)).swapaxes(0, 1):
+        rows = frames.swapaxes(-1, -2)  # [..., N, bands]
+        rows = np.broadcast_to(rows, (len(self._last), *rows.shape[-2:]))
+        for frame in self.coding.encode(rows, self._speaker).swapaxes(0, 1):  # [B, D]
             self.network.advance(self._state, self._last)
             self._last = np.ascontiguousarray(frame)
 
@@ -260,7 +259,7 @@ class FrameSampler:
         frames = np.empty((len(rows), trials, SOURCE + size), np.float32)
         frames[..., :SOURCE] = source[:, None]
         frames[..., SOURCE:] = means + np.float32(self.temperature) * scales * noise
-        frames = frames.clip(*self.coding.limits.astype(np.float32))
+        frames = frames.clip(*self._limits)
         return frames[rows, self._chosen(frames)]
 
     def _draw_source(self, source: SourceParameters, choices: NDArray[np.float64], noise: Array) -> Array:
@@ -271,15 +270,13 @@ class FrameSampler:
         spread = np.float32(self.temperature) * np.exp(source.pitch_log_scale[component])
         pitch = np.where(is_voiced, source.pitch[component] + spread * noise[:, 1], 0)
         drawn = np.stack([loudness, is_voiced, pitch], axis=1).astype(np.float32)
-        return drawn.clip(*self.coding.limits[:, :SOURCE].astype(np.float32))
+        return drawn.clip(*self._limits[:, :SOURCE])
 
     def _chosen(self, frames: Array) -> NDArray[np.intp]:
         """The candidate [B] of each stream's [B, J, D]: the first with the drawn voicing and pitch, or the nearest."""
         if self.candidates == 1:
             return np.zeros(len(frames), np.intp)
-        speaker = np.asarray(self._speaker)
-        speaker = speaker[:, None] if speaker.ndim == 2 else speaker
-        error = self.coding.pitch_error(self.coding.decode(frames, speaker), frames, speaker)  # [B, J]
+        error = self.coding.pitch_error(self.coding.decode(frames, self._speaker), frames, self._speaker)  # [B, J]
         return np.maximum(error, PITCH_TOLERANCE).argmin(axis=1)
 
 

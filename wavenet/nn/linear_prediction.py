@@ -84,8 +84,9 @@ def voicing_and_pitch(features: NDArray[np.floating], mel: MelConfig) -> tuple[N
     together than the bands are wide, so that they make weaker ripples in the features than those of a high voice. The
     threshold of each pitch period is therefore `VOICED` times the share of the ripple that the bands leave of it.
 
-    The frequency is that of the vertex of the parabola through the peak and its neighbours (Smith and Serra 1987,
-    "PARSHL: an analysis/synthesis program for non-harmonic sounds"), which is finer than whole samples; it is arbitrary for frames without a pitch.
+    The frequency is that of the vertex of the parabola through the peak and its neighbours, which is finer than whole
+    samples (Smith and Serra 1987, "PARSHL: an analysis/synthesis program for non-harmonic sounds"); it is arbitrary for
+    frames without a pitch.
     """
     frames, threshold = features.reshape(-1, mel.bands), VOICED * mel.power * _resolution(mel)  # [periods]
     found, hertz = np.empty(len(frames), np.bool_), np.empty(len(frames))
