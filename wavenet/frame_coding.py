@@ -40,7 +40,7 @@ Array = NDArray[np.float64]
 
 
 def loudness(frames: NDArray[np.floating]) -> Array:
-    """The loudness [...] of log-mel frames [..., bands], in nepers: half the logarithm of the sum of their squares."""
+    """The loudness [...] of log-mel frames [..., bands], in nepers: the logarithm of the norm of its bands."""
     peak = frames.max(-1, keepdims=True).astype(np.float64)
     return peak[..., 0] + 0.5 * np.log(np.exp(2 * (frames - peak)).sum(-1))
 
