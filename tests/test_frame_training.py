@@ -7,14 +7,20 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from frame_data import MEL, SMALL, random_coding, random_frames
+from frame_data import MEL, SMALL, random_coding, random_frame_model, random_frames
 from recordings import clips_of
 
 from wavenet.config import MelConfig
 from wavenet.data.clips import Clips
-from wavenet.frame_prediction import reference_levels
+from wavenet.frame_prediction import FramePrediction, reference_levels
 from wavenet.training.frame_batches import FrameBatches, FrameClips, encoded_clips, fit_coding
-from wavenet.training.frame_training import FROM_SCRATCH, FrameTrainer, held_out_nats, new_frame_model
+from wavenet.training.frame_training import (
+    FROM_SCRATCH,
+    FrameTrainer,
+    frame_model_from,
+    held_out_nats,
+    new_frame_model,
+)
 
 LOW_RATE = MelConfig(sample_rate=8_000, window=320, fft=512, hop=80, bands=40, high=4_000.0)
 
@@ -133,6 +139,27 @@ def test_training_falls_below_linear_prediction(speakers: int) -> None:
     assert last.total < levels.linear - 2 < first.total
     assert last.source < first.source and last.shape < first.shape
     assert last.total == pytest.approx(held_out_nats(model, held_out).total, abs=2)
+
+
+def test_a_model_from_a_base_keeps_its_weights_and_predicts_the_new_recordings() -> None:
+    clips = FrameClips(random_coding(), [switching(200, 3)], [0])
+    base = random_frame_model(speakers=2)
+    model = frame_model_from(base, clips, voices=[1, None, 0])
+    old, new = base.state_dict(), model.state_dict()
+    assert all(
+        torch.equal(old[name], new[name]) for name in old if name not in ("speaker.weight", "prediction", "deviation")
+    )
+    rows = old["speaker.weight"]
+    torch.testing.assert_close(new["speaker.weight"], torch.stack([rows[1], rows.mean(0), rows[0]]))
+    expected = FramePrediction.fit(clips.frames, 2)
+    np.testing.assert_allclose(model.deviation.numpy(), expected.deviation, rtol=1e-6)
+    np.testing.assert_allclose(model.prediction.numpy(), expected.coefficients, rtol=1e-6)
+    single = random_frame_model()
+    assert frame_model_from(single, clips).speakers == 0
+    added = frame_model_from(single, clips, voices=[None, None])
+    assert added.speakers == 2 and added.speaker.weight.abs().max() == 0
+    with pytest.raises(ValueError, match="the base has several voices"):
+        frame_model_from(base, clips)
 
 
 def test_a_step_that_is_not_finite_changes_nothing() -> None:

@@ -41,22 +41,28 @@ class FramePrediction:
     def fit(recordings: Sequence[NDArray[np.floating]], order: int) -> FramePrediction:
         """By least squares (Makhoul 1975, "Linear prediction: a tutorial review", section II, covariance method).
 
-        The pitch is predicted to stay, since it has gaps. recordings: encoded frames [N, D] each; those of `order`
-        frames or fewer have no part in it.
+        The pitch is predicted to stay, since it has gaps. recordings: one or more, encoded frames [N, D]
+        each; those of `order` frames or fewer have no part in it.
         """
-        windows = np.concatenate([_windows(frames, order) for frames in recordings])  # [n, order + 1, D]
-        target, past = windows[:, -1], windows[:, -2::-1]  # [n, D], [n, order, D] with the last frame first
-        products = np.einsum("npd,nqd->dpq", past, past) + 1e-6 * max(1, len(windows)) * np.eye(order)
-        coefficients = np.linalg.solve(products, np.einsum("npd,nd->dp", past, target)[..., None])[..., 0].T
+        dimensions = recordings[0].shape[1]
+        products, targets = np.zeros((dimensions, order, order)), np.zeros((dimensions, order))
+        count = 0
+        for frames in recordings:
+            past, target = _pairs(frames, order)
+            products += np.einsum("npd,nqd->dpq", past, past)
+            targets += np.einsum("npd,nd->dp", past, target)
+            count += len(target)
+        products += 1e-6 * max(1, count) * np.eye(order)  # defined for constant dimensions, too
+        coefficients = np.zeros((order, dimensions))
+        coefficients[:] = np.linalg.solve(products, targets[..., None])[..., 0].T
         coefficients[:, VOICING : PITCH + 1] = 0
         coefficients[0, PITCH] = 1
-        return _with_deviations(coefficients, windows)
+        return _with_deviations(coefficients, recordings)
 
     @staticmethod
     def repeat(recordings: Sequence[NDArray[np.floating]]) -> FramePrediction:
         """The next frame is the last one; the deviations are those of the changes in these recordings."""
-        windows = np.concatenate([_windows(frames, 1) for frames in recordings])
-        return _with_deviations(np.ones((1, windows.shape[2])), windows)
+        return _with_deviations(np.ones((1, recordings[0].shape[1])), recordings)
 
     def predict(self, frames: NDArray[np.floating]) -> Array:
         """The prediction [N, D] of the frame after each of the frames [N, D]; before them there are zeros."""
@@ -96,21 +102,27 @@ def reference_levels(
     return ReferenceLevels(*levels)
 
 
-def _with_deviations(coefficients: Array, windows: Array) -> FramePrediction:
-    """A prediction with the deviations and the probabilities of voicing in windows [n, P + 1, D]."""
-    target, past = windows[:, -1], windows[:, -2::-1]
-    residual = target - np.einsum("npd,pd->nd", past, coefficients)
-    deviation = np.sqrt(np.square(residual).mean(0)) if len(windows) else np.ones(windows.shape[2])
-    was_voiced, is_voiced = past[:, 0, VOICING] > 0.5, target[:, VOICING] > 0.5
-    continued = residual[was_voiced & is_voiced, PITCH]
-    deviation[PITCH] = np.sqrt(np.square(continued).mean()) if len(continued) else 1
+def _with_deviations(coefficients: Array, recordings: Sequence[NDArray[np.floating]]) -> FramePrediction:
+    """A prediction with the deviations of its residual, and the probabilities of voicing, in these recordings."""
+    order, dimensions = coefficients.shape
+    squares, counts = np.zeros(dimensions), np.zeros(dimensions)
+    voicing = np.ones((2, 2))  # [before, after]: Laplace's rule of succession
+    for frames in recordings:
+        past, target = _pairs(frames, order)
+        residual = np.square(target - np.einsum("npd,pd->nd", past, coefficients))
+        before, after = past[:, 0, VOICING] > 0.5, target[:, VOICING] > 0.5
+        residual[~(before & after), PITCH] = 0
+        squares += residual.sum(0)
+        counts += len(target)
+        counts[PITCH] += np.sum(before & after) - len(target)
+        np.add.at(voicing, (before.astype(np.int64), after.astype(np.int64)), 1)
+    deviation = np.where(counts > 0, np.sqrt(squares / np.maximum(counts, 1)), 1)
     deviation[VOICING] = 1
-    counts = [(np.sum(is_voiced[was_voiced == state]), np.sum(was_voiced == state)) for state in (False, True)]
-    voicing = np.array([(voiced + 1) / (total + 2) for voiced, total in counts])  # Laplace's rule of succession
-    return FramePrediction(coefficients, np.maximum(deviation, LEAST_DEVIATION), voicing)
+    return FramePrediction(coefficients, np.maximum(deviation, LEAST_DEVIATION), voicing[:, 1] / voicing.sum(1))
 
 
-def _windows(frames: NDArray[np.floating], order: int) -> Array:
-    """All stretches of order + 1 frames, in order of time: frames [N, D] -> [N - order, order + 1, D], perhaps none."""
-    count = max(0, len(frames) - order)
-    return np.stack([frames[p : p + count].astype(np.float64) for p in range(order + 1)], axis=1)
+def _pairs(frames: NDArray[np.floating], order: int) -> tuple[Array, Array]:
+    """The `order` frames before each frame [n, order, D], the last one first, and that frame [n, D]; n may be 0."""
+    count, values = max(0, len(frames) - order), frames.astype(np.float64)
+    past = [values[order - 1 - p : order - 1 - p + count] for p in range(order)]
+    return np.stack(past, axis=1), values[len(values) - count :]
