@@ -12,7 +12,7 @@ from wavenet.config import MelConfig
 from wavenet.features import mel_spectrogram
 from wavenet.frame_coding import FrameCoding
 from wavenet.frame_model import FrameModel
-from wavenet.frame_model_config import CODING, FrameModelConfig
+from wavenet.frame_model_config import FrameModelConfig
 from wavenet.frame_prediction import FramePrediction
 
 MEL = MelConfig()  # 16 kHz, 80 bands, 100 frames per second
@@ -71,6 +71,6 @@ def random_coding(config: FrameModelConfig = SMALL, voices: int = 1) -> FrameCod
 
 
 def tensors_of(model: FrameModel, coding: FrameCoding) -> dict[str, Any]:
-    """The tensors of a model file."""
-    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    return weights | {CODING + name: tensor for name, tensor in coding.tensors().items()}
+    """The tensors of a model with this coding, by their names in `FrameModelConfig.shapes`."""
+    model.set_coding(coding)
+    return {name: tensor.numpy() for name, tensor in model.state_dict().items()}

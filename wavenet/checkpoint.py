@@ -71,17 +71,17 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def load_model(path: str | os.PathLike[str]) -> WaveNet:
-    """The `WaveNet` of a model file or run directory, on the CPU, in evaluation mode.
+    """The `WaveNet` of a model file or run directory, on the CPU, in evaluation mode; with a frame model `TwoTiers`.
 
     Raises `CheckpointError` for a file that is not exactly the model that its configuration describes.
     """
     import torch
 
-    from wavenet.model import WaveNet
+    from wavenet.two_tiers import new_model
 
     config, tensors = read_model(path)
     with torch.device("meta"):  # no memory and no random initialisation: the weights are replaced below
-        model = WaveNet(config)
+        model = new_model(config)
     model.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, assign=True)
     for weight in model.parameters():
         weight.requires_grad_(True)
@@ -93,12 +93,13 @@ def read_model(path: str | os.PathLike[str]) -> tuple[ModelConfig, Tensors]:
     file = model_file(path)
     header = read_header(file)
     config = _read_config(file, header.metadata)
-    for name in sorted(config.shapes.keys() | header.tensors.keys()):
+    shapes = config.shapes | config.frame_model_shapes
+    for name in sorted(shapes.keys() | header.tensors.keys()):
         if name not in header.tensors:
             raise _error(file, f"the tensor {printable(name)!r} is missing")
-        if name not in config.shapes:
+        if name not in shapes:
             raise _error(file, f"the tensor {printable(name, 60)!r} does not belong to this network")
-        found, expected = header.tensors[name], config.shapes[name]
+        found, expected = header.tensors[name], shapes[name]
         if (found.dtype, found.shape) != ("F32", expected):
             raise _error(
                 file,

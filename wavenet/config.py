@@ -22,6 +22,7 @@ from wavenet.checks import from_dict as from_dict
 from wavenet.checks import listed as listed
 from wavenet.checks import shown as shown
 from wavenet.checks import suggest as suggest
+from wavenet.frame_model_config import FrameModelConfig as FrameModelConfig
 from wavenet.mel_config import MAX_PITCH_TAPS as MAX_PITCH_TAPS
 from wavenet.mel_config import FeatureRange as FeatureRange
 from wavenet.mel_config import MelConfig as MelConfig
@@ -37,6 +38,7 @@ PLAIN_TAPS = 3  # kernel size of every convolution at frame rate
 PARALLEL_DILATIONS = (1, 2, 4, 8, 16)  # in frames, one for each dilated branch of the parallel frame network
 POOLED_FRAMES = 64  # frames to each side that the pooling branch averages over
 SCALAR_INPUTS, PREDICTED_INPUTS = 1, 3  # input channels of a 16-bit model without and with linear prediction
+FRAME_MODEL = "frame_model."  # prefix of its tensors in a model file
 MAX_PARAMETERS = 2**31  # more is a typing error or a malicious file
 MAX_QUEUE_SIZE = 2**26  # values in the queues of one stream: 256 MiB in float32; more is an error, likewise
 
@@ -57,6 +59,8 @@ class ModelConfig:
         16-bit output is then the distribution of the prediction residual.
     pitch_taps: number of earlier residual samples, centred one pitch period back, that are additional inputs; 0: none.
         The pitch period is computed from the features, too.
+    frame_model: the slow tier, which draws the frames of the features that this network, the fast tier, is conditioned
+        on; None: the network has no slow tier, its features are given.
     sampling: the recommended sampling options, which are used unless others are given.
     training_range: the levels and pitches of the features that the network was trained on; None: not known.
     """
@@ -78,6 +82,7 @@ class ModelConfig:
     frame_channels: int = 64
     linear_prediction: int = 0
     pitch_taps: int = 0
+    frame_model: FrameModelConfig | None = None
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     training_range: FeatureRange | None = None
 
@@ -94,6 +99,9 @@ class ModelConfig:
             given = current_names(MelConfig, self.features)
             values = {"sample_rate": self.sample_rate, "high": min(MelConfig.high, self.sample_rate / 2), **given}
             object.__setattr__(self, "features", from_dict(MelConfig, values, "features"))
+        if isinstance(self.frame_model, Mapping):
+            given_shape = from_dict(FrameModelConfig, self.frame_model, "frame_model")
+            object.__setattr__(self, "frame_model", given_shape)
         if isinstance(self.sampling, Mapping):
             object.__setattr__(self, "sampling", from_dict(SamplingConfig, self.sampling, "sampling"))
         if isinstance(self.training_range, Mapping):
@@ -139,6 +147,11 @@ class ModelConfig:
             raise ConfigError(f"pitch_taps = {self.pitch_taps}: must be odd, and needs linear_prediction")
         if self.pitch_taps and self.features is not None and len(set(self.features.pitch_periods)) == 1:
             raise ConfigError(f"pitch_taps: features.fft = {self.features.fft} is too short to measure pitch periods")
+
+        if self.frame_model is not None:
+            if self.features is None:
+                raise ConfigError("frame_model: needs features, which it draws")
+            self.frame_model.check(self.features)
 
     def _check_sampling(self) -> None:
         try:
@@ -244,7 +257,7 @@ class ModelConfig:
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every tensor, by its name in `WaveNet.state_dict()` and in the model file."""
+        """Shape of every tensor of this network, by its name in `WaveNet.state_dict()` and in the model file."""
         residual, gate, skip = self.residual_channels, self.gate, self.skip_channels
         shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (self.input_channels, residual)}
         for layer in range(self.layers):
@@ -266,6 +279,14 @@ class ModelConfig:
             shapes |= {f"conditioning.frames.{name}": shape for name, shape in self._frame_shapes().items()}
             shapes["conditioning.from_frames.weight"] = (self.layers * 2 * gate, self.frame_channels)
         return shapes
+
+    @cached_property
+    def frame_model_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor of the frame model by its name in a model file; empty without one."""
+        if self.frame_model is None or self.features is None:
+            return {}
+        shapes = self.frame_model.shapes(self.features, self.speakers)
+        return {FRAME_MODEL + name: shape for name, shape in shapes.items()}
 
     def _frame_shapes(self) -> dict[str, tuple[int, ...]]:
         """Tensors of the frame network; the weights of convolutions are [taps, outputs, inputs]."""

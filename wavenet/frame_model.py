@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavenet.config import MelConfig, ModelConfig
+from wavenet.frame_coding import FrameCoding
 from wavenet.frame_model_config import (
     BUMP_RANGE,
     BUMPS,
@@ -169,6 +171,15 @@ def _reset_head(hidden: nn.Linear, output: nn.Linear) -> None:
     nn.init.zeros_(output.bias)
 
 
+class CodingTensors(nn.Module):
+    """The arrays of a `FrameCoding` as buffers, which are saved with the model and not trained."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        super().__init__()
+        for name, shape in shapes.items():
+            self.register_buffer(name, torch.zeros(shape))
+
+
 class FrameModel(nn.Module):
     """Predicts the distribution of every next encoded frame: frames [B, T, D] -> distributions of T frames.
 
@@ -198,12 +209,23 @@ class FrameModel(nn.Module):
         self.deviation: Tensor
         self.register_buffer("prediction", torch.zeros(config.prediction_order, config.dimensions))
         self.register_buffer("deviation", torch.ones(config.dimensions))
+        self.coding = CodingTensors(config.coding_shapes(mel, speakers))
         self.reset_parameters()
 
     def set_prediction(self, prediction: FramePrediction) -> None:
         """Use this linear prediction. Raises `RuntimeError` for one of another order or number of dimensions."""
         self.prediction.copy_(torch.from_numpy(prediction.coefficients))
         self.deviation.copy_(torch.from_numpy(prediction.deviation))
+
+    def set_coding(self, coding: FrameCoding) -> None:
+        """Use this coding. Raises `RuntimeError` for one of other voices or components."""
+        self.coding.load_state_dict({name: torch.from_numpy(array) for name, array in coding.tensors().items()})
+
+    @property
+    def frame_coding(self) -> FrameCoding:
+        """The coding of the frames that this model predicts."""
+        arrays = {name: tensor.numpy(force=True) for name, tensor in self.coding.state_dict().items()}
+        return FrameCoding.from_tensors(self.mel, arrays)
 
     def forward(
         self, inputs: Tensor, targets: Tensor, speaker: Tensor | None = None

@@ -89,19 +89,24 @@ class FrameModelConfig:
             raise ConfigError(f"components = {self.components}: at most features.bands, {mel.bands}")
 
     def shapes(self, mel: MelConfig, speakers: Sequence[str] = ()) -> dict[str, tuple[int, ...]]:
-        """Shape of every tensor by its name: those of `FrameModel.state_dict()`, and those of the frame coding.
+        """Shape of every tensor by its name in `FrameModel.state_dict()`.
 
         speakers: names of the voices; empty for a single one. Raises `ConfigError` as `check` does.
         """
         self.check(mel)
-        voices = max(1, len(speakers))
-        return self._network_shapes(len(speakers)) | {
-            "coding.mean": (voices, mel.bands),
-            "coding.analysis": (mel.bands, self.components),
-            "coding.synthesis": (self.components, mel.bands),
-            "coding.loudness": (voices, 2),
-            "coding.pitch": (voices, 2),
-            "coding.limits": (2, self.dimensions),
+        coding = self.coding_shapes(mel, len(speakers))
+        return self._network_shapes(len(speakers)) | {CODING + name: shape for name, shape in coding.items()}
+
+    def coding_shapes(self, mel: MelConfig, speakers: int = 0) -> dict[str, tuple[int, ...]]:
+        """Shape of every array of a `wavenet.frame_coding.FrameCoding` by its name. speakers: 0 for a single voice."""
+        voices = max(1, speakers)
+        return {
+            "mean": (voices, mel.bands),
+            "analysis": (mel.bands, self.components),
+            "synthesis": (self.components, mel.bands),
+            "loudness": (voices, 2),
+            "pitch": (voices, 2),
+            "limits": (2, self.dimensions),
         }
 
     def _network_shapes(self, speakers: int) -> dict[str, tuple[int, ...]]:

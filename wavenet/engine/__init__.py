@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wavenet.checks import is_integer
-from wavenet.config import ModelConfig, shown, suggest
+from wavenet.config import FRAME_MODEL, ModelConfig, shown, suggest
 from wavenet.engine.base import Engine, EngineUnavailable, State, cores
 
 ENGINES = ("auto", "native", "torch", "naive")
@@ -39,6 +39,7 @@ def create(
 ) -> Engine[Any]:
     """Create an engine for a network, given its configuration and its weights under the names of `config.shapes`.
 
+    Weights of a frame model are left out: an engine runs the network that it draws features for.
     name: "native" (C++), "torch" (cached queues in PyTorch), "naive" (the reference), or "auto": native if it is
         installed, otherwise torch, with a warning on how to install the native one.
     precision: "f32", or "int8", which is faster and supported by the native engine only; "auto" is f32.
@@ -50,6 +51,7 @@ def create(
     _check_known("engine", name, ENGINES)
     _check_known("precision", precision, PRECISIONS)
     threads = _checked_threads(threads)
+    weights = {name: value for name, value in weights.items() if not name.startswith(FRAME_MODEL)}
     if name == "auto":
         name = "native" if native_installed() else "torch"
         if name == "torch" and precision != "int8":

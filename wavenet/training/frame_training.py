@@ -11,7 +11,7 @@ import torch
 
 from wavenet.config import MelConfig, TrainingConfig
 from wavenet.frame_model import FrameModel
-from wavenet.frame_model_config import FrameModelConfig
+from wavenet.frame_model_config import CODING, FrameModelConfig
 from wavenet.frame_prediction import FramePrediction
 from wavenet.training import run_policy
 from wavenet.training.frame_batches import FrameBatches, FrameClips
@@ -40,6 +40,7 @@ class FrameNats(NamedTuple):
 def new_frame_model(config: FrameModelConfig, mel: MelConfig, clips: FrameClips, speakers: int = 0) -> FrameModel:
     """A model that starts at the linear prediction of these recordings. speakers: 0 for a single voice."""
     model = FrameModel(config, mel, speakers)
+    model.set_coding(clips.coding)
     model.set_prediction(FramePrediction.fit(clips.frames, config.prediction_order))
     return model
 
@@ -56,8 +57,10 @@ def frame_model_from(base: FrameModel, clips: FrameClips, voices: Sequence[int |
     if base.speakers and not voices:
         raise ValueError("the base has several voices: say which of them this one continues")
     model = FrameModel(base.config, base.mel, len(voices))
-    weights = {name: weight for name, weight in base.state_dict().items() if name != "speaker.weight"}
+    of_voices = ("speaker.weight", CODING)
+    weights = {name: weight for name, weight in base.state_dict().items() if not name.startswith(of_voices)}
     model.load_state_dict(weights, strict=False)
+    model.set_coding(clips.coding)
     if voices:
         known = base.speaker.weight if base.speakers else torch.zeros_like(model.speaker.weight)
         with torch.no_grad():
