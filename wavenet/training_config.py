@@ -1,0 +1,79 @@
+"""The settings of a training run: data (`DataConfig`), budget and optimizer (`TrainingConfig`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from wavenet.checks import ConfigError, check_choice, check_interval, check_range, check_types
+
+SPLITS = ("auto", "files", "time")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How a folder of recordings becomes training crops."""
+
+    validation: float = 0.05  # share of the files or of their time that is held out for validation
+    split: str = "auto"  # by "files", or "time": stretches of every file; "auto": by time if files are few and long
+    trim_db: float = 0.0  # cut ends that are this far below the clip's peak; 0 keeps every sample
+    join: bool = False  # continue a crop with another clip where one ends, instead of padding it
+    edge_silence: float = -1.0  # seconds of silence kept at clip ends in training crops; negative keeps all
+    pitch_shift: tuple[float, float] = (1.0, 1.0)  # crops are played faster by a factor between these two: [0.5, 2.0]
+    pitch_shift_share: float = 1.0  # share of the crops whose pitch is shifted
+    gain_shift: tuple[float, float] = (0.0, 0.0)  # dB; crops are amplified by a gain between these two: [-20, 6]
+    loudness: float = 0.0  # dBFS; recordings are amplified to this level, if their peaks allow it; 0: as they are
+    speakers: str = ""  # "folders": named by the first-level sub-folders; FILE.csv: path,speaker; "": a single voice
+
+    def __post_init__(self) -> None:
+        check_interval(self, "pitch_shift", 0.1, 10.0)
+        check_interval(self, "gain_shift", -60.0, 60.0)
+        check_types(self)
+        check_choice(self, "split", SPLITS)
+        check_range(self, "pitch_shift_share", 0.0, 1.0)
+        check_range(self, "validation", 0.0, 0.5)
+        check_range(self, "trim_db", 0.0, 200.0)
+        check_range(self, "loudness", -60.0, 0.0)
+        check_range(self, "edge_silence", -1e6, 3600.0)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The budget and the optimizer. The cosine ends with the budget: `steps` if given, otherwise `minutes`."""
+
+    FORMER_NAMES: ClassVar[Mapping[str, str]] = {"rate": "learning_rate"}
+
+    minutes: float = 30.0
+    steps: int = 0  # 0: the budget is in minutes
+    batch: int = 2  # crops per step
+    crop: int = 3_072  # samples per crop that count in the loss
+    learning_rate: float = 4e-3  # peak
+    warmup: int = 100  # steps to the peak
+    final_rate: float = 0.01  # learning rate at the end of the cosine, as a share of the peak
+    clip_norm: float = 1.0  # gradients of a larger norm are scaled down to it
+    ema: float = 0.999  # decay per step of the averaged weights
+    validate_minutes: float = 5.0  # between validations, saves and clips; the first is after a minute
+    validate_steps: int = 0  # the same in steps; 0: in minutes
+    validation_seconds: float = 30.0  # held-out audio used by each validation
+    clip_seconds: float = 10.0  # audio generated at each validation, at most 2 without the native engine; 0: none
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range(self, "minutes", 0.0, 1e6)
+        check_range(self, "steps", 0, 10**9)
+        if not self.steps and not self.minutes:
+            raise ConfigError("training.minutes and training.steps are both 0: one of them is the budget")
+        check_range(self, "batch", 1, 65_536)
+        check_range(self, "crop", 1, 2**24)
+        check_range(self, "learning_rate", 1e-8, 1.0)
+        check_range(self, "warmup", 0, 10**6)
+        check_range(self, "final_rate", 0.0, 1.0)
+        check_range(self, "clip_norm", 1e-6, 1e6)
+        check_range(self, "ema", 0.0, 0.999999)
+        check_range(self, "validate_minutes", 0.01, 1e6)
+        check_range(self, "validate_steps", 0, 10**9)
+        check_range(self, "validation_seconds", 0.01, 1e6)
+        check_range(self, "clip_seconds", 0.0, 3600.0)
+        check_range(self, "seed", 0, 2**63 - 1)
