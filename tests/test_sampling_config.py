@@ -18,7 +18,7 @@ from commands import MEL, SAMPLE_RATE, Capture, error_of, run, save_model
 
 import wavenet
 from wavenet.checkpoint import CheckpointError, load_model, read_model, update_config
-from wavenet.config import ConfigError, MelConfig, ModelConfig, SamplingConfig, from_dict
+from wavenet.config import ConfigError, FrameModelConfig, MelConfig, ModelConfig, SamplingConfig, from_dict
 from wavenet.data import audio
 from wavenet.features import mel_spectrogram
 from wavenet.training import recipe
@@ -57,6 +57,9 @@ def features_of(seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
         ("refine", 1_001, "refine = 1001: must be a whole number from 0 to 1,000"),
         ("refine", 1.0, "refine = 1.0: must be a whole number"),
         ("particles", 1_025, "particles = 1025: must be a whole number from 0 to 1,024"),
+        ("frame_temperature", -1, "frame_temperature = -1: must be a number from 0"),
+        ("frame_temperature_range", 1.0, r"frame_temperature_range = 1.0: expected two numbers, such as \[0, 10\]"),
+        ("frame_temperature_range", [1.1, 0.7], "frame_temperature_range = .*: must be two numbers in ascending order"),
         ("warmth", 1, "warmth: unknown key"),
     ],
 )
@@ -69,7 +72,7 @@ def test_options_out_of_range_are_named(name: str, value: Any, message: str) -> 
 
 def test_numbers_of_numpy_are_converted() -> None:
     options = SamplingConfig(np.float32(0.5), np.int64(1), np.int32(7), 1, np.uint8(3), np.int8(1))  # type: ignore[arg-type]
-    assert [type(value) for value in dataclasses.astuple(options)] == [float, float, int, float, int, int]
+    assert [type(value) for value in dataclasses.astuple(options)][:6] == [float, float, int, float, int, int]
 
 
 @pytest.mark.parametrize(
@@ -79,6 +82,8 @@ def test_numbers_of_numpy_are_converted() -> None:
         ({}, {"refine": 1}, "sampling.refine = 1: this model has no features"),
         ({}, {"particles": 1}, "sampling.particles = 1: this model has no features"),
         ({"output": "logistic"}, {"top_k": 5}, "sampling.top_k: a 16-bit output has no list of codes"),
+        ({}, {"frame_temperature": 0.9}, "sampling.frame_temperature: this model has no frame model"),
+        ({}, {"frame_temperature_range": (0.7, 1)}, "sampling.frame_temperature_range: this model has no frame model"),
         ({"features": MelConfig(hop=321)}, {"refine": 1}, "sampling.refine = 1: needs windows that overlap by half"),
     ],
 )
@@ -87,7 +92,7 @@ def test_options_that_a_model_does_not_have_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=f"^{message}"):
         ModelConfig(**shape, sampling=SamplingConfig(**options))
-    ModelConfig(features=MelConfig(), sampling=SamplingConfig(**options))
+    ModelConfig(features=MelConfig(), frame_model=FrameModelConfig(), sampling=SamplingConfig(**options))
 
 
 def test_given_options_replace_stored_ones_one_by_one() -> None:
@@ -103,6 +108,8 @@ def test_the_summary_names_what_is_used() -> None:
     stored = SamplingConfig(0.9, 0.5, 40, 0.95, 10, 1)
     expected = "temperature 0.9, voiced temperature 0.5, top-k 40, top-p 0.95, refine 10, particles 1"
     assert stored.summary == expected
+    of_frames = SamplingConfig(frame_temperature=0.8, frame_temperature_range=(0.7, 1.1))
+    assert of_frames.summary == "temperature 1, frame temperature 0.8, frame temperature range 0.7 to 1.1"
 
 
 def test_a_recipe_may_state_options_and_writes_all_that_are_set(tmp_path: Path) -> None:
@@ -110,6 +117,10 @@ def test_a_recipe_may_state_options_and_writes_all_that_are_set(tmp_path: Path) 
     file.write_text("[model.features]\n[model.sampling]\ntemperature = 0.8\nrefine = 20\n")
     loaded = recipe.load(file, ["model.sampling.voiced_temperature=0.5"])
     assert loaded.model.sampling == SamplingConfig(0.8, 0.5, refine=20)
+    table = "[model.frame_model]\n[model.sampling]\nframe_temperature = 0.9\nframe_temperature_range = [0.7, 1]"
+    file.write_text("[model.features]\n" + table)
+    assert recipe.load(file).model.sampling == SamplingConfig(frame_temperature=0.9, frame_temperature_range=(0.7, 1))
+    loaded = recipe.load(file)
     file.write_text(loaded.to_toml())
     assert recipe.load(file) == loaded
     with pytest.raises(ConfigError, match=r"^model\.sampling\.top_q: unknown key, did you mean 'top_"):

@@ -156,7 +156,7 @@ class ModelConfig:
 
     def _check_sampling(self) -> None:
         try:
-            self.sampling.check(self.output, self.features)
+            self.sampling.check(self.output, self.features, self.frame_model)
         except ConfigError as error:
             raise ConfigError(f"sampling.{error}") from None
 

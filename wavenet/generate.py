@@ -156,7 +156,7 @@ class Generator:
         Raises `ValueError`, in one line, for options that are out of range or not used by this model.
         """
         options = self.config.sampling.updated(**given)
-        options.check(self.config.output, self.config.features)
+        options.check(self.config.output, self.config.features, self.config.frame_model)
         return options
 
     def session(

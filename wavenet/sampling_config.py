@@ -8,13 +8,15 @@ import numbers
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wavenet.checks import ConfigError, is_integer, shown
+from wavenet.checks import ConfigError, check_interval, is_integer, shown
 
 if TYPE_CHECKING:
+    from wavenet.frame_model_config import FrameModelConfig
     from wavenet.mel_config import MelConfig
 
 MAX_REFINE = 1_000  # iterations; more change nothing that can be heard
 MAX_PARTICLES = 1_024
+MAX_FRAME_TEMPERATURE = 10.0  # of the stored range; more is noise
 NO_PITCH = "voiced_temperature: this model has no features, from which the pitch is computed"
 NO_TOP_K = "top_k: a 16-bit output has no list of codes to choose from; use temperature or top_p"
 
@@ -32,8 +34,10 @@ class SamplingConfig:
     voiced_temperature: the temperature in voiced frames, those with a pitch; None: `temperature`.
     refine: iterations that adapt the audio to its features, see `wavenet.consistency.refine`; 0: none.
     particles: continuations of which every frame is chosen, see `wavenet.guided`; 1: one, corrected; 0: no guidance.
-    The last three need features. Values are converted to int and float. Raises `ConfigError` naming the option that is
-    out of range.
+    frame_temperature: of the frames that a frame model draws, see `wavenet.engine.frame_sampler`.
+    frame_temperature_range: the frame temperatures at which the model gives useful audio; None: not known.
+    The last two need a frame model, and the three before them features. Values are converted to int and float. Raises
+    `ConfigError` naming the option that is out of range.
     """
 
     temperature: float = 1.0
@@ -42,6 +46,8 @@ class SamplingConfig:
     top_p: float | None = None
     refine: int = 0
     particles: int = 0
+    frame_temperature: float = 1.0
+    frame_temperature_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         checked = {
@@ -50,18 +56,21 @@ class SamplingConfig:
             "top_p": checked_top_p(self.top_p),
             "refine": _whole("refine", self.refine, 0, MAX_REFINE),
             "particles": _whole("particles", self.particles, 0, MAX_PARTICLES),
+            "frame_temperature": checked_temperature(self.frame_temperature, "frame_temperature"),
         }
         if self.voiced_temperature is not None:
             checked["voiced_temperature"] = checked_temperature(self.voiced_temperature, "voiced_temperature")
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+        if self.frame_temperature_range is not None:
+            check_interval(self, "frame_temperature_range", 0.0, MAX_FRAME_TEMPERATURE)
 
     def updated(self, **given: Any) -> SamplingConfig:
         """These options with those that are given; None: not given."""
         return dataclasses.replace(self, **{name: value for name, value in given.items() if value is not None})
 
-    def check(self, output: str, features: MelConfig | None) -> None:
-        """Raises `ConfigError` for an option that a model with this output and these features does not have."""
+    def check(self, output: str, features: MelConfig | None, frame_model: FrameModelConfig | None = None) -> None:
+        """Raises `ConfigError` for an option that a model with this output, features and frame model does not have."""
         if self.top_k is not None and output != "mulaw":
             raise ConfigError(NO_TOP_K)
         if features is None and self.voiced_temperature is not None:
@@ -75,15 +84,21 @@ class SamplingConfig:
                     f"{name} = {value}: needs windows that overlap by half; the model's have {features.window} "
                     f"samples and begin every {features.hop}"
                 )
+        for name in FRAME_OPTIONS:
+            if frame_model is None and getattr(self, name) != UNUSED[name]:
+                raise ConfigError(f"{name}: this model has no frame model, which it is an option of")
 
     @property
     def summary(self) -> str:
         """The options in one line, such as "temperature 0.9, voiced temperature 0.5, refine 40"."""
         values = dataclasses.asdict(self)
         used = {name: value for name, value in values.items() if name == "temperature" or value != UNUSED[name]}
-        return ", ".join(f"{name.replace('_', ' ').replace('top ', 'top-')} {value:g}" for name, value in used.items())
+        return ", ".join(
+            f"{name.replace('_', ' ').replace('top ', 'top-')} {_text(value)}" for name, value in used.items()
+        )
 
 
+FRAME_OPTIONS = ("frame_temperature", "frame_temperature_range")
 UNUSED = {field.name: field.default for field in dataclasses.fields(SamplingConfig)}
 
 
@@ -112,6 +127,10 @@ def checked_top_p(value: Any) -> float | None:
     if top_p is None or not 0 < top_p <= 1:
         raise ConfigError(f"top_p = {shown(value)}: must be above 0 and at most 1, or None for all codes")
     return top_p
+
+
+def _text(value: Any) -> str:
+    return " to ".join(f"{number:g}" for number in (value if isinstance(value, tuple) else (value,)))
 
 
 def _whole(name: str, value: Any, low: int, high: int) -> int:

@@ -120,7 +120,7 @@ def command(
     config = network.config
     of_model = config.sampling.updated(**sampling)  # raises for an invalid value
     count = _copy_count(copies, given, config.features is not None, printable(model))
-    of_model.check(config.output, config.features)  # raises now, not after the prediction
+    of_model.check(config.output, config.features, config.frame_model)  # raises now, not after the prediction
     recogniser = _recogniser() if words else None
     outputs = _outputs(table, save, page)
     named = parse_speaker(speaker, config.speakers)

@@ -30,6 +30,7 @@ from wavenet.evaluation.copy_synthesis import LEAST_SECONDS, long_clips, read_or
 from wavenet.evaluation.signals import Signal
 from wavenet.generate import Generator
 from wavenet.refined_session import file_lookahead
+from wavenet.sampling_config import FRAME_OPTIONS
 
 START = SamplingConfig(temperature=1.0, voiced_temperature=1.0, refine=40)
 GRID: dict[
@@ -94,6 +95,7 @@ class Tuner:
         Raises `ConfigError` for a model without features, and if there are no such recordings; `ValueError` for a
         speaker that the model does not have.
         """
+        self._frame_options = {name: getattr(config.sampling, name) for name in FRAME_OPTIONS}  # kept as they are
         plain = dataclasses.replace(config, sampling=SamplingConfig())  # options that are None here are not the model's
         self._generator = Generator(create("auto", plain, weights, precision, threads=1))
         self._clips = _clips(config, recordings, count, speaker)
@@ -156,7 +158,8 @@ class Tuner:
         """The options chosen, without those that have no effect."""
         best = self.best.options
         one = best.voiced_temperature == best.temperature
-        return dataclasses.replace(best, voiced_temperature=None if one else best.voiced_temperature)
+        voiced = None if one else best.voiced_temperature
+        return dataclasses.replace(best, voiced_temperature=voiced, **self._frame_options)
 
     def _try(self, options: SamplingConfig) -> Trial:
         plain = dataclasses.replace(options, refine=0)
