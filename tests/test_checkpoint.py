@@ -15,8 +15,16 @@ import safetensors.numpy
 import torch
 
 import wavenet
-from wavenet.checkpoint import CheckpointError, load_model, read_model, save_model, write_bytes
-from wavenet.config import ModelConfig
+from wavenet.checkpoint import (
+    CheckpointError,
+    load_model,
+    read_header,
+    read_model,
+    save_model,
+    update_config,
+    write_bytes,
+)
+from wavenet.config import ModelConfig, SamplingConfig
 
 Change = Callable[[dict[str, Any], dict[str, str]], object]
 CONFIG = ModelConfig(cycles=1, layers_per_cycle=3, kernel_size=3, residual_channels=5, gate_channels=4, skip_channels=6)
@@ -69,6 +77,19 @@ def test_a_model_is_read_without_torch(file: Path) -> None:
     )
     answer = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
+
+
+def test_a_file_in_float16_is_half_as_large_and_read_as_float32(model: wavenet.WaveNet, file: Path) -> None:
+    half = file.with_name("half.safetensors")
+    save_model(half, model, half=True)
+    assert half.stat().st_size < 0.75 * file.stat().st_size  # the header is long beside so few weights
+    config, tensors = read_model(half)
+    assert config == CONFIG
+    for name, tensor in read_model(file)[1].items():
+        assert tensors[name].dtype == np.float32
+        np.testing.assert_array_equal(tensors[name], tensor.astype(np.float16))
+    update_config(half, sampling=SamplingConfig(0.5))
+    assert read_header(half).tensors["skip.weight"].dtype == "F16"
 
 
 def test_a_run_directory_means_its_best_model(file: Path, tmp_path: Path) -> None:

@@ -34,10 +34,14 @@ class CheckpointError(ValueError):
     """A file that cannot be used: one line that names it and the reason. `__cause__` is the `OSError`, if any."""
 
 
-def save_model(path: str | os.PathLike[str], model: WaveNet) -> None:
-    """Write a model file. Raises `CheckpointError` where it cannot be written."""
+def save_model(path: str | os.PathLike[str], model: WaveNet, half: bool = False) -> None:
+    """Write a model file. half: in float16, which is half as large and rounds the weights to about three digits.
+
+    Raises `CheckpointError` where it cannot be written.
+    """
     metadata = {"wavenet.format": FORMAT, "wavenet.config": json.dumps(model.config.to_dict())}
-    tensors = {name: tensor.detach().float().cpu().numpy() for name, tensor in model.state_dict().items()}
+    dtype = np.float16 if half else np.float32
+    tensors = {name: tensor.float().numpy(force=True).astype(dtype) for name, tensor in model.state_dict().items()}
     write_tensors(path, tensors, metadata)
 
 
@@ -48,12 +52,12 @@ def update_config(path: str | os.PathLike[str], **fields: SamplingConfig | Featu
     """
     file = model_file(path).resolve()  # a symbolic link stays one
     check_writable(file)
-    config, tensors = read_model(file)
+    config, _ = read_model(file)
     try:
         dataclasses.replace(config, **fields)  # type: ignore[arg-type]
     except ConfigError as error:
         raise _error(path, str(error)) from None
-    metadata = read_header(file).metadata
+    tensors, metadata = read_tensors(file)  # as they are: perhaps in float16
     changed = {name: dataclasses.asdict(value) for name, value in fields.items()}
     values = {**json.loads(metadata["wavenet.config"]), **changed}
     write_tensors(file, tensors, {**metadata, "wavenet.config": json.dumps(values)})
@@ -100,13 +104,14 @@ def read_model(path: str | os.PathLike[str]) -> tuple[ModelConfig, Tensors]:
         if name not in shapes:
             raise _error(file, f"the tensor {printable(name, 60)!r} does not belong to this network")
         found, expected = header.tensors[name], shapes[name]
-        if (found.dtype, found.shape) != ("F32", expected):
+        if found.dtype not in ("F32", "F16") or found.shape != expected:
             raise _error(
                 file,
                 f"the tensor {name!r} is {found.dtype} {list(found.shape)}; "
-                f"its configuration requires F32 {list(expected)}",
+                f"its configuration requires F32 or F16 {list(expected)}",
             )
     tensors, _ = read_tensors(file)
+    tensors = {name: tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise _error(file, f"the tensor {name!r} contains NaN or infinity: its training diverged")
