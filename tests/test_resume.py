@@ -5,15 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
-import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from interrupted_runs import Kill, Killed, content, interrupt
 from recordings import cache_folder_in
 from training_runs import CONDITIONED, at_step, trainer_for, write_tones, write_voices
 
@@ -21,7 +20,7 @@ from wavenet import checkpoint
 from wavenet.checkpoint import CheckpointError, load_model
 from wavenet.data.dataset import DatasetError
 from wavenet.data.tensor_file import Tensors
-from wavenet.training import run_policy
+from wavenet.training import schedule
 from wavenet.training.events import Event, Progress, Validation, ValidationProgress
 from wavenet.training.run_directory import RunDirectory
 from wavenet.training.trainer import Trainer
@@ -30,10 +29,6 @@ from wavenet.training.trainer import Trainer
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return write_tones(tmp_path / "clips")
-
-
-def interrupt() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 def assert_same_weights(one: Trainer, other: Trainer) -> None:
@@ -85,62 +80,6 @@ def test_a_conditioned_run_is_continued_exactly(tmp_path: Path, name: str) -> No
     assert whole.run.sample(12).read_bytes() == resumed.run.sample(12).read_bytes()
 
 
-class Killed(BaseException):
-    """Ends a training like a kill: nothing handles it."""
-
-
-class Kill:
-    """Ends the process at the n-th write: before it, within it, or after it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int, when: str) -> None:
-        self.at, self.when, self.writes = at, when, 0
-        replace, append = os.replace, RunDirectory.append_log
-
-        def killing_replace(old: Path, new: Path) -> None:
-            self.writes += 1
-            if self.writes == self.at and self.when != "after":
-                Path(f"{old}.partial").touch()  # what a kill leaves, and exceptions do not
-                raise Killed
-            replace(old, new)
-            self.die_after()
-
-        def killing_append(run: RunDirectory, record: Mapping[str, Any]) -> None:
-            self.writes += 1
-            if self.writes == self.at and self.when != "after":
-                line = json.dumps(record) if self.when == "within" else ""
-                with open(run.log, "a") as file:
-                    file.write(line[: len(line) // 2])
-                raise Killed
-            append(run, record)
-            self.die_after()
-
-        monkeypatch.setattr("os.replace", killing_replace)
-        monkeypatch.setattr(RunDirectory, "append_log", killing_append)
-
-    def die_after(self) -> None:
-        if self.writes == self.at and self.when == "after":
-            raise Killed
-
-
-def content(run: RunDirectory) -> dict[str, Any]:
-    """Everything in a run directory, except for times."""
-    files: dict[str, Any] = {
-        str(path.relative_to(run.path)): path.read_bytes() for path in run.path.rglob("*") if path.is_file()
-    }
-    files["index.html"] = re.findall('src="(.*?)"', files["index.html"].decode())
-    timed = {"seconds": 0, "verdict": None}  # the trend depends on the minutes
-    files["log.jsonl"] = [{**line, **timed} for line in run.read_log()]
-    tensors, metadata = checkpoint.read_tensors(run.state)
-    counters = json.loads(metadata["wavenet.state"])
-    assert counters["validated"][1] == pytest.approx(counters["seconds"])
-    files["last/state.safetensors"] = {name: tensor.tobytes() for name, tensor in tensors.items()}
-    if run.model.exists():  # the metadata of a file have no fixed order
-        tensors, metadata = checkpoint.read_tensors(run.model)
-        files["model.safetensors"] = {**metadata, **{name: tensor.tobytes() for name, tensor in tensors.items()}}
-    files["counters"] = {**counters, "seconds": 0, "validated": counters["validated"][0]}
-    return files
-
-
 @pytest.mark.parametrize(
     ("when", "from_a_model"), [("before", False), ("within", False), ("after", False), ("before", True)]
 )
@@ -183,7 +122,7 @@ def test_an_early_validation_changes_nothing_of_the_result(
 ) -> None:
     late = trainer_for(folder, tmp_path / "late", "training.steps=12")
     late.train()
-    monkeypatch.setattr(run_policy, "FIRST_VALIDATION_MINUTES", 0.0)  # a minute later the test would be slow
+    monkeypatch.setattr(schedule, "FIRST_VALIDATION_MINUTES", 0.0)  # a minute later the test would be slow
     whole = trainer_for(folder, tmp_path / "whole", "training.steps=12")
     whole.train()
     assert [line["step"] for line in whole.run.read_log()] == [1, 12]

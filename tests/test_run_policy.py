@@ -13,7 +13,7 @@ from training_runs import CONDITIONED, FEATURES, SMALL, trainer_for, write_tones
 
 from wavenet.config import ConfigError, DataConfig, SamplingConfig, TrainingConfig
 from wavenet.data import dataset
-from wavenet.training import recipe, run_policy
+from wavenet.training import recipe, run_policy, schedule
 from wavenet.training.run_directory import RunDirectory
 
 
@@ -29,24 +29,24 @@ def voices(tmp_path: Path) -> Path:
 
 def test_the_learning_rate_warms_up_and_follows_a_cosine_to_the_budget() -> None:
     config = TrainingConfig(learning_rate=1.0, warmup=3, final_rate=0.1, steps=100)
-    rates = [run_policy.learning_rate(config, step, 0.0) for step in range(4)]
+    rates = [schedule.learning_rate(config, step, 0.0) for step in range(4)]
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0])
-    assert run_policy.learning_rate(config, 50, 0.5) == pytest.approx(0.55)  # half-way between 1 and 0.1
-    assert run_policy.learning_rate(config, 100, 1.0) == pytest.approx(0.1)
-    assert run_policy.learning_rate(config, 120, 1.2) == pytest.approx(0.1)
+    assert schedule.learning_rate(config, 50, 0.5) == pytest.approx(0.55)  # half-way between 1 and 0.1
+    assert schedule.learning_rate(config, 100, 1.0) == pytest.approx(0.1)
+    assert schedule.learning_rate(config, 120, 1.2) == pytest.approx(0.1)
 
 
 def test_the_budget_is_steps_or_minutes() -> None:
-    assert run_policy.budget_spent(TrainingConfig(steps=10), 5, 1e9) == 0.5
-    assert run_policy.budget_spent(TrainingConfig(minutes=2), 10**9, 30) == 0.25
+    assert schedule.budget_spent(TrainingConfig(steps=10), 5, 1e9) == 0.5
+    assert schedule.budget_spent(TrainingConfig(minutes=2), 10**9, 30) == 0.25
 
 
 def test_the_time_left_is_known_after_the_first_step() -> None:
-    assert math.isnan(run_policy.seconds_left(TrainingConfig(steps=10), 0, 0.0))
-    assert run_policy.seconds_left(TrainingConfig(steps=10), 1, 3.0) == 27.0
-    assert run_policy.seconds_left(TrainingConfig(steps=10), 12, 3.0) == 0.0
-    assert run_policy.seconds_left(TrainingConfig(minutes=2), 0, 0.0) == 120.0
-    assert run_policy.seconds_left(TrainingConfig(minutes=2), 9, 130.0) == 0.0
+    assert math.isnan(schedule.seconds_left(TrainingConfig(steps=10), 0, 0.0))
+    assert schedule.seconds_left(TrainingConfig(steps=10), 1, 3.0) == 27.0
+    assert schedule.seconds_left(TrainingConfig(steps=10), 12, 3.0) == 0.0
+    assert schedule.seconds_left(TrainingConfig(minutes=2), 0, 0.0) == 120.0
+    assert schedule.seconds_left(TrainingConfig(minutes=2), 9, 130.0) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_time_left_is_known_after_the_first_step() -> None:
 def test_validations_are_due_regularly_and_at_the_end(
     config: TrainingConfig, step: int, seconds: float, validated: tuple[int, float], due: bool
 ) -> None:
-    assert run_policy.validation_is_due(config, step, seconds, *validated) is due
+    assert schedule.validation_is_due(config, step, seconds, *validated) is due
 
 
 def test_a_run_is_continued_with_its_own_recipe_and_no_other(folder: Path, tmp_path: Path) -> None:

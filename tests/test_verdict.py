@@ -64,10 +64,10 @@ def test_the_trend_is_a_line_over_the_logarithm_of_the_time() -> None:
     falling = [Point(minutes, 5 - 0.2 * math.log2(minutes), 4.0) for minutes in (1, 5, 10, 15)]
     found = trend_of(falling)
     assert (found.words, found.more_minutes) == ("improving", 15)
-    assert found.saved_bits == pytest.approx(0.2)
+    assert found.saved == pytest.approx(0.2)
     early = [Point(1, 9.0, 9.0), *falling[1:]]  # what was before the last two doublings does not count
-    assert trend_of(early).saved_bits == pytest.approx(0.2)
-    assert trend_of(curve((1, 5.0, 5.0), (20, 4.0, 4.0))).saved_bits == pytest.approx(1 / math.log2(20))
+    assert trend_of(early).saved == pytest.approx(0.2)
+    assert trend_of(curve((1, 5.0, 5.0), (20, 4.0, 4.0))).saved == pytest.approx(1 / math.log2(20))
 
 
 def test_flat_and_over_fitting() -> None:
@@ -93,7 +93,7 @@ def test_the_trend_of_a_real_run() -> None:
     points = [Point(line["seconds"] / 60, line["bits"], math.nan) for line in lines if line["event"] == "validation"]
     found = trend_of(points[:3])
     assert found.words == "improving"
-    assert points[2].bits - found.saved_bits == pytest.approx(points[5].bits, abs=0.06)  # 30.8 and 60.2 minutes
+    assert points[2].loss - found.saved == pytest.approx(points[5].loss, abs=0.06)  # 30.8 and 60.2 minutes
 
 
 def test_the_line_that_is_printed() -> None:

@@ -31,6 +31,11 @@ CONDITIONED = {  # recipes of conditioned models
     "16 bits": [FEATURES, "model.output=gaussian", "model.linear_prediction=8"],
     "all": [FEATURES, "data.speakers=folders", "model.output=logistic", "model.mixtures=3"],
 }
+TWO_TIERS = [  # a network with a frame model
+    FEATURES,
+    "model.frame_model={layers_per_cycle = 3, residual_channels = 8, skip_channels = 12, components = 6, mixtures = 2}",
+    "training.frames={batch = 2, crop = 20, warmup = 2, ema = 0.9}",
+]
 
 
 def write_tones(folder: Path) -> Path:

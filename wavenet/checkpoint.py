@@ -39,9 +39,14 @@ def save_model(path: str | os.PathLike[str], model: WaveNet, half: bool = False)
 
     Raises `CheckpointError` where it cannot be written.
     """
-    metadata = {"wavenet.format": FORMAT, "wavenet.config": json.dumps(model.config.to_dict())}
     dtype = np.float16 if half else np.float32
     tensors = {name: tensor.float().numpy(force=True).astype(dtype) for name, tensor in model.state_dict().items()}
+    save_weights(path, model.config, tensors)
+
+
+def save_weights(path: str | os.PathLike[str], config: ModelConfig, tensors: Tensors) -> None:
+    """Write the model file of a configuration and its weights. Raises `CheckpointError` where it cannot be written."""
+    metadata = {"wavenet.format": FORMAT, "wavenet.config": json.dumps(config.to_dict())}
     write_tensors(path, tensors, metadata)
 
 

@@ -28,6 +28,7 @@ from wavenet.mel_config import FeatureRange as FeatureRange
 from wavenet.mel_config import MelConfig as MelConfig
 from wavenet.sampling_config import SamplingConfig as SamplingConfig
 from wavenet.training_config import DataConfig as DataConfig
+from wavenet.training_config import FrameTrainingConfig as FrameTrainingConfig
 from wavenet.training_config import TrainingConfig as TrainingConfig
 
 MU_LAW_CODES = 256  # output classes and rows of the embedding table: 8-bit mu-law

@@ -1,14 +1,15 @@
-"""The settings of a training run: data (`DataConfig`), budget and optimizer (`TrainingConfig`)."""
+"""The settings of a training run: data (`DataConfig`), budget and optimizers (`TrainingConfig`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from wavenet.checks import ConfigError, check_choice, check_interval, check_range, check_types
+from wavenet.checks import ConfigError, check_choice, check_interval, check_range, check_types, from_dict
 
 SPLITS = ("auto", "files", "time")
+BASES = ("none", "auto")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,26 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class FrameTrainingConfig:
+    """The steps of a frame model, `wavenet.frame_model`, which alternate with those of the network."""
+
+    steps: int = 1  # of the frame model after each step of the network; 0: its weights are kept as they are
+    batch: int = 4  # crops per step
+    crop: int = 256  # frames per crop
+    learning_rate: float = 2.5e-3  # peak
+    warmup: int = 100  # steps to the peak
+    final_rate: float = 0.02  # learning rate at the end of the cosine, as a share of the peak
+    clip_norm: float = 20.0  # gradients of a larger norm are scaled down to it
+    ema: float = 0.995  # decay per step of the averaged weights
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range(self, "steps", 0, 1_000)
+        check_range(self, "crop", 1, 2**20)
+        check_optimizer(self)
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """The budget and the optimizer. The cosine ends with the budget: `steps` if given, otherwise `minutes`."""
 
@@ -58,22 +79,32 @@ class TrainingConfig:
     validation_seconds: float = 30.0  # held-out audio used by each validation
     clip_seconds: float = 10.0  # audio generated at each validation, at most 2 without the native engine; 0: none
     seed: int = 0
+    base: str = "none"  # the model that a new run starts from: "auto": the shipped one that fits; "none": no model
+    frames: FrameTrainingConfig = field(default_factory=FrameTrainingConfig)  # for networks with a frame model
 
     def __post_init__(self) -> None:
+        if isinstance(self.frames, Mapping):
+            object.__setattr__(self, "frames", from_dict(FrameTrainingConfig, self.frames, "frames"))
         check_types(self)
         check_range(self, "minutes", 0.0, 1e6)
         check_range(self, "steps", 0, 10**9)
         if not self.steps and not self.minutes:
             raise ConfigError("training.minutes and training.steps are both 0: one of them is the budget")
-        check_range(self, "batch", 1, 65_536)
         check_range(self, "crop", 1, 2**24)
-        check_range(self, "learning_rate", 1e-8, 1.0)
-        check_range(self, "warmup", 0, 10**6)
-        check_range(self, "final_rate", 0.0, 1.0)
-        check_range(self, "clip_norm", 1e-6, 1e6)
-        check_range(self, "ema", 0.0, 0.999999)
+        check_optimizer(self)
         check_range(self, "validate_minutes", 0.01, 1e6)
         check_range(self, "validate_steps", 0, 10**9)
         check_range(self, "validation_seconds", 0.01, 1e6)
         check_range(self, "clip_seconds", 0.0, 3600.0)
         check_range(self, "seed", 0, 2**63 - 1)
+        check_choice(self, "base", BASES)
+
+
+def check_optimizer(config: FrameTrainingConfig | TrainingConfig) -> None:
+    """Check the fields that both have."""
+    check_range(config, "batch", 1, 65_536)
+    check_range(config, "learning_rate", 1e-8, 1.0)
+    check_range(config, "warmup", 0, 10**6)
+    check_range(config, "final_rate", 0.0, 1.0)
+    check_range(config, "clip_norm", 1e-6, 1e6)
+    check_range(config, "ema", 0.0, 0.999999)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wavenet.data.dataset import Recordings
     from wavenet.training.base_model import BaseModel
     from wavenet.training.events import Event, Validation, ValidationProgress
+    from wavenet.training.frame_tier import FrameValidation
     from wavenet.training.recipe import Recipe
     from wavenet.training.trainer import Trainer
 
@@ -45,9 +46,9 @@ def _recipes() -> str:
 @click.option(
     "--from",
     "start",
-    type=click.Path(path_type=Path),
-    metavar="MODEL",
-    help="Start from the weights of a model file or run directory, with its network.",
+    metavar="MODEL|auto|none",
+    help="Start from the weights of a model file or run directory, with its network; auto: from the base model of this "
+    "package.  [default: the recipe's, auto for voice; none for others]",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/FOLDER]")
 @click.option(
@@ -66,7 +67,7 @@ def _recipes() -> str:
 def command(
     folder: Path,
     name: str | None,
-    start: Path | None,
+    start: str | None,
     out: Path | None,
     minutes: float | None,
     steps: int | None,
@@ -95,14 +96,17 @@ def command(
     run = RunDirectory(out or Path("runs") / (folder.resolve().name or "all"))
     device = run_policy.pick_device(device)
     run.check()
-    base = run_policy.base_for(run, start, fresh)
-    recipe = run_policy.recipe_for(run, name, [*overrides, *settings], fresh, base)
+    settings = [*overrides, *settings]
+    base = run_policy.base_for(run, run_policy.start_of(run, start, name, settings, fresh), fresh)
+    recipe = run_policy.recipe_for(run, name, settings, fresh, base)
     check_memory(recipe, device)  # before the files are read
     recordings = _open(folder, recipe, run)
     recipe = run_policy.with_speakers(recipe, recordings, add=base is not None)
     trainer = _trainer(run, recipe, recordings, device, fresh, base, named=out is not None)
     if base is not None:
         _announce_base(base, name, recipe)
+    elif recipe.training.base == "auto" and start is None and not trainer.state.step:
+        print_message("the package has no base model with this network: starting from random weights")
     _announce(trainer)
     if trainer.finished:
         print_message("the budget is spent: continue with a larger --minutes or --steps, or start again with --fresh")
@@ -183,7 +187,7 @@ def _suggestion(model: ModelConfig, run: Path) -> str:
     name = next((name for name in model.speakers if name.isprintable() and len(name) <= LONGEST_NAME), "NAME")
     speaker = f" --speaker {shlex.quote(name)}" if model.speakers else ""
     path = shlex.quote(str(run))
-    if model.features is not None:
+    if model.features is not None and model.frame_model is None:
         return f"wavenet vocode {path} IN.wav -o new.wav{speaker}"
     return f"wavenet generate {path} -o new.wav{speaker}"
 
@@ -194,8 +198,11 @@ def _announce_base(base: BaseModel, name: str | None, recipe: Recipe) -> None:
 
     name = name or fitting_recipe(base.config)
     settings = f"the settings of the recipe {printable(name)}" if name else "default settings"
+    model = printable(base.path)
+    if recipe.model.frame_model is not None and base.config.frame_model is None:
+        model += " (the vocoder; the frame model is new)"
     print_message(
-        f"starting from {printable(base.path)} with {settings} and a learning rate of "
+        f"starting from {model} with {settings} and a learning rate of "
         f"{recipe.training.learning_rate:g} (--set training.learning_rate=... changes it)"
     )
     added = recipe.model.speakers[len(base.config.speakers) :]
@@ -209,6 +216,12 @@ def _announce(trainer: Trainer) -> None:
         f"network: {model.layers} layers, {model.parameters:,} parameters, receptive field {model.receptive_field:,} "
         f"samples ({model.receptive_field_ms:.0f} ms)"
     )
+    frame_model = model.frame_model
+    if frame_model is not None and model.features is not None:
+        print_message(
+            f"frame model: {frame_model.layers} layers, {frame_model.parameters(len(model.speakers)):,} parameters, "
+            f"receptive field {frame_model.receptive_field_seconds(model.features):.1f} seconds"
+        )
     budget = f"{training.steps:,} steps" if training.steps else f"{training.minutes:g} minutes"
     start = f"continuing at step {trainer.state.step:,} of" if trainer.state.step else "budget:"
     crops = f"{training.batch} x {training.crop:,} samples a step, on the {trainer.device.type.upper()}"
@@ -218,6 +231,19 @@ def _announce(trainer: Trainer) -> None:
             f"held-out reference levels, bits per sample: a histogram of codes {levels.histogram:.2f}, "
             f"a table of code pairs {levels.pairs:.2f}"
         )
+    if trainer.frames is not None and not math.isnan(trainer.frames.levels.linear):
+        frames = trainer.frames.levels
+        print_message(
+            f"the same of frames, nats per frame: repeating the last frame {frames.repeat:.2f}, linear prediction "
+            f"{frames.linear:.2f}"
+        )
+
+
+def _frames_text(frames: FrameValidation) -> str:
+    """The result of the frame model."""
+    if math.isnan(frames.nats):
+        return "no frames held out"
+    return f"{frames.nats:.2f} nats per frame" + (" (best)" if frames.is_best else f" (best {frames.best:.2f})")
 
 
 class _Reporter:
@@ -233,6 +259,7 @@ class _Reporter:
         if isinstance(event, Progress):
             details = [
                 f"{event.bits:.3f} bits",
+                *([] if math.isnan(event.nats) else [f"{event.nats:.1f} nats"]),
                 f"step {event.step:,}",
                 f"{event.samples_per_second:,.0f} samples/s",
                 *([f"{event.skipped} steps skipped"] if event.skipped else []),
@@ -256,7 +283,8 @@ class _Reporter:
         skipped = f", {event.skipped} steps skipped" if event.skipped else ""
         held_out = "nothing held out" if math.isnan(event.bits) else f"{event.bits:.3f} bits per sample held out"
         best = " (best)" if event.is_best else f" (best {event.best:.3f})"
-        print_message(f"step {event.step:,}, {duration(event.seconds)}: {held_out}{best}{skipped}")
+        frames = "" if event.frames is None else f"; {_frames_text(event.frames)}"
+        print_message(f"step {event.step:,}, {duration(event.seconds)}: {held_out}{best}{frames}{skipped}")
         if event.verdict.text:
             print_message(f"  {event.verdict.text}")
         if event.verdict.note:

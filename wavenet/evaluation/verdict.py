@@ -1,6 +1,6 @@
 """What a validation means, in words: what the generated clip sounds like, and whether more training is worthwhile.
 
-The words follow from the figures of the clip and of recordings, and from the bits per sample so far, by fixed rules.
+The words follow from the figures of the clip and of recordings, and from the validations so far, by fixed rules.
 They do not judge meaning: "speaks" says that the clip is like the recordings in level, pauses and pitch.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,8 +26,18 @@ ALIKE, UNLIKE = "level and pauses as in the recordings", "differs from the recor
 IMPROVING, FLAT, OVERFITTING = "improving", "flat", "over-fitting"
 
 DOUBLINGS = 2.0  # of the training time, before the last validation, whose validations tell the trend
-WORTHWHILE_BITS = 0.01  # saved by as many more minutes as were trained so far; with less, the trend is flat
-OVERFITTING_BITS = 0.02  # above the best validation
+
+
+class Unit(NamedTuple):
+    """The unit of a loss, and which differences of it matter."""
+
+    name: str
+    worthwhile: float  # saved by as many more minutes as were trained so far; with less, the trend is flat
+    overfitting: float  # above the best validation
+
+
+BITS = Unit("bits", worthwhile=0.01, overfitting=0.02)  # per sample
+NATS = Unit("nats per frame", worthwhile=0.1, overfitting=0.2)
 
 
 @dataclass(frozen=True)
@@ -39,24 +50,28 @@ class Sound:
 
 @dataclass(frozen=True)
 class Point:
-    """A validation: minutes trained so far, bits per sample held out, and that of the training crops before it."""
+    """A validation: minutes trained so far, the loss of held-out recordings, and that of the training crops before it.
+
+    Both losses are in bits per sample, or those of a frame model in nats per frame.
+    """
 
     minutes: float
-    bits: float
-    training_bits: float
+    loss: float
+    training_loss: float
 
 
 @dataclass(frozen=True)
 class Trend:
     """Whether training helps; words: one of those above, or "" if it cannot be told.
 
-    more_minutes: as many as were trained so far if they are worthwhile, otherwise 0. saved_bits: what they would save,
-    per sample, if bits per sample keep falling by the same amount with each doubling of the time.
+    more_minutes: as many as were trained so far if they are worthwhile, otherwise 0. saved: what they would save, in
+    `unit`, if the loss keeps falling by the same amount with each doubling of the time.
     """
 
     words: str = ""
     more_minutes: float = 0.0
-    saved_bits: float = 0.0
+    saved: float = 0.0
+    unit: str = BITS.name
 
 
 @dataclass(frozen=True)
@@ -106,25 +121,25 @@ def differences_of(clip: VoiceFigures, recordings: VoiceFigures) -> tuple[str, .
     return tuple(found)
 
 
-def trend_of(history: Sequence[Point]) -> Trend:
+def trend_of(history: Sequence[Point], unit: Unit = BITS) -> Trend:
     """The trend at the last of the validations, in their order.
 
-    Over-fitting: held-out recordings cost more bits than at the best validation, though the training crops cost fewer.
-    Otherwise bits per sample are fitted by a - b log2(minutes) over the last two doublings of the time, two validations
+    Over-fitting: held-out recordings cost more than at the best validation, though the training crops cost less.
+    Otherwise the loss is fitted by a - b log2(minutes) over the last two doublings of the time, two validations
     at least: as many minutes again then save b. That is optimistic at the end of a budget, where the falling learning
     rate speeds up the fall, and where a longer training starts with a higher one.
     """
-    points = [point for point in history if math.isfinite(point.bits) and point.minutes > 0]
+    points = [point for point in history if math.isfinite(point.loss) and point.minutes > 0]
     if len(points) < 2:
         return Trend()
-    last, best = points[-1], min(points, key=lambda point: point.bits)
-    if last.bits >= best.bits + OVERFITTING_BITS and last.training_bits < best.training_bits:
-        return Trend(OVERFITTING)
+    last, best = points[-1], min(points, key=lambda point: point.loss)
+    if last.loss >= best.loss + unit.overfitting and last.training_loss < best.training_loss:
+        return Trend(OVERFITTING, unit=unit.name)
     fitted = [point for point in points if point.minutes >= last.minutes / 2**DOUBLINGS]
     saved = _saved_by_doubling(fitted if len(fitted) > 1 else points[-2:])
-    if saved < WORTHWHILE_BITS:
-        return Trend(FLAT)
-    return Trend(IMPROVING, last.minutes, saved)
+    if saved < unit.worthwhile:
+        return Trend(FLAT, unit=unit.name)
+    return Trend(IMPROVING, last.minutes, saved, unit.name)
 
 
 def verdict_of(
@@ -133,13 +148,15 @@ def verdict_of(
     history: Sequence[Point],
     ended: bool = True,
     note: str = "",
+    unit: Unit = BITS,
 ) -> Verdict:
     """The verdict on a clip beside recordings, None if they were not measured, and on the validations so far.
 
+    unit: of their losses.
     ended: whether the budget is spent. Until then the falling learning rate can still help a flat curve.
     """
     sound = sound_of(clip, recordings) if clip and recordings else None
-    trend = trend_of(history)
+    trend = trend_of(history, unit)
     words = "; ".join(filter(None, (_sound_text(sound), _trend_text(trend, ended))))
     if clip and recordings:
         words = ": ".join(filter(None, (f"clip: {_clip_text(clip, recordings)}", words)))
@@ -163,7 +180,7 @@ def _trend_text(trend: Trend, ended: bool) -> str:
     if trend.words != IMPROVING:
         return f"{trend.words}, more minutes are not worthwhile" if trend.words else ""
     minutes = f"{max(1, round(trend.more_minutes)):,}"
-    return f"{IMPROVING}, {minutes} more minutes are worthwhile (about {trend.saved_bits:.2f} bits)"
+    return f"{IMPROVING}, {minutes} more minutes are worthwhile (about {trend.saved:.2f} {trend.unit})"
 
 
 def _figures(figures: VoiceFigures) -> tuple[str, str, str, str]:
@@ -178,8 +195,8 @@ def _difference(value: float, unit: str, above: str, below: str) -> str:
 
 
 def _saved_by_doubling(points: Sequence[Point]) -> float:
-    """Bits per sample by which the least-squares line through the points falls per doubling of the minutes."""
+    """By how much the least-squares line through the losses falls per doubling of the minutes."""
     doublings = np.log2([point.minutes for point in points])
     if np.ptp(doublings) == 0:
         return 0.0
-    return -float(np.polyfit(doublings, [point.bits for point in points], 1)[0])
+    return -float(np.polyfit(doublings, [point.loss for point in points], 1)[0])

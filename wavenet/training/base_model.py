@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from wavenet import checkpoint
-from wavenet.config import ConfigError, ModelConfig, SamplingConfig, shown
+from wavenet.config import FRAME_MODEL, ConfigError, ModelConfig, SamplingConfig, shown
 from wavenet.data.errors import printable
 from wavenet.data.tensor_file import Tensors
+from wavenet.frame_model import FrameModel
 from wavenet.model import WaveNet
 from wavenet.training import recipe as recipes
 from wavenet.training.recipe import Recipe
@@ -26,6 +27,7 @@ from wavenet.training.recipe import Recipe
 FINE_TUNING_RATE = 1.2e-3  # peak learning rate; from random weights three times as much is usual
 RATE_KEYS = ("training.learning_rate", "training.rate")  # the second is its former name
 FREE = ("speakers", "sampling", "training_range")  # fields of a model that may differ from its base
+NESTED = {"features": "a mel spectrogram", "frame_model": "a frame model"}  # fields that are tables, or None
 EMBEDDINGS, PROJECTION = "conditioning.speaker.weight", "conditioning.from_speaker.weight"
 
 
@@ -70,10 +72,15 @@ def recipe_from(base: BaseModel, name: str | None, overrides: list[str]) -> Reci
 
 
 def fitting_recipe(config: ModelConfig) -> str | None:
-    """The first recipe of the package with this network: with speakers if it has some, without otherwise."""
+    """The first recipe of the package with this network, also with a frame model, and with speakers, if it has some."""
     loaded = {name: recipes.load(name) for name in recipes.names()}
-    fitting = [name for name, recipe in loaded.items() if not _differences(config, recipe.model.to_dict())]
-    return min(fitting, key=lambda name: bool(loaded[name].data.speakers) != bool(config.speakers), default=None)
+    fitting = [name for name, recipe in loaded.items() if not differences(config, recipe.model.to_dict())]
+
+    def unlike(name: str) -> tuple[bool, bool]:
+        tiers = (loaded[name].model.frame_model is None, config.frame_model is None)
+        return tiers[0] != tiers[1], bool(loaded[name].data.speakers) != bool(config.speakers)
+
+    return min(fitting, key=unlike, default=None)
 
 
 def with_lower_rate(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
@@ -87,13 +94,24 @@ def with_lower_rate(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
     return dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, learning_rate=rate))
 
 
+def frame_model_of(base: BaseModel) -> FrameModel | None:
+    """The base's frame model, if it has one."""
+    config = base.config
+    if config.frame_model is None or config.features is None:
+        return None
+    model = FrameModel(config.frame_model, config.features, len(config.speakers))
+    weights = {name.removeprefix(FRAME_MODEL): base.tensors[name] for name in config.frame_model_shapes}
+    model.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in weights.items()})
+    return model
+
+
 def initial_weights(base: BaseModel, model: WaveNet) -> dict[str, Tensor]:
-    """The weights with which `model` computes what the base does, for every speaker of the base.
+    """The weights with which `model` computes what the base does, for every speaker of the base; no frame model.
 
     An added speaker starts at the mean of the base's. If the base has no speakers, embeddings are random, as in every
     new network, and their projection to the gates is zero.
     """
-    weights = {name: torch.from_numpy(tensor) for name, tensor in base.tensors.items()}
+    weights = {name: torch.from_numpy(base.tensors[name]) for name in base.config.shapes}
     added = len(model.config.speakers) - len(base.config.speakers)
     if added and base.config.speakers:
         embeddings = weights[EMBEDDINGS]  # [speakers, E]
@@ -122,15 +140,16 @@ def _model_table(base: BaseModel) -> dict[str, Any]:
 
 
 def _sampling(base: BaseModel, overrides: Iterable[str]) -> SamplingConfig:
-    """The base's recommended sampling options, changed by overrides only."""
-    tables = {"model": _model_table(base)}
+    """The base's recommended sampling options, changed by overrides only; those of frames belong to its recordings."""
+    sampling = dataclasses.replace(base.config.sampling, frame_temperature=1.0, frame_temperature_range=None)
+    tables = {"model": {**_model_table(base), "sampling": dataclasses.asdict(sampling)}}
     recipes.override(tables, recipes.sampling_overrides(overrides))
     return recipes.build(tables).model.sampling
 
 
 def _check(base: BaseModel, model: Mapping[str, Any]) -> None:
     """Raises `ConfigError` if a [model] table describes another network than the base's."""
-    different = _differences(base.config, model)
+    different = differences(base.config, model)
     if different:
         fields = ", ".join(f"model.{name} = {shown(own)} (not {shown(other)})" for name, own, other in different)
         raise ConfigError(
@@ -139,9 +158,14 @@ def _check(base: BaseModel, model: Mapping[str, Any]) -> None:
         )
 
 
-def _differences(base: ModelConfig, model: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Fields in which a [model] table differs from the base, with both values; those that have an effect in both."""
+def differences(base: ModelConfig, model: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Fields in which a [model] table differs from the base, with both values; those that have an effect in both.
+
+    A frame model that only one of them has is no difference: it is new, or left out.
+    """
     own, other = _network(base.to_dict()), _network(model)
+    if base.frame_model is None or model.get("frame_model") is None:
+        own.pop("frame_model")
     if not base.speakers:  # they may be added with embeddings of any size
         own.pop("speaker_channels")
     return [(name, own[name], other[name]) for name in own if name in other and own[name] != other[name]]
@@ -155,8 +179,10 @@ def _network(model: Mapping[str, Any]) -> dict[str, Any]:
     features = model.get("features")
     if features is None:
         unused |= {"frame_network", "frame_channels"}
-    fields = {name: value for name, value in model.items() if name not in unused and name != "features"}
-    fields["features"] = "none" if features is None else "a mel spectrogram"
-    if isinstance(features, Mapping):
-        fields |= {f"features.{name}": value for name, value in features.items()}
+    fields = {name: value for name, value in model.items() if name not in unused and name not in NESTED}
+    for table, text in NESTED.items():
+        values = model.get(table)
+        fields[table] = "none" if values is None else text
+        if isinstance(values, Mapping):
+            fields |= {f"{table}.{name}": value for name, value in values.items()}
     return fields

@@ -14,20 +14,28 @@ from wavenet.training.run_directory import is_number
 Records = Sequence[Mapping[str, Any]]  # see `RunDirectory.read_log`
 
 
-def points(records: Iterable[Mapping[str, Any]], event: str) -> list[tuple[float, float]]:
-    """(minutes, bits per sample) of the records of an event that have both."""
-    usable = (record for record in records if record["event"] == event)
+def points(records: Iterable[Mapping[str, Any]], event: str, loss: str = "bits") -> list[tuple[float, float]]:
+    """(minutes, loss) of the records of an event that have both. loss: "bits" per sample, or "nats" per frame."""
+    usable = (losses(record) for record in records if record["event"] == event)
     return [
-        (record["seconds"] / 60, record["bits"])
+        (record["seconds"] / 60, record[loss])
         for record in usable
-        if is_number(record.get("seconds")) and is_number(record.get("bits"))
+        if is_number(record.get("seconds")) and is_number(record.get(loss))
     ]
 
 
-def history(records: Records) -> list[Point]:
-    """The validations so far. Those of earlier versions have no training bits: NaN."""
+def losses(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The losses of a record: those of a frame model at a validation are in a table of their own."""
+    frames = record.get("frames")
+    return {**record, **frames} if isinstance(frames, Mapping) else record
+
+
+def history(records: Records, loss: str = "bits") -> list[Point]:
+    """The validations so far; loss: as of `points`. Those of earlier versions have no training bits: NaN."""
     return [
-        Point(record["seconds"] / 60, _number(record.get("bits")), _number(record.get("training_bits")))
+        Point(
+            record["seconds"] / 60, _number(losses(record).get(loss)), _number(losses(record).get(f"training_{loss}"))
+        )
         for record in records
         if record["event"] == "validation" and is_number(record.get("seconds"))
     ]

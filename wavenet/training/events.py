@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from wavenet.evaluation.likelihood import ReferenceLevels
 from wavenet.evaluation.verdict import Verdict
+from wavenet.training.frame_tier import FrameValidation
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Progress:
     seconds: float  # trained so far, earlier sessions included
     seconds_left: float
     skipped: int  # steps without an update because a value was not finite
+    nats: float = math.nan  # training loss of the frame model, nats per frame, smoothed
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Validation:
     references: ReferenceLevels
     training_bits: float = math.nan  # mean training loss since the last validation, bits per sample
     verdict: Verdict = field(default_factory=Verdict)
+    frames: FrameValidation | None = None  # of a network with a frame model
 
 
 Event = Progress | ValidationProgress | Validation

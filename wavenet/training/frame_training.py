@@ -9,19 +9,15 @@ from typing import NamedTuple
 
 import torch
 
-from wavenet.config import MelConfig, TrainingConfig
+from wavenet.config import FrameTrainingConfig, MelConfig
 from wavenet.frame_model import FrameModel
 from wavenet.frame_model_config import CODING, FrameModelConfig
 from wavenet.frame_prediction import FramePrediction
-from wavenet.training import run_policy
+from wavenet.training import schedule
 from wavenet.training.frame_batches import FrameBatches, FrameClips
 
-FROM_SCRATCH = TrainingConfig(
-    batch=4, crop=256, learning_rate=2.5e-3, warmup=100, final_rate=0.02, clip_norm=20.0, ema=0.995
-)
-FROM_BASE = TrainingConfig(
-    batch=4, crop=256, learning_rate=1.5e-3, warmup=30, final_rate=0.02, clip_norm=20.0, ema=0.995
-)
+FROM_SCRATCH = FrameTrainingConfig()
+FROM_BASE = FrameTrainingConfig(learning_rate=1.5e-3, warmup=30)
 BETAS = 0.9, 0.99  # of Adam (Kingma and Ba 2015)
 
 
@@ -70,17 +66,31 @@ def frame_model_from(base: FrameModel, clips: FrameClips, voices: Sequence[int |
     return model
 
 
+def new_optimizer(model: FrameModel) -> torch.optim.Adam:
+    """The optimizer of a new training."""
+    return torch.optim.Adam(model.parameters(), betas=BETAS, fused=True)
+
+
 class FrameTrainer:
     """Trains a model on recordings. The `average` of its weights over the steps is what is kept in the end.
 
-    The batch of a step depends on `config.seed` and the step only.
+    The batch of a step depends on `seed` and `step`, the number of the next step, only.
+    average, optimizer: those of a training that is continued; None: those of a new one.
     """
 
-    def __init__(self, model: FrameModel, clips: FrameClips, config: TrainingConfig = FROM_SCRATCH) -> None:
+    def __init__(
+        self,
+        model: FrameModel,
+        clips: FrameClips,
+        config: FrameTrainingConfig = FROM_SCRATCH,
+        seed: int = 0,
+        average: FrameModel | None = None,
+        optimizer: torch.optim.Adam | None = None,
+    ) -> None:
         self.model, self.config, self.step = model, config, 0
-        self.average = copy.deepcopy(model)
-        self.batches = FrameBatches(clips, model.deviation.numpy(force=True), config.batch, config.crop, config.seed)
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=BETAS)
+        self.average = average or copy.deepcopy(model)
+        self.batches = FrameBatches(clips, model.deviation.numpy(force=True), config.batch, config.crop, seed)
+        self.optimizer = optimizer or new_optimizer(model)
 
     def update(self, fraction: float) -> FrameNats | None:
         """One step; fraction: share of the budget spent, which sets the learning rate.
@@ -89,12 +99,13 @@ class FrameTrainer:
         weights are unchanged.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = run_policy.learning_rate(self.config, self.step, fraction)
+            group["lr"] = schedule.learning_rate(self.config, self.step, fraction)
         batch = self.batches.batch(self.step)
         self.step += 1
-        speaker = batch.voices if self.model.speakers else None
+        inputs, targets, voices = (tensor.to(self.model.deviation.device) for tensor in batch)
+        speaker = voices if self.model.speakers else None
         self.optimizer.zero_grad(set_to_none=True)
-        source, shape = (nats.mean() for nats in self.model.losses(batch.inputs, batch.targets, speaker))
+        source, shape = (nats.mean() for nats in self.model.losses(inputs, targets, speaker))
         (source + shape).backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         result = FrameNats(source.item(), shape.item())
@@ -114,8 +125,8 @@ def held_out_nats(model: FrameModel, clips: FrameClips) -> FrameNats:
         for array, voice in zip(clips.frames, clips.voices, strict=True):
             if len(array) < 2:
                 continue
-            frames = torch.from_numpy(array)[None]
-            speaker = torch.tensor([voice]) if model.speakers else None
+            frames = torch.from_numpy(array)[None].to(model.deviation.device)
+            speaker = torch.tensor([voice], device=frames.device) if model.speakers else None
             losses = model.losses(frames[:, :-1], frames[:, 1:], speaker)
             sums = [total + nats.double().sum().item() for total, nats in zip(sums, losses, strict=True)]
             count += len(array) - 1

@@ -20,12 +20,17 @@ from wavenet.training import curves
 from wavenet.training.curves import Records
 from wavenet.training.run_directory import RunDirectory, is_number
 
-Curve = Sequence[tuple[float, float]]  # (minutes, bits per sample)
+Curve = Sequence[tuple[float, float]]  # (minutes, bits per sample or nats per frame)
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 800, 300, 56, 40, 12  # of the chart, in its units
 MOST_POINTS = 400  # of a curve
 MARGIN = 0.08  # above and below the curves, of their range
 COMMON = 95  # percentile of the training bits below which the chart shows all; the first steps are far above
+PER = {"bits": "sample", "nats": "frame"}
+REFERENCES = {
+    "bits": {"histogram": "a histogram of codes", "pairs": "a table of code pairs"},
+    "nats": {"repeat": "repeating the last frame", "linear": "linear prediction"},
+}
 STYLE = """
 :root{color-scheme:light dark;--text:#222;--page:#fff;--line:#ccc;--held:#c2410c;--training:#2563eb;--faint:#666}
 @media(prefers-color-scheme:dark){:root{--text:#ddd;--page:#15171a;--line:#444;--held:#fb923c;--training:#7aa2f7;
@@ -70,11 +75,13 @@ def page(run: RunDirectory, recipe: str, records: Records) -> str:
     validations = [record for record in records if record["event"] == "validation"]
     name = html.escape(printable(run.path.absolute().name))
     clips = [_clip(run, record) for record in reversed(validations)]
+    frames = any(is_number(curves.losses(record).get("nats")) for record in records)
     sections = [
         f"<h1>{name}</h1>",
         *([_verdict(validations[-1])] if validations else []),
         "<h2>Bits per sample</h2>",
-        _chart(curves.points(records, "train"), curves.points(records, "validation"), _references(validations)),
+        _chart_of(records, validations, "bits"),
+        *(["<h2>Frame model: nats per frame</h2>", _chart_of(records, validations, "nats")] if frames else []),
         "<h2>Clips</h2>",
         *(clips or ["<p>None yet.</p>"]),
         f"<h2>Settings</h2>\n<pre>{html.escape(recipe)}</pre>",
@@ -98,7 +105,11 @@ def _result(record: Mapping[str, Any]) -> str:
     bits = f"{record['bits']:.3f} bits per sample held out" if is_number(record.get("bits")) else "nothing held out"
     best = ", the best so far" if record.get("is_best") and is_number(record.get("bits")) else ""
     time = f", after {record['seconds'] / 60:.1f} minutes" if is_number(record.get("seconds")) else ""
-    return f'<p class="faint">step {record["step"]:,}{time}: {bits}{best}</p>'
+    frames = record.get("frames")
+    of_frames = ""
+    if isinstance(frames, Mapping) and is_number(frames.get("nats")):
+        of_frames = f"; {frames['nats']:.2f} nats per frame{', the best so far' if frames.get('is_best') else ''}"
+    return f'<p class="faint">step {record["step"]:,}{time}: {bits}{best}{of_frames}</p>'
 
 
 def _clip(run: RunDirectory, record: Mapping[str, Any]) -> str:
@@ -113,16 +124,22 @@ def _clip(run: RunDirectory, record: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _references(validations: Records) -> dict[str, float]:
+def _references(validations: Records, loss: str) -> dict[str, float]:
     """The reference levels of the last validation, by what they are."""
-    levels = validations[-1].get("references") if validations else None
-    names = {"histogram": "a histogram of codes", "pairs": "a table of code pairs"}
+    record = validations[-1] if validations else {}
+    levels = (curves.losses(record) if loss == "nats" else record).get("references")
     found = levels if isinstance(levels, Mapping) else {}
-    return {text: found[key] for key, text in names.items() if is_number(found.get(key))}
+    return {text: found[key] for key, text in REFERENCES[loss].items() if is_number(found.get(key))}
 
 
-def _chart(training: Curve, held_out: Curve, references: Mapping[str, float]) -> str:
-    """Held-out and training bits per sample against minutes, as SVG, and the reference levels."""
+def _chart_of(records: Records, validations: Records, loss: str) -> str:
+    """The chart of bits per sample or of nats per frame."""
+    training, held_out = (curves.points(records, event, loss) for event in ("train", "validation"))
+    return _chart(training, held_out, _references(validations, loss), f"{loss} per {PER[loss]}")
+
+
+def _chart(training: Curve, held_out: Curve, references: Mapping[str, float], unit: str) -> str:
+    """Held-out and training losses against minutes, as SVG, and the reference levels. unit: of the losses."""
     if not training and not held_out:
         return "<p>No figures yet.</p>"
     every = math.ceil(len(training) / MOST_POINTS) or 1
@@ -136,7 +153,7 @@ def _chart(training: Curve, held_out: Curve, references: Mapping[str, float]) ->
     levels = ", ".join(f"{name} {bits:.2f}" for name, bits in references.items())
     levels = f". Reference levels, dashed where they are in the chart: {levels}" if levels else ""
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="bits per sample against minutes">'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{unit} against minutes">'
         f'<clipPath id="area"><rect x="{LEFT}" y="0" width="{WIDTH - LEFT}" height="{HEIGHT - BOTTOM}"/></clipPath>'
         f'{scale.axes()}<g clip-path="url(#area)">{"".join(lines)}</g></svg>\n'
         '<p class="faint"><b style="color:var(--held)">Held out</b> and <b style="color:var(--training)">training</b> '

@@ -1,16 +1,15 @@
-"""Decisions of a training run: its budget, learning rate and validations, its device, and the recipe it continues."""
+"""Decisions of a training run: the model it starts from, the recipe it continues, its speakers, and its device."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from wavenet.config import ConfigError, TrainingConfig
+from wavenet.config import ConfigError
 from wavenet.data.crop_features import CropFeatures
 from wavenet.data.crops import random_crops
 from wavenet.data.dataset import Recordings
@@ -21,51 +20,34 @@ from wavenet.training import recipe as recipes
 from wavenet.training.base_model import BaseModel
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_directory import RunDirectory
+from wavenet.training.shipped_bases import shipped_base
 from wavenet.training.state import base_of
+from wavenet.training_config import BASES
 
 MEASURED = ("sampling", "training_range")  # fields of a model that do not come from its recipe
-FIRST_VALIDATION_MINUTES = 1.0
 RANGE_CROPS = 200  # crops of which the range of the features is measured
 LONGEST_VALUE = 60  # characters of a name or value in a message
 
 
-def budget_spent(config: TrainingConfig, step: int, seconds: float) -> float:
-    """Share of the budget spent: 0 at the start, 1 or more at the end."""
-    return step / config.steps if config.steps else seconds / (60 * config.minutes)
+def start_of(
+    run: RunDirectory, given: str | None, name: str | None, overrides: list[str], fresh: bool = False
+) -> Path | None:
+    """The model to start the run from: the path `given`, the base of the package for "auto", or None for "none".
 
-
-def seconds_left(config: TrainingConfig, step: int, seconds: float) -> float:
-    """Estimated time to the end of the budget; NaN before the first step of a budget in steps."""
-    if not config.steps:
-        return max(0.0, 60 * config.minutes - seconds)
-    return max(0, config.steps - step) * seconds / step if step else math.nan
-
-
-def learning_rate(config: TrainingConfig, step: int, fraction: float) -> float:
-    """Linear warm-up, then a cosine from the peak to its `final_rate` share at the end of the budget.
-
-    step: counted from 0. fraction: share of the budget spent.
+    given: None: as the recipe's `training.base` says. A run that is continued has its weights: None, unless a path is
+    given. Raises `ConfigError` for "auto" if the package has no base with the network of the recipe.
     """
-    warm = min(1.0, (step + 1) / (config.warmup + 1))
-    cosine = (1 + math.cos(math.pi * min(fraction, 1.0))) / 2
-    return config.learning_rate * warm * (config.final_rate + (1 - config.final_rate) * cosine)
-
-
-def validation_is_due(
-    config: TrainingConfig, step: int, seconds: float, validated_step: int, validated_seconds: float
-) -> bool:
-    """Whether to validate after a step: every `validate_steps` or `validate_minutes`, and at the end of the budget.
-
-    With `validate_minutes` the first one is due after a minute.
-    """
-    if step == validated_step:
-        return False
-    if budget_spent(config, step, seconds) >= 1:
-        return True
-    if config.validate_steps:
-        return step - validated_step >= config.validate_steps
-    minutes = config.validate_minutes if validated_step else min(config.validate_minutes, FIRST_VALIDATION_MINUTES)
-    return seconds - validated_seconds >= 60 * minutes
+    if given not in (None, *BASES):
+        return Path(given)
+    if given == "none" or (not fresh and (run.state.exists() or run.model.exists())):
+        return None
+    recipe = recipes.load(name, overrides)
+    if given is None and recipe.training.base == "none":
+        return None
+    base = shipped_base(None if name is None else recipe)
+    if base is None and given is not None:
+        raise ConfigError("--from auto: the package has no base model with this network: leave it out, or give MODEL")
+    return base
 
 
 def base_for(run: RunDirectory, given: Path | None, fresh: bool = False) -> BaseModel | None:

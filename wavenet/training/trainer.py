@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from wavenet import checkpoint
-from wavenet.config import TrainingConfig
+from wavenet.config import FRAME_MODEL, FrameTrainingConfig, TrainingConfig
 from wavenet.data import audio, dataset
 from wavenet.data.dataset import Recordings
 from wavenet.data.errors import printable
@@ -26,10 +26,11 @@ from wavenet.evaluation import likelihood
 from wavenet.evaluation.training_cost import check_training_memory
 from wavenet.evaluation.verdict import Point
 from wavenet.nn.outputs import masked_loss
-from wavenet.training import curves, run_page, run_policy
+from wavenet.training import base_model, curves, run_page, run_policy, schedule
 from wavenet.training.base_model import BaseModel
 from wavenet.training.batches import Batch, Batches
 from wavenet.training.events import Progress, Report, Validation, ValidationProgress
+from wavenet.training.frame_tier import FrameTier
 from wavenet.training.interruption import interruption
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_directory import RunDirectory
@@ -67,7 +68,7 @@ class Trainer:
         progress: called with the number of samples counted for the reference levels, and their total.
         base: the model that a new run starts from; the recipe has its network, see `base_model.recipe_from`.
         Raises `CheckpointError` for a run whose saved state cannot be used, `TrainingError` if a training step would
-        not fit into memory.
+        not fit into memory, `ConfigError` for a speaker without recordings to train a frame model on.
         """
         self.device = torch.device(run_policy.pick_device(device))
         check_memory(recipe, self.device.type)
@@ -75,25 +76,30 @@ class Trainer:
         self.run, self.recipe, self.recordings, self.fresh = run, recipe, recordings, fresh
         self.state = TrainingState(recipe, self.device, os.path.abspath(recordings.summary.folder))
         self.saved_step = 0
-        if not fresh and run.state.exists():
+        continued = not fresh and run.state.exists()
+        if continued:
             self.state.load(run.state)
             self.saved_step = self.state.step
         elif not fresh and run.model.exists():
             raise checkpoint.CheckpointError(f"{printable(run.path)}: has a model but no {run.state}; {START_AGAIN}")
         elif base is not None:
             self.state.start_from(base)
+        self.frames: FrameTier | None = None  # of a network with a frame model
+        if recipe.model.frame_model is not None:
+            frame_base = None if base is None else base_model.frame_model_of(base)
+            self.frames = FrameTier(recipe, recordings, self.state, not continued, frame_base)
         self.batches = Batches(recordings.train, recipe, self.device)
         self.clips = ValidationClips(recipe, recordings)
         self.references = likelihood.reference_levels(
             recordings.validation, counted_on=recordings.train, output=recipe.model.output, progress=progress
         )
-        self._skipped_in_a_row = 0
+        self._skipped_in_a_row = {"training": 0, "training.frames": 0}
         self._samples_per_second = math.nan
 
     @property
     def fraction(self) -> float:
         """Share of the budget spent."""
-        return run_policy.budget_spent(self.recipe.training, self.state.step, self.state.seconds)
+        return schedule.budget_spent(self.recipe.training, self.state.step, self.state.seconds)
 
     @property
     def finished(self) -> bool:
@@ -158,26 +164,29 @@ class Trainer:
                 logged = progress.seconds
 
     def _step(self) -> Progress:
-        """One step: a batch, its gradients, an update of the weights and of their average."""
+        """One step: a batch, its gradients, an update of the weights and their average, for both tiers."""
         started = time.perf_counter()
         state, config = self.state, self.recipe.training
-        learning_rate = run_policy.learning_rate(config, state.step, self.fraction)
+        learning_rate = schedule.learning_rate(config, state.step, self.fraction)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate
         batch = self.batches.batch(state.step)
         bits = self._update(batch)
-        state.record_loss(bits)
-        self._check_skipped(bits)
+        nats = math.nan if self.frames is None else self.frames.update(self.fraction)
+        state.record_losses(bits, nats)
+        self._check_skipped("training", config, bits)
+        self._check_skipped("training.frames", config.frames, nats)
         elapsed = time.perf_counter() - started
         state.seconds += elapsed
         return Progress(
             step=state.step,
             fraction=self.fraction,
             bits=state.bits,
+            nats=state.nats,
             learning_rate=learning_rate,
             samples_per_second=self._speed(batch.samples / elapsed),
             seconds=state.seconds,
-            seconds_left=run_policy.seconds_left(config, state.step, state.seconds),
+            seconds_left=schedule.seconds_left(config, state.step, state.seconds),
             skipped=state.skipped,
         )
 
@@ -188,20 +197,20 @@ class Trainer:
         outputs = state.model(batch.inputs, batch.speaker, batch.features, batch.first)  # [B, T, A]
         loss = masked_loss(outputs, batch.targets, batch.mask, self.recipe.model.output)  # nats per sample
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(state.weights, config.clip_norm)
         if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
             return None
         state.optimizer.step()
         state.update_average(config.ema)
         return loss.item() / math.log(2)
 
-    def _check_skipped(self, bits: float | None) -> None:
-        self._skipped_in_a_row = self._skipped_in_a_row + 1 if bits is None else 0
-        if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-            config = self.recipe.training
+    def _check_skipped(self, table: str, config: TrainingConfig | FrameTrainingConfig, loss: float | None) -> None:
+        """Raises `TrainingError` after too many skipped steps in a row; table: of the recipe, with these settings."""
+        self._skipped_in_a_row[table] = self._skipped_in_a_row[table] + 1 if loss is None else 0
+        if self._skipped_in_a_row[table] >= MAX_SKIPPED_IN_A_ROW:
             raise TrainingError(
-                f"the loss was not finite for {MAX_SKIPPED_IN_A_ROW} steps in a row: lower training.learning_rate "
-                f"(now {config.learning_rate:g}) or training.clip_norm (now {config.clip_norm:g})"
+                f"the loss was not finite for {MAX_SKIPPED_IN_A_ROW} steps in a row: lower {table}.learning_rate "
+                f"(now {config.learning_rate:g}) or {table}.clip_norm (now {config.clip_norm:g})"
             )
 
     def _speed(self, latest: float) -> float:
@@ -212,7 +221,7 @@ class Trainer:
 
     def _validation_is_due(self) -> bool:
         state = self.state
-        return run_policy.validation_is_due(
+        return schedule.validation_is_due(
             self.recipe.training, state.step, state.seconds, state.validated_step, state.validated_seconds
         )
 
@@ -238,32 +247,48 @@ class Trainer:
             self.recipe.training.validation_seconds,
             lambda done, total: progress("validating", done, total),
         )
+        frames = None if self.frames is None else self.frames.validate()
+        is_best = math.isnan(bits) or bits < state.best
+        self._save_best(is_best, frames is not None and frames.is_best)
         clip = self.clips.generate(state.average, lambda done, total: progress("generating a clip", done, total))
         progress("measuring the clip", 0, 1)
         records = run.read_log()
         training_bits = curves.training_bits(records, state.validated_step, state.bits)
-        before = curves.history(records) if state.folder == state.first_folder else []  # of other held-out recordings
-        latest = Point((state.seconds + time.perf_counter() - started) / 60, bits, training_bits)
-        verdict, picture = self.clips.assess(clip, state.step, [*before, latest], ended=self.fraction >= 1)
-        is_best = math.isnan(bits) or bits < state.best
-        if is_best:
-            checkpoint.save_model(run.model, state.average)
+        minutes = (state.seconds + time.perf_counter() - started) / 60
+        name, losses = (
+            ("bits", (bits, training_bits)) if frames is None else ("nats", (frames.nats, frames.training_nats))
+        )
+        before = curves.history(records, name) if state.folder == state.first_folder else []  # of the same recordings
+        history = [*before, Point(minutes, *losses)]
+        verdict, picture = self.clips.assess(clip, state.step, history, ended=self.fraction >= 1)
         if len(clip.audio):
             audio.write(run.sample(state.step), clip.audio, self.recipe.model.sample_rate)
         if picture:
             checkpoint.write_bytes(run.picture(state.step), picture.encode())
         best, seconds = bits if is_best else state.best, state.seconds + time.perf_counter() - started
         result = Validation(
-            state.step, bits, best, is_best, seconds, state.skipped, self.references, training_bits, verdict
+            state.step, bits, best, is_best, seconds, state.skipped, self.references, training_bits, verdict, frames
         )
         record = {"event": "validation", **_finite(dataclasses.asdict(result))}
         run.append_log(record)
         run_page.write(run, self.recipe.to_toml(), [*records, record])
         state.best, state.seconds = best, seconds
+        state.frame_best = state.frame_best if frames is None else frames.best
         state.validated_step, state.validated_seconds = state.step, seconds
         self._save()
         report(result)
         return result
+
+    def _save_best(self, network: bool, frames: bool) -> None:
+        """Write those tiers of the model that are the best so far; the other one stays as it is in the model file."""
+        run, average = self.run, self.state.average
+        if not (network or frames):
+            return
+        tensors = {name: tensor.numpy(force=True) for name, tensor in average.state_dict().items()}
+        if self.frames is not None and not (network and frames) and run.model.exists():
+            _, kept = checkpoint.read_model(run.model)
+            tensors |= {name: kept[name] for name in kept if name.startswith(FRAME_MODEL) != frames}
+        checkpoint.save_weights(run.model, average.config, tensors)
 
     def _save(self) -> None:
         self.state.save(self.run.state)

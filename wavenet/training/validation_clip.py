@@ -21,10 +21,13 @@ from wavenet.data.quantizers import quantizer_for
 from wavenet.engine import sampling
 from wavenet.evaluation import likelihood
 from wavenet.evaluation.spectrogram import picture
-from wavenet.evaluation.verdict import SHORTEST, Point, Verdict, verdict_of
+from wavenet.evaluation.verdict import BITS, NATS, SHORTEST, Point, Verdict, verdict_of
 from wavenet.evaluation.voice_figures import VoiceFigures, voice_figures
+from wavenet.generate import Generator
 from wavenet.model import WaveNet
+from wavenet.training.frame_temperature import sampler_of
 from wavenet.training.recipe import Recipe
+from wavenet.two_tiers import TwoTiers
 
 BLOCK = 1_000  # samples generated between two reports of progress
 SLOW_SECONDS = 2.0  # of a clip, at most, where the native engine is not installed
@@ -45,8 +48,9 @@ class Clip(NamedTuple):
 class ValidationClips:
     """Generates the clips of a run, always with the same seed, so that they can be compared.
 
-    A network with features copies held-out recordings, one after the other until the clip is long enough. Others
-    continue silence; with speakers, as the speaker of the first held-out recording.
+    A network with features copies held-out recordings, one after the other until the clip is long enough; but one with
+    a frame model draws the features, and uses the model's sampling options. Others continue silence; where nothing is
+    copied, with speakers, as the speaker of the first held-out recording.
     """
 
     def __init__(self, recipe: Recipe, recordings: Recordings) -> None:
@@ -64,12 +68,15 @@ class ValidationClips:
     @property
     def copies(self) -> bool:
         """Whether the clips are copies of recordings."""
-        return self.model.features is not None
+        return self.model.features is not None and self.model.frame_model is None
 
     def generate(self, model: WaveNet, progress: Progress) -> Clip:
         """A clip from the network; empty if the recipe wants none."""
         if not self.samples:
             return Clip(np.zeros(0, np.float32), np.zeros(0, np.float32))
+        if isinstance(model, TwoTiers):
+            audio = self._drawn(model, progress)
+            return Clip(audio, self.reference[: len(audio)])
         player = engine.create(self.engine, self.model, model.state_dict())
         total = min(self.samples, int(self.source.lengths.sum())) if self.copies else self.samples
         random = sampling.uniform_generator(self.training.seed)
@@ -89,10 +96,21 @@ class ValidationClips:
         audio = quantizer_for(self.model.output).decode(np.concatenate(codes))
         return Clip(audio, np.concatenate(recordings) if self.copies else self.reference[: len(audio)])
 
+    def _drawn(self, model: TwoTiers, progress: Progress) -> NDArray[np.float32]:
+        """Audio of `samples` from the frames that the frame model draws."""
+        speaker = likelihood.speaker_of_clip(self.model, self.source, 0)
+        options = model.config.sampling
+        sampler = sampler_of(model, 1, self.training.seed, options.frame_temperature, speaker)
+        features = sampler.next(1 + self.samples // model.config.hop)[0]
+        generator = Generator.from_model(model, engine=self.engine)
+        seconds = self.samples / model.config.sample_rate
+        return generator.render(seconds, progress, seed=self.training.seed, speaker=speaker, features=features)
+
     def assess(self, clip: Clip, step: int, history: Sequence[Point], ended: bool) -> tuple[Verdict, str]:
         """The verdict on a clip, and its picture.
 
-        history: the validations so far, this one included. ended: whether the budget is spent.
+        history: the validations so far, this one included; of a network with a frame model, those of the frame model,
+            which decides about level, pauses and pitch. ended: whether the budget is spent.
         What fails here must not end a training: it is a note in the verdict. The picture is then empty.
         """
         figures: tuple[VoiceFigures | None, VoiceFigures | None] = (None, None)
@@ -106,7 +124,8 @@ class ValidationClips:
         except Exception as error:
             reason = printable(str(error) or type(error).__name__, LONGEST_NOTE)
             note = f"the clip of step {step:,} could not be measured or drawn: {reason}"
-        return verdict_of(*figures, history, ended, note), drawn
+        unit = BITS if self.model.frame_model is None else NATS
+        return verdict_of(*figures, history, ended, note, unit), drawn
 
     def _figures(self, clip: Clip) -> tuple[VoiceFigures, VoiceFigures]:
         """Those of the clip, and those of the recordings: of the copied ones, or of about a minute of others."""

@@ -1,0 +1,146 @@
+"""The slow tier in a training run: recordings of the frame model, its steps beside the network's, its validation."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wavenet.config import ConfigError
+from wavenet.data.clips import Clips
+from wavenet.data.dataset import Recordings
+from wavenet.frame_coding import FrameCoding
+from wavenet.frame_model import FrameModel
+from wavenet.frame_prediction import FramePrediction, ReferenceLevels, reference_levels
+from wavenet.training.frame_batches import FrameClips, encoded_clips, fit_coding
+from wavenet.training.frame_training import FrameTrainer, frame_model_from, held_out_nats
+from wavenet.training.recipe import Recipe
+from wavenet.training.state import TrainingState
+from wavenet.two_tiers import TwoTiers
+
+MOST_SECONDS = 7_200.0  # of recordings that a frame model is trained on: 150 MB of encoded frames
+HELD_OUT_SECONDS = 300.0  # of held-out recordings, of each validation
+PIECE_SECONDS = 60.0  # of a longer folder, every n-th piece is used; recordings are cut into pieces of this length
+
+
+@dataclass(frozen=True)
+class FrameValidation:
+    """Result of the averaged frame model on held-out recordings, in nats per frame."""
+
+    nats: float  # NaN when nothing is held out
+    best: float
+    is_best: bool
+    references: ReferenceLevels
+    training_nats: float  # smoothed training loss, of disturbed inputs
+
+
+class FrameTier:
+    """Trains the frame model of a run's state, whose network `TrainingState` and `Trainer` train."""
+
+    def __init__(
+        self, recipe: Recipe, recordings: Recordings, state: TrainingState, new: bool, base: FrameModel | None = None
+    ) -> None:
+        """new: the state's frame model is replaced by one that starts at these recordings, or from the base.
+
+        Raises `ConfigError` for a speaker without recordings to train on.
+        """
+        model, average = (each.frame_model for each in (state.model, state.average) if isinstance(each, TwoTiers))
+        assert state.frame_optimizer is not None
+        self.state, self.config, speakers = state, recipe.training.frames, recipe.model.speakers
+        training = limited(recordings.train, MOST_SECONDS)
+        coding = _coding(recipe, training, base) if new else model.frame_coding
+        clips = encoded_clips(training, coding, speakers)
+        if new:
+            state.start_frames(_started(model, clips, base, len(speakers)))
+        self.held_out = encoded_clips(limited(recordings.validation, HELD_OUT_SECONDS), coding, speakers)
+        self.trainer = FrameTrainer(model, clips, self.config, recipe.training.seed, average, state.frame_optimizer)
+        self.levels = ReferenceLevels(math.nan, math.nan)
+        if any(len(frames) > 1 for frames in self.held_out.frames):
+            order = model.config.prediction_order
+            self.levels = reference_levels(clips.frames, self.held_out.frames, order)
+
+    def update(self, fraction: float) -> float | None:
+        """The frame model's steps after a step of the network; fraction: share of the budget spent.
+
+        Returns the mean nats per frame of their batches; None if a value was not finite, NaN without steps.
+        """
+        nats, self.trainer.step = [], self.state.step * self.config.steps
+        for _ in range(self.config.steps):
+            step = self.trainer.update(fraction)
+            nats.append(None if step is None else step.total)
+        finite = [value for value in nats if value is not None]
+        if len(finite) < len(nats):
+            return None
+        return float(np.mean(finite)) if finite else math.nan
+
+    def validate(self) -> FrameValidation:
+        """The averaged weights on held-out recordings; `is_best` if they are better than those of all validations."""
+        nats = held_out_nats(self.trainer.average, self.held_out).total
+        is_best = math.isnan(nats) or nats < self.state.frame_best
+        best = nats if is_best else self.state.frame_best
+        return FrameValidation(nats, best, is_best, self.levels, self.state.nats)
+
+
+def limited(clips: Clips, seconds: float) -> Clips:
+    """The clips if they are not longer than this; otherwise parts of them at equal distances, some of each speaker."""
+    factor = math.ceil(clips.seconds / seconds)
+    if factor <= 1:
+        return clips
+    size = round(PIECE_SECONDS * clips.sample_rate)
+    pieces = [(clip, start) for clip, n in enumerate(clips.lengths.tolist()) for start in range(0, n, size)]
+    speakers = ["" if clips.speakers is None else clips.speakers[clip] for clip, _ in pieces]
+    chosen = [
+        pieces[index]
+        for name in sorted(set(speakers))
+        for index in [index for index, speaker in enumerate(speakers) if speaker == name][::factor]
+    ]
+    indices, starts = (np.array(values, np.int64) for values in zip(*chosen, strict=True))
+    return Clips(
+        clips.samples,
+        clips.offsets[indices] + starts,
+        np.minimum(clips.lengths[indices] - starts, size),
+        clips.sample_rate,
+        None if clips.speakers is None else [clips.speakers[clip] for clip in indices],
+        [clips.names[clip] for clip in indices] if clips.names else (),
+        None if clips.gains is None else clips.gains[indices],
+    )
+
+
+def _started(model: FrameModel, clips: FrameClips, base: FrameModel | None, speakers: int) -> FrameModel:
+    """The frame model before its first step: as `model` is initialised, or the base with its voices first."""
+    if base is not None:
+        voices = [voice if voice < base.speakers else None for voice in range(speakers)]
+        return frame_model_from(base, clips, voices)
+    model.set_coding(clips.coding)
+    model.set_prediction(FramePrediction.fit(clips.frames, model.config.prediction_order))
+    return model
+
+
+def _coding(recipe: Recipe, clips: Clips, base: FrameModel | None) -> FrameCoding:
+    """The coding of the recordings; that of the base's voices without recordings here is the base's."""
+    mel, config, speakers = recipe.model.features, recipe.model.frame_model, recipe.model.speakers
+    assert mel is not None and config is not None
+    known = None if base is None else base.frame_coding
+    kept = 0 if base is None else base.speakers
+    present = [name for index, name in enumerate(speakers) if index >= kept or name in (clips.speakers or ())]
+    try:
+        coding = fit_coding(clips, mel, config.components, present, known)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if known is None or len(present) == len(speakers):
+        return coding
+    return _with_voices(coding, known, [present.index(name) if name in present else None for name in speakers])
+
+
+def _with_voices(coding: FrameCoding, known: FrameCoding, voices: Sequence[int | None]) -> FrameCoding:
+    """A coding of these voices of `coding`; where it has none, of the voice of `known` at that place."""
+
+    def rows(name: str) -> NDArray[np.float64]:
+        own, other = getattr(coding, name), getattr(known, name)
+        return np.stack([other[index] if voice is None else own[voice] for index, voice in enumerate(voices)])
+
+    return dataclasses.replace(coding, mean=rows("mean"), loudness=rows("loudness"), pitch=rows("pitch"))
