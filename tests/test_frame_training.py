@@ -13,7 +13,7 @@ from recordings import clips_of
 from wavenet.config import MelConfig
 from wavenet.data.clips import Clips
 from wavenet.frame_prediction import FramePrediction, reference_levels
-from wavenet.training.frame_batches import FrameBatches, FrameClips, encoded_clips, fit_coding
+from wavenet.training.frame_batches import FrameBatches, FrameClips, encoded_clips, fit_coding, log_mel
 from wavenet.training.frame_training import (
     FROM_SCRATCH,
     FrameTrainer,
@@ -59,18 +59,39 @@ def test_a_batch_follows_from_seed_and_step_alone() -> None:
 def test_crops_are_consecutive_frames_of_one_voice_and_continue_with_another_clip() -> None:
     clips = frame_clips(50, 3, 30, 8, voices=[0, 1, 0, 1])
     starts: set[tuple[int, int]] = set()
+    begins = 0
     for step in range(60):
         batch = batches_of(clips).batch(step)
         assert batch.inputs.shape == batch.targets.shape == (5, 20, SMALL.dimensions)
         for targets, voice in zip(batch.targets[..., 0].numpy(), batch.voices.tolist(), strict=True):
             clip, position = np.divmod(targets.astype(int), 1_000)
+            begins += position[0] == 0
             assert set(clip) <= ({0, 2} if voice == 0 else {1, 3})
             new = np.diff(targets) != 1
             assert (position[1:][new] == 0).all()  # another clip, from its start
             ends = np.array([50, 3, 30, 8])[clip[:-1][new]]
             assert (position[:-1][new] == ends - 1).all()
             starts.add((clip[0], position[0]))
-    assert len(starts) > 70  # of 91, targets being the second frames of crops
+    assert len(starts) > 70  # of 95
+    assert begins / 300 == pytest.approx(0.1 + 0.9 * 4 / 91, abs=0.06)
+
+
+def test_some_crops_begin_before_a_clip_with_a_zero_frame() -> None:
+    clips = frame_clips(400, 300, voices=[0, 1])
+    batch = FrameBatches(clips, np.full(SMALL.dimensions, 1e-3), 200, 20).batch(0)
+    before = batch.inputs[:, 0].abs().amax(-1) < 0.5  # only disturbed
+    assert 8 < before.sum() < 40
+    assert (batch.targets[before, 0, 0] % 1_000 == 0).all()
+    assert (batch.inputs[:, 1:, 0] - batch.targets[:, :-1, 0]).abs().max() < 0.5
+
+
+def test_frames_of_digital_silence_differ() -> None:
+    clips = clips_of(4_000, values=np.zeros(4_000, np.int16))
+    (frames,) = log_mel(clips, LOW_RATE)
+    again = log_mel(clips, LOW_RATE)[0]
+    np.testing.assert_array_equal(frames, again)
+    assert 0.1 < frames[5:-5].std(axis=0).mean() < 1
+    assert frames.mean() < LOW_RATE.silence + 5
 
 
 def test_inputs_are_disturbed_targets_one_frame_earlier() -> None:

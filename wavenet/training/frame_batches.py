@@ -23,6 +23,11 @@ from wavenet.frame_model_config import PITCH, VOICING
 NOISE = 0.05  # of encoded dimensions, which have unit variance
 RESIDUAL_NOISE = 0.2  # as a share of the deviation of linear prediction
 
+# White noise added to the audio, as its RMS: -80 dBFS. The frames of digital silence are all the same and would have an
+# unbounded density, which says nothing about speech and outweighs it: -114 nats per frame, where speech has 25.
+DITHER = 1e-4
+START_SHARE = 0.1  # of the crops begin before a clip, where the sampler of a new stream does
+
 Frames = NDArray[np.float32]
 
 
@@ -65,8 +70,12 @@ def encoded_clips(clips: Clips, coding: FrameCoding, speakers: Sequence[str] = (
 
 
 def log_mel(clips: Clips, mel: MelConfig) -> list[Frames]:
-    """The log-mel frames [N, bands] of each clip."""
-    return [mel_spectrogram(clip.astype(np.float32) / np.float32(FULL_SCALE), mel).T for clip in clips]
+    """The log-mel frames [N, bands] of each clip, with dither."""
+    rng, frames = np.random.default_rng(0), []
+    for clip in clips:
+        noise = np.float32(DITHER) * rng.standard_normal(len(clip), dtype=np.float32)
+        frames.append(mel_spectrogram(clip.astype(np.float32) / np.float32(FULL_SCALE) + noise, mel).T)
+    return frames
 
 
 def _voices(clips: Clips, speakers: Sequence[str]) -> list[int]:
@@ -103,7 +112,8 @@ class FrameBatches:
     def batch(self, step: int) -> FrameBatch:
         """The batch of a step, counted from 0. Crops are of one voice, and continue with another clip where one ends.
 
-        All frames of all clips are equally likely to be the first of a crop.
+        All frames of all clips are equally likely to be the first of a crop, but for a `START_SHARE` of the crops,
+        whose first frame is zero and is followed by the start of a clip.
         """
         rng = np.random.default_rng((self.seed, step))
         crops, voices = zip(*(self._crop(rng) for _ in range(self.batch_size)), strict=True)
@@ -116,8 +126,11 @@ class FrameBatches:
         position = int(rng.integers(self._ends[-1]))
         clip = int(np.searchsorted(self._ends, position, side="right"))
         frames, voice = self.clips.frames[clip], self.clips.voices[clip]
-        parts = [frames[position - int(self._ends[clip]) + len(frames) :][: 1 + self.crop]]
-        missing = 1 + self.crop - len(parts[0])
+        if rng.random() < START_SHARE:
+            parts = [np.zeros_like(frames[:1]), frames[: self.crop]]
+        else:
+            parts = [frames[position - int(self._ends[clip]) + len(frames) :][: 1 + self.crop]]
+        missing = 1 + self.crop - sum(map(len, parts))
         while missing:
             following = self.clips.frames[int(rng.choice(self._of_voice[voice]))][:missing]
             parts.append(following)
