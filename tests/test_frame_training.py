@@ -13,7 +13,15 @@ from recordings import clips_of
 from wavenet.config import MelConfig
 from wavenet.data.clips import Clips
 from wavenet.frame_prediction import FramePrediction, reference_levels
-from wavenet.training.frame_batches import FrameBatches, FrameClips, encoded_clips, fit_coding, log_mel
+from wavenet.training.frame_batches import (
+    NOISE,
+    RESIDUAL_NOISE,
+    FrameBatches,
+    FrameClips,
+    encoded_clips,
+    fit_coding,
+    log_mel,
+)
 from wavenet.training.frame_training import (
     FROM_SCRATCH,
     FrameTrainer,
@@ -104,8 +112,9 @@ def test_inputs_are_disturbed_targets_one_frame_earlier() -> None:
     voiced = batch.targets[:, :-1, 1].numpy() > 0
     assert np.abs(noise[..., 2][~voiced]).max() < 1e-6 < np.abs(noise[..., 2][voiced]).max()
     sizes = noise.std(axis=1)  # [B, D]: each crop has its own
-    assert (sizes[:, 3] < 2 * np.hypot(0.05, 0.2) * 1.3).all() and sizes[:, 3].std() > 0.05
-    assert np.sqrt(np.square(sizes[:, 3]).mean()) == pytest.approx(np.hypot(0.05, 0.2) * (4 / 3) ** 0.5, rel=0.2)
+    size = np.hypot(NOISE, RESIDUAL_NOISE)
+    assert (sizes[:, 3] < 2 * size * 1.3).all() and sizes[:, 3].std() > 0.02
+    assert np.sqrt(np.square(sizes[:, 3]).mean()) == pytest.approx(size * (4 / 3) ** 0.5, rel=0.2)
     assert np.median(sizes[:, 4] / sizes[:, 3]) == pytest.approx(5, rel=0.2)
 
 

@@ -46,7 +46,7 @@ class FrameTrainingConfig:
     steps: int = 1  # of the frame model after each step of the network; 0: its weights are kept as they are
     batch: int = 4  # crops per step
     crop: int = 256  # frames per crop
-    learning_rate: float = 2.5e-3  # peak
+    learning_rate: float = 5e-3  # peak
     warmup: int = 100  # steps to the peak
     final_rate: float = 0.02  # learning rate at the end of the cosine, as a share of the peak
     clip_norm: float = 20.0  # gradients of a larger norm are scaled down to it

@@ -20,8 +20,8 @@ from wavenet.frame_model_config import PITCH, VOICING
 
 # Disturbances of the inputs, as standard deviations: a network that has only seen recorded frames does not recover from
 # its own errors (Blaauw and Bonada 2017, regularisation). Each is multiplied by a random number from 0 to 2 per crop.
-NOISE = 0.05  # of encoded dimensions, which have unit variance
-RESIDUAL_NOISE = 0.2  # as a share of the deviation of linear prediction
+NOISE = 0.02  # of encoded dimensions, which have unit variance
+RESIDUAL_NOISE = 0.1  # as a share of the deviation of linear prediction
 
 # White noise added to the audio, as its RMS: -80 dBFS. The frames of digital silence are all the same and would have an
 # unbounded density, which says nothing about speech and outweighs it: -114 nats per frame, where speech has 25.
