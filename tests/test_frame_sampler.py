@@ -105,10 +105,34 @@ def test_priming_is_as_if_the_frames_had_been_drawn() -> None:
     sampler.prime(clip.T)
     sampler.draw(1)
     network, state, encoded = FrameNetwork(SMALL, SINGLE), FrameState(SMALL, 2), sampler.coding.encode(clip)
-    for frame in np.concatenate([np.zeros((1, 9), np.float32), encoded]):
+    for frame in encoded.clip(*sampler.coding.limits.astype(np.float32)):
         network.advance(state, np.tile(frame, (2, 1)))
     np.testing.assert_array_equal(sampler._state.h, state.h)
     np.testing.assert_array_equal(sampler._state.frames, state.frames)
+
+
+def test_a_restarted_sampler_has_no_past_and_the_next_random_numbers() -> None:
+    clip, fresh, used = syllables(0.2, seed=9).T, sampler_of(), sampler_of()
+    fresh.draw(4), used.draw(4)
+    fresh.restart(), used.prime(clip), used.restart()
+    np.testing.assert_array_equal(fresh.draw(3), used.draw(3))
+    used.reseed(0)
+    used.restart()
+    np.testing.assert_array_equal(used.draw(4), sampler_of().draw(4))
+    with pytest.raises(ValueError, match="seed = -1: must be a whole number from 0"):
+        used.reseed(-1)
+
+
+def test_a_voice_can_be_changed_and_keeps_the_past() -> None:
+    changed, other = sampler_of(speaker=0), sampler_of(speaker=1)
+    kept = changed.copy()
+    changed.speak([0, 1, 0])
+    np.testing.assert_array_equal(changed.next(5), other.next(5))
+    np.testing.assert_array_equal(kept.next(5), sampler_of(speaker=0).next(5))
+    changed.speak(2)
+    assert not np.array_equal(changed.next(5), sampler_of(speaker=2).next(5))
+    with pytest.raises(ValueError, match="shares of 3 voices, not of 2"):
+        changed.speak([0.5, 0.5])
 
 
 def test_temperature_changes_the_deviations_of_pitch_and_shape_only() -> None:
@@ -165,7 +189,7 @@ def test_every_frame_takes_the_same_number_of_random_numbers() -> None:
     sampler = sampler_of(seed=3, candidates=2)
     assert sampler.uniforms_per_frame == 2 + 2 + 2 + 2 * 6
     sampler.draw(7)
-    reference = np.random.Generator(np.random.PCG64(3))
+    reference = np.random.Generator(np.random.PCG64(np.random.SeedSequence(3, spawn_key=(1,))))
     reference.random(7 * sampler.uniforms_per_frame)
     assert sampler._generators[0].random() == reference.random()
     assert sampler_of(candidates=1).uniforms_per_frame == 2 + 1 + 2 + 6

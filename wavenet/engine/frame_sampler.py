@@ -8,9 +8,10 @@ is taken; that is rejection sampling (von Neumann 1951) with a limited number of
 The temperature scales the deviations of pitch and shape. The loudness, the voicing and the weights of the mixtures are
 always drawn as the model states them: they decide about level and silence, which should not change with it.
 
-The random numbers of a frame are `uniforms_per_frame` numbers of the stream's own generator, whatever is drawn. A
-stream's results do not depend on the other streams: every product is computed for one stream at a time, and not by a
-BLAS library, whose sums depend on the number of rows and threads.
+The random numbers of a frame are `uniforms_per_frame` numbers of the stream's own generator, whatever is drawn; they
+are independent of those that the samples of the stream are drawn with. A stream's results do not depend on the other
+streams: every product is computed for one stream at a time, and not by a BLAS library, whose sums depend on the number
+of rows and threads.
 """
 
 from __future__ import annotations
@@ -105,25 +106,32 @@ class FrameNetwork:
     ) -> None:
         self.config = config
         self._weights = {name: np.ascontiguousarray(array, np.float32) for name, array in weights.items()}
-        self._dilated = []  # [2R, 2R]: the weights of both taps side by side, and their bias [2R] or [B, 2R]
-        for layer in range(config.layers):
-            taps = self._weights[f"layers.{layer}.dilated.weight"]  # [2, 2R, R]
-            bias = self._weights[f"layers.{layer}.dilated.bias"]
-            self._dilated.append((np.ascontiguousarray(np.concatenate(list(taps), axis=1)), bias))
-        if speaker is not None:
-            gates = np.asarray(speaker, np.float32) @ self._weights["speaker.weight"]  # [..., L*2R]
-            by_layer = np.split(gates, config.layers, axis=-1)
-            self._dilated = [(taps, bias + own) for (taps, bias), own in zip(self._dilated, by_layer, strict=True)]
+        # [2R, 2R]: the weights of both taps side by side
+        taps = [self._weights[f"layers.{layer}.dilated.weight"] for layer in range(config.layers)]  # [2, 2R, R] each
+        self._taps = [np.ascontiguousarray(np.concatenate(list(both), axis=1)) for both in taps]
+        self._gate_bias = self._gate_biases(speaker)  # [2R] or [B, 2R] for each layer
         self._prediction, self._deviation = self._weights["prediction"], self._weights["deviation"]
+
+    def spoken_by(self, speaker: ArrayLike | None) -> FrameNetwork:
+        """The same network for other shares of the voices; the weights are shared."""
+        other = copy.copy(self)
+        other._gate_bias = self._gate_biases(speaker)
+        return other
+
+    def _gate_biases(self, speaker: ArrayLike | None) -> list[Array]:
+        biases = [self._weights[f"layers.{layer}.dilated.bias"] for layer in range(self.config.layers)]
+        if speaker is None:
+            return biases
+        gates = np.asarray(speaker, np.float32) @ self._weights["speaker.weight"]  # [..., L*2R]
+        return [bias + own for bias, own in zip(biases, np.split(gates, self.config.layers, axis=-1), strict=True)]
 
     def advance(self, state: FrameState, frames: Array) -> None:
         """Append one frame [B, D] to each stream; afterwards `state.h` is that of the distribution of the next."""
         config, gated = self.config, []
         x = self._linear("input", frames)  # [B, R]
         for layer, queue in enumerate(state.queues):
-            taps, bias = self._dilated[layer]
             slot = state.step % len(queue)
-            gates = _product(taps, np.concatenate([queue[slot], x], axis=1)) + bias  # [B, 2R]
+            gates = _product(self._taps[layer], np.concatenate([queue[slot], x], axis=1)) + self._gate_bias[layer]
             queue[slot] = x
             a, b = np.split(gates, 2, axis=1)
             z = np.tanh(a) * _sigmoid(b)  # [B, R]
@@ -197,18 +205,32 @@ class FrameSampler:
         if streams < 1 or candidates < 1:
             raise ValueError(f"streams = {streams}, candidates = {candidates}: must be 1 or more")
         tensors = {name: np.asarray(array, np.float32) for name, array in weights.items()}
-        shares = _shares(speaker, len(tensors["speaker.weight"]) if "speaker.weight" in tensors else 0)
+        self._voices = len(tensors["speaker.weight"]) if "speaker.weight" in tensors else 0
+        shares = _shares(speaker, self._voices)
         self.coding = FrameCoding.from_tensors(
             mel, {name.removeprefix(CODING): tensor for name, tensor in tensors.items() if name.startswith(CODING)}
         )
         self.network = FrameNetwork(config, tensors, shares)
         self.temperature, self.candidates = checked_temperature(temperature), candidates
         self._limits = self.coding.limits.astype(np.float32)  # [2, D]
-        # Index or shares, which broadcast with [B, frames, ...]
-        self._speaker: ArrayLike = 0 if shares is None else shares[..., None, :] if shares.ndim == 2 else shares
-        self._generators = [uniform_generator(seed + stream) for stream in range(streams)]
-        self._state = FrameState(config, streams)
-        self._last = np.zeros((streams, config.dimensions), np.float32)  # drawn, and not yet in the state
+        self._speaker = _broadcast(shares)
+        self._streams = streams
+        self.reseed(seed)
+        self.restart()
+
+    def reseed(self, seed: int) -> None:
+        """Draw the next frames with the first random numbers of a seed. Raises `ValueError` for an invalid one."""
+        self._generators = [uniform_generator(seed + stream, of_frames=True) for stream in range(self._streams)]
+
+    def restart(self) -> None:
+        """Continue as if there had been no frame before, with the next random numbers."""
+        self._state = FrameState(self.network.config, self._streams)
+        self._last: Array | None = None  # drawn or given, and not yet in the state
+
+    def speak(self, speaker: ArrayLike | None) -> None:
+        """Continue with another voice; speaker and errors as of the constructor."""
+        shares = _shares(speaker, self._voices)
+        self.network, self._speaker = self.network.spoken_by(shares), _broadcast(shares)
 
     @property
     def uniforms_per_frame(self) -> int:
@@ -222,26 +244,32 @@ class FrameSampler:
 
     def draw(self, count: int) -> Array:
         """The next encoded frames of every stream, [B, count, D]; see `wavenet.frame_coding`."""
-        frames = np.empty((len(self._last), count, self._last.shape[1]), np.float32)
+        dimensions = self.network.config.dimensions
+        frames = np.empty((self._streams, count, dimensions), np.float32)
         for index in range(count):
-            self.network.advance(self._state, self._last)
+            before = np.zeros((self._streams, dimensions), np.float32) if self._last is None else self._last
+            self.network.advance(self._state, before)
             uniforms = np.stack([generator.random(self.uniforms_per_frame) for generator in self._generators])
             self._last = frames[:, index] = self._draw(uniforms)
         return frames
 
     def prime(self, frames: NDArray[np.floating]) -> None:
-        """Continue from log-mel frames [B, bands, N], or [bands, N] for all streams, instead of from what was drawn."""
+        """Continue after log-mel frames [B, bands, N], or [bands, N] for all streams, as if they had been drawn.
+
+        Encoded they are clamped as drawn ones are.
+        """
         rows = frames.swapaxes(-1, -2)  # [..., N, bands]
-        rows = np.broadcast_to(rows, (len(self._last), *rows.shape[-2:]))
-        for frame in self.coding.encode(rows, self._speaker).swapaxes(0, 1):  # [B, D]
-            self.network.advance(self._state, self._last)
+        rows = np.broadcast_to(rows, (self._streams, *rows.shape[-2:]))
+        for frame in self.coding.encode(rows, self._speaker).clip(*self._limits).swapaxes(0, 1):  # [B, D]
+            if self._last is not None:
+                self.network.advance(self._state, self._last)
             self._last = np.ascontiguousarray(frame)
 
     def copy(self) -> FrameSampler:
         """An independent sampler whose streams continue exactly as these would."""
         other = object.__new__(FrameSampler)
         other.__dict__.update(self.__dict__)
-        other._state, other._last = self._state.copy(), self._last.copy()
+        other._state = self._state.copy()  # `_last` is replaced, never written to
         other._generators = copy.deepcopy(self._generators)
         return other
 
@@ -294,6 +322,11 @@ def _shares(speaker: ArrayLike | None, voices: int) -> Array | None:
     if given.shape[-1] != voices:
         raise ValueError(f"speaker: must be shares of {voices} voices, not of {given.shape[-1]}")
     return given.astype(np.float32)
+
+
+def _broadcast(shares: Array | None) -> ArrayLike:
+    """Shares [V] or [B, V] so that they broadcast with [B, frames, ...]; 0, an index, for a single voice."""
+    return 0 if shares is None else shares[..., None, :] if shares.ndim == 2 else shares
 
 
 def _product(weight: Array, x: Array) -> Array:

@@ -64,14 +64,16 @@ class Sampling:
         return self.top_k is not None or (self.top_p is not None and self.top_p < 1)
 
 
-def uniform_generator(seed: int) -> np.random.Generator:
+def uniform_generator(seed: int, of_frames: bool = False) -> np.random.Generator:
     """The uniform random numbers of one stream: `.random()` gives one in [0, 1) per sample, in order.
 
+    of_frames: those that its frames are drawn with, which are independent of those of its samples.
     Raises `ValueError` for a seed that is not a whole number from 0.
     """
     if not is_integer(seed) or seed < 0:
         raise ValueError(f"seed = {shown(seed)}: must be a whole number from 0")
-    return np.random.Generator(np.random.PCG64(int(seed)))
+    entropy = np.random.SeedSequence(int(seed), spawn_key=(1,)) if of_frames else int(seed)
+    return np.random.Generator(np.random.PCG64(entropy))
 
 
 def draw_uniforms(generators: Iterable[np.random.Generator], samples: int) -> NDArray[np.float64]:
