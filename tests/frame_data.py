@@ -48,10 +48,12 @@ def random_frames(config: FrameModelConfig, count: int, seed: int = 0, streams: 
     return frames
 
 
-def random_frame_model(config: FrameModelConfig = SMALL, speakers: int = 0, seed: int = 0) -> FrameModel:
+def random_frame_model(
+    config: FrameModelConfig = SMALL, speakers: int = 0, seed: int = 0, mel: MelConfig = MEL
+) -> FrameModel:
     """A model whose distributions depend on its inputs, with a linear prediction of random frames."""
     torch.manual_seed(seed)
-    model = FrameModel(config, MEL, speakers)
+    model = FrameModel(config, mel, speakers)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if name.endswith("bias"):

@@ -113,8 +113,11 @@ def test_priming_is_as_if_the_frames_had_been_drawn() -> None:
 
 def test_a_restarted_sampler_has_no_past_and_the_next_random_numbers() -> None:
     clip, fresh, used = syllables(0.2, seed=9).T, sampler_of(), sampler_of()
-    fresh.draw(4), used.draw(4)
-    fresh.restart(), used.prime(clip), used.restart()
+    for sampler in (fresh, used):
+        sampler.draw(4)
+    used.prime(clip)
+    for sampler in (fresh, used):
+        sampler.restart()
     np.testing.assert_array_equal(fresh.draw(3), used.draw(3))
     used.reseed(0)
     used.restart()

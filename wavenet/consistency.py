@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wavenet.checks import is_integer, shown
 from wavenet.config import MelConfig
-from wavenet.features import frame_margin, hann_window, mel_filters, one_thread_product
+from wavenet.features import hann_window, mel_filters, one_thread_product, window_margin
 
 CHUNK = 256  # frames transformed at a time: bounds the memory for audio of any length
 MOMENTUM = 0.9  # share of the last change that is added before the next iteration
@@ -50,7 +50,7 @@ def refine(audio: ArrayLike, features: ArrayLike, mel: MelConfig, iterations: in
         )
     if not samples.size or not iterations:
         return samples
-    before = _before(mel)
+    before = window_margin(mel)
     padded = np.zeros((count - 1) * mel.hop + mel.window, np.float32)
     padded[before : before + len(samples)] = samples
     signal = _Signal(padded)
@@ -72,19 +72,25 @@ class StreamingRefiner:
     """
 
     def __init__(
-        self, features: ArrayLike, mel: MelConfig, iterations: int, lookahead: float = LOOKAHEAD_SECONDS
+        self,
+        features: ArrayLike,
+        mel: MelConfig,
+        iterations: int,
+        lookahead: float = LOOKAHEAD_SECONDS,
+        more: bool = False,
     ) -> None:
         """features: log-mel [bands, N]; frame 0 begins with the first sample.
 
         iterations: at least as many as each sample takes part in. lookahead: in seconds, rounded to whole frames, at
-            least one.
+            least one. more: whether `extend` will append further features; otherwise these limit the look-ahead.
         Raises `ValueError` as `refine` does.
         """
-        self._frames, self._mel = _checked(features, mel, iterations), mel
+        self._frames, self._mel = _checked(features, mel, iterations), mel  # those that are still needed, of which
+        self._first = 0  # is the first one
         if not 0 <= lookahead < math.inf:
             raise ValueError(f"lookahead = {shown(lookahead)}: must be finite seconds from 0")
-        frames = min(lookahead * mel.sample_rate / mel.hop, len(self._frames))
-        self._depth = max(1, round(frames))  # frames inside
+        frames = lookahead * mel.sample_rate / mel.hop
+        self._depth = max(1, round(frames if more else min(frames, len(self._frames))))  # frames inside
         self._per_frame = -(-iterations // self._depth)  # iterations
         self._context = mel.window  # samples kept that have left
         self._signal = _Signal(np.zeros(self._context, np.float32))
@@ -104,6 +110,10 @@ class StreamingRefiner:
         """Samples that must follow a sample before it leaves, if the blocks are whole frames."""
         return self._depth * self._mel.hop
 
+    def extend(self, features: ArrayLike) -> None:
+        """Append features [bands, n]. Raises `ValueError` as `refine` does."""
+        self._frames = np.concatenate([self._frames, _checked(features, self._mel, 0)])
+
     def push(self, audio: ArrayLike) -> Audio:
         """Add samples [n]; returns those that leave, [m].
 
@@ -113,8 +123,9 @@ class StreamingRefiner:
             raise ValueError("the refiner is finished: create another one")
         hop = self._mel.hop
         samples = np.concatenate([self._incomplete, _checked_audio(audio)])
-        if len(samples) > (len(self._frames) - self._entered) * hop:
-            raise ValueError(f"there is more audio than features, which last for {len(self._frames) * hop:,} samples")
+        known = self._first + len(self._frames)
+        if len(samples) > (known - self._entered) * hop:
+            raise ValueError(f"there is more audio than features, which last for {known * hop:,} samples")
         whole = len(samples) // hop * hop
         self._incomplete = samples[whole:]
         return np.concatenate([samples[:0], *(self._enter(frame) for frame in samples[:whole].reshape(-1, hop))])
@@ -136,13 +147,15 @@ class StreamingRefiner:
         signal.append(samples)
         self._entered += 1
         inside = self._left * mel.hop, self._entered * mel.hop
-        first, frames = _windows_inside(*inside, self._frames, mel)
+        first, frames = _windows_inside(*inside, self._frames, mel, self._first)
         _iterate(signal, self._context, first - inside[0] + self._context, frames, mel, self._per_frame)
         if self._entered - self._left <= self._depth:
             return samples[:0]
         leaving = signal.result[self._context : self._context + mel.hop]
         signal.drop(mel.hop)
         self._left += 1
+        needed = max(_first_window(self._left * mel.hop, mel), self._first)
+        self._frames, self._first = self._frames[needed - self._first :], needed
         return np.clip(leaving, -1, 1)
 
 
@@ -161,7 +174,7 @@ class BlockRefiner:
     @property
     def tail(self) -> int:
         """Samples after a frame's own ones that its window covers."""
-        return max(0, self._mel.window - _before(self._mel) - self._mel.hop)
+        return max(0, self._mel.window - window_margin(self._mel) - self._mel.hop)
 
     def __call__(self, past: Audio, block: Audio, position: int) -> tuple[Audio, float]:
         """The refined block, float32 [n] in [-1, 1], and its mean distance to the features, in natural logarithms.
@@ -226,22 +239,23 @@ def _checked_audio(audio: ArrayLike) -> Audio:
     return samples.astype(np.float32, copy=False)
 
 
-def _before(mel: MelConfig) -> int:
-    """Samples of a frame's window before the frame's own first sample."""
-    return frame_margin(mel) - (mel.fft - mel.window) // 2
-
-
 def _windows_inside(
-    begin: int, end: int, frames: NDArray[np.float32], mel: MelConfig
+    begin: int, end: int, frames: NDArray[np.float32], mel: MelConfig, first_frame: int = 0
 ) -> tuple[int, NDArray[np.float32]]:
     """Of the windows that end by sample `end`, those that contain samples from `begin` on.
 
-    Returns the first sample of the first one, and their targets [n, bands], of all frames [N, bands].
+    frames [N, bands]: the targets of all windows from `first_frame` on.
+    Returns the first sample of the first one, and their targets [n, bands].
     """
-    before = _before(mel)
-    first = max((begin + before - mel.window) // mel.hop + 1, 0)
+    before = window_margin(mel)
+    first = _first_window(begin, mel)
     last = (end + before - mel.window) // mel.hop
-    return first * mel.hop - before, frames[first : max(first, last + 1)]
+    return first * mel.hop - before, frames[first - first_frame : max(first, last + 1) - first_frame]
+
+
+def _first_window(position: int, mel: MelConfig) -> int:
+    """The first window that contains the sample at `position` or later ones."""
+    return max((position + window_margin(mel) - mel.window) // mel.hop + 1, 0)
 
 
 def _iterate(

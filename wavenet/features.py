@@ -60,6 +60,11 @@ def frame_margin(config: MelConfig) -> int:
     return (config.fft - config.hop + 1) // 2
 
 
+def window_margin(config: MelConfig) -> int:
+    """Samples before a frame's own hop samples that its window covers."""
+    return frame_margin(config) - (config.fft - config.window) // 2
+
+
 def transform(samples: NDArray[np.floating], config: MelConfig) -> NDArray[np.float32]:
     """Log-mel features [..., bands, (T - fft) // hop + 1] of samples [..., T], without padding."""
     before = (config.fft - config.window) // 2  # the window is centred in the transform; outside it is zero

@@ -8,6 +8,8 @@ The same seed gives the same audio, within these limits:
 - 16-bit models: on one engine and one instruction set, all block sizes and thread counts give the same codes; on the
   native engine all batches, too. Between engines, instruction sets and versions of PyTorch, rounding makes the audio
   differ after some thousand samples.
+- Models of two tiers: the seed determines the frames, too, with other random numbers than those of the samples. Frames
+  are the same in all engines, block sizes and batches, and do not depend on the samples.
 - A stream of a model that is too slow for float32 is generated in int8, unless `precision` is given; see
   `Generator.live`.
 """
@@ -30,11 +32,12 @@ from wavenet.checks import is_integer, shown
 from wavenet.config import ModelConfig
 from wavenet.consistency import refine as refine_audio
 from wavenet.engine.base import check_memory
-from wavenet.engine.conditioning import Speaker, placeholder_conditioning
+from wavenet.engine.conditioning import Speaker, placeholder_conditioning, speaker_shares
 from wavenet.guided import GuidedSession
-from wavenet.refined_session import RefinedSession
-from wavenet.sampling_config import SamplingConfig
+from wavenet.refined_session import RefinedSession, primed_audio
+from wavenet.sampling_config import SamplingConfig, checked_temperature
 from wavenet.session import RenderOptions, Session, SessionOptions
+from wavenet.two_tier_session import TwoTierSession, frame_sampler, frame_weights
 
 if TYPE_CHECKING:
     from wavenet.model import WaveNet
@@ -52,9 +55,18 @@ SILENT_FRAME_SECONDS = 0.02
 class Generator:
     """A model ready to generate audio. Sessions of one generator are independent of each other."""
 
-    def __init__(self, engine: engines.Engine[Any], in_int8: Callable[[], engines.Engine[Any]] | None = None) -> None:
-        """in_int8: creates a faster engine for the same model; None: `live` always is this generator."""
-        self._engine, self._in_int8 = engine, in_int8
+    def __init__(
+        self,
+        engine: engines.Engine[Any],
+        in_int8: Callable[[], engines.Engine[Any]] | None = None,
+        frame_weights: Mapping[str, Any] | None = None,
+    ) -> None:
+        """in_int8: creates a faster engine for the same model; None: `live` always is this generator.
+
+        frame_weights: of the model's frame model by their names in `FrameModelConfig.shapes`; None: there is none, or
+        features will always be given.
+        """
+        self._engine, self._in_int8, self._frame_weights = engine, in_int8, frame_weights
         self._live: Generator | None = None  # once it is known
 
     @classmethod
@@ -88,9 +100,10 @@ class Generator:
         cls, engine: str, config: ModelConfig, weights: Mapping[str, Any], precision: str, threads: int | None
     ) -> Self:
         created = engines.create(engine, config, weights, precision, threads)
+        frames = frame_weights(weights) if config.frame_model is not None else None
         if created.name != "native" or precision != "auto":
-            return cls(created)
-        return cls(created, partial(engines.create, "native", config, weights, "int8", threads))
+            return cls(created, None, frames)
+        return cls(created, partial(engines.create, "native", config, weights, "int8", threads), frames)
 
     @property
     def config(self) -> ModelConfig:
@@ -125,7 +138,7 @@ class Generator:
     def _found_live(self) -> Generator:
         if self._in_int8 is None or self._times_real_time() >= KEEPS_UP:
             return self
-        faster = type(self)(self._in_int8())
+        faster = type(self)(self._in_int8(), None, self._frame_weights)
         if faster._times_real_time() < KEEPS_UP:
             return self
         warnings.warn("generating in int8: float32 does not keep up with real time on this machine", stacklevel=4)
@@ -143,12 +156,11 @@ class Generator:
             warnings.simplefilter("ignore")  # of features that are silence
             session = self.session(speaker=speaker, features=features)
         session.next(samples)  # allocates, and tunes the number of threads
-        seconds = []
-        for _ in range(3):
-            started = time.thread_time()
-            session.next(samples)
-            seconds.append(time.thread_time() - started)
-        return MEASURED_SECONDS / max(min(seconds), 1e-9)
+        seconds = _least_seconds(lambda: session.next(samples)) / MEASURED_SECONDS  # for a second of audio
+        if self._frame_weights is not None:
+            sampler = frame_sampler(self.config, self._frame_weights, speaker_shares(self.config, 1, speaker))
+            seconds += _least_seconds(lambda: sampler.next(1)) * self.sample_rate / self.config.hop
+        return 1 / max(seconds, 1e-9)
 
     def options(self, **given: Any) -> SamplingConfig:
         """The sampling options of the model with those that are given; None: not given.
@@ -174,6 +186,10 @@ class Generator:
     ) -> Session:
         """A new stream that continues silence, or `prime`.
 
+        Without features, a model of two tiers draws them: it is a `wavenet.two_tier_session.TwoTierSession`, without
+        end. Its temperature is that of the frames, `frame_temperature` in `SamplingConfig`; the samples are drawn with
+        the model's own. It has no particles.
+
         temperature, top_k, top_p, voiced_temperature, particles: see `SamplingConfig`; None: the model's,
             `config.sampling`. With particles it is a `wavenet.guided.GuidedSession`.
         seed: of the uniform random numbers; stream i of a batch uses those of seed + i. See the module's docstring for
@@ -186,13 +202,14 @@ class Generator:
             them from audio. The first frame starts at the first sample of the stream, or of `prime`.
         Raises `ValueError`, in one line, for options that are invalid, missing or not used by this model.
         """
-        options = self.options(
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            voiced_temperature=voiced_temperature,
-            particles=particles,
-        )
+        given = {"top_k": top_k, "top_p": top_p, "voiced_temperature": voiced_temperature}
+        if self._frame_weights is not None and features is None:
+            if particles:
+                raise ValueError(f"particles = {shown(particles)}: only for given features, which this model draws")
+            temperature = None if temperature is None else checked_temperature(temperature)
+            options = self.options(frame_temperature=temperature, **given)
+            return TwoTierSession(self._engine, self._frame_weights, options, seed, count, speaker, prime)
+        options = self.options(temperature=temperature, particles=particles, **given)
         session = GuidedSession if options.particles else Session
         return session(self._engine, options, seed, count, speaker, features, prime)
 
@@ -205,7 +222,7 @@ class Generator:
     ) -> Iterator[NDArray[np.float32]]:
         """Iterate over blocks of audio, float32 [block] or [count, block]; the last one may be shorter.
 
-        seconds: length of the audio; None: to the end of the features, or without end if there are none.
+        seconds: length of the audio; None: to the end of the features, or without end if none are given.
         refine: iterations that adapt the audio to its features; 0: none; None: the model's. The audio is then generated
             ahead of the blocks, by the look-ahead of `wavenet.consistency.StreamingRefiner`.
         It is generated by `live`, which can be faster than `render` and then gives other audio.
@@ -220,8 +237,8 @@ class Generator:
         if not iterations:
             return _blocks(session, int(block), total)
         mel = self.config.features
-        assert mel is not None and total is not None  # as `options` has checked
-        refined = RefinedSession(session, mel, iterations, total, primed=_primed(session, options.get("prime")))
+        assert mel is not None  # as `options` has checked
+        refined = RefinedSession(session, mel, iterations, total, primed=primed_audio(session, options.get("prime")))
         return _blocks(refined, int(block), total)
 
     def render(
@@ -233,7 +250,7 @@ class Generator:
     ) -> NDArray[np.float32]:
         """Generate `seconds` of audio: float32 [samples] in [-1, 1], or [count, samples] if `count` is given.
 
-        seconds: None: to the end of the features; required without features.
+        seconds: None: to the end of the features; required unless features are given.
         progress: called as progress(samples done, samples in total) twenty times per second of audio.
         refine: iterations of `wavenet.consistency.refine`, after all audio is generated; 0: none; None: the model's.
         Other options and errors as of `session`; raises `ValueError` also for audio that does not fit into memory.
@@ -247,20 +264,31 @@ class Generator:
         size = (4 + REFINING_BYTES * bool(iterations)) * total * (streams or 1)
         check_memory(f"{total:,} samples", size, "generate them block by block, with stream")
         audio = np.empty(total if streams is None else (streams, total), np.float32)
-        done = 0
+        done, kept = 0, _KeptFrames()
+        if iterations:
+            kept.add(session)
         for block in _blocks(session, max(1, self.sample_rate // 20), total):
             audio[..., done : done + block.shape[-1]] = block
             done += block.shape[-1]
+            if iterations:
+                kept.add(session)
             if progress is not None:
                 progress(done, total)
-        return self._refined(session, audio, options.get("prime"), iterations) if iterations else audio
+        if not iterations:
+            return audio
+        primed = primed_audio(session, options.get("prime"))
+        return self._refined(audio, primed, kept.features, iterations)
 
     def _refined(
-        self, session: Session, audio: NDArray[np.float32], prime: ArrayLike | None, iterations: int
+        self,
+        audio: NDArray[np.float32],
+        primed: NDArray[np.float32] | None,
+        features: NDArray[np.float32],
+        iterations: int,
     ) -> NDArray[np.float32]:
-        """The audio [samples] or [count, samples] of a session, refined."""
-        mel, features, primed = self.config.features, session.features, _primed(session, prime)
-        assert mel is not None and features is not None  # as `options` has checked
+        """Audio [samples] or [count, samples] after primed audio [count, n], refined; features [count, bands, N]."""
+        mel = self.config.features
+        assert mel is not None  # as `options` has checked
         whole = np.atleast_2d(audio) if primed is None else np.concatenate([primed, np.atleast_2d(audio)], axis=1)
         pairs = zip(whole, features, strict=True)  # of [samples] and [bands, frames]
         refined = [refine_audio(samples, own, mel, iterations) for samples, own in pairs]
@@ -277,6 +305,16 @@ class Generator:
                 f"seconds = {shown(seconds)}: must be at least one sample (1/{self.sample_rate} s) and finite"
             )
         return samples
+
+
+def _least_seconds(call: Callable[[], object]) -> float:
+    """The least of three processor times of this thread."""
+    seconds = []
+    for _ in range(3):
+        started = time.thread_time()
+        call()
+        seconds.append(time.thread_time() - started)
+    return min(seconds)
 
 
 def _engine_for(model: WaveNet, engine: str) -> str:
@@ -311,15 +349,6 @@ def total_of(session: Session, samples: int | None) -> int | None:
     return left if samples is None else samples
 
 
-def _primed(session: Session, prime: ArrayLike | None) -> NDArray[np.float32] | None:
-    """The audio that a session was primed with, [count, n], to refine what follows it."""
-    if prime is None:
-        return None
-    audio = np.clip(np.asarray(prime, dtype=np.float32), -1, 1)
-    streams = 1 if session.features is None else len(session.features)
-    return np.broadcast_to(audio, (streams, audio.shape[-1]))
-
-
 def silent_share(audio: ArrayLike, sample_rate: int) -> float:
     """Share, 0 to 1, of 20 ms frames with an RMS below -50 dBFS in audio [n] or [count, n] in [-1, 1].
 
@@ -332,6 +361,24 @@ def silent_share(audio: ArrayLike, sample_rate: int) -> float:
     whole = samples[:, : samples.shape[1] // frame * frame]
     power = np.square(whole.reshape(len(samples), -1, frame)).mean(axis=2)  # [count, frames]
     return float((power < 10 ** (SILENT_DBFS / 10)).mean())
+
+
+class _KeptFrames:
+    """The features of what a session generates, of which one without end keeps the last ones only."""
+
+    def __init__(self) -> None:
+        self._parts: list[NDArray[np.float32]] = []
+        self._count = 0
+
+    def add(self, session: Session) -> None:
+        """Keep the frames up to the session's position."""
+        self._parts.append(session.frames(self._count))
+        self._count += self._parts[-1].shape[2]
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """[count, bands, N]"""
+        return np.concatenate(self._parts, axis=2)
 
 
 def _blocks(session: Session | RefinedSession, block: int, total: int | None) -> Iterator[NDArray[np.float32]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from wavenet.config import MelConfig
 from wavenet.consistency import LOOKAHEAD_SECONDS, StreamingRefiner
+from wavenet.engine.conditioning import CHUNK
 from wavenet.session import Session
 
 LONGEST_LOOKAHEAD = 1.0  # seconds; more does not improve the audio
@@ -24,6 +25,22 @@ def file_lookahead(mel: MelConfig, iterations: int) -> float:
     return max(LOOKAHEAD_SECONDS, min(iterations * mel.hop / mel.sample_rate, LONGEST_LOOKAHEAD))
 
 
+def primed_audio(session: Session, prime: ArrayLike | None) -> Audio | None:
+    """The audio that a session was primed with, [count, n], to refine what follows it; None: there is none."""
+    if prime is None:
+        return None
+    audio = np.clip(np.asarray(prime, dtype=np.float32), -1, 1)
+    return np.broadcast_to(audio, (session.streams, audio.shape[-1]))
+
+
+def refined(
+    session: Session, mel: MelConfig, iterations: int, total: int | None, live: bool, primed: Audio | None = None
+) -> RefinedSession:
+    """The audio of a session refined; with a short look-ahead if it is listened to meanwhile."""
+    lookahead = LOOKAHEAD_SECONDS if live else file_lookahead(mel, iterations)
+    return RefinedSession(session, mel, iterations, total, lookahead, primed)
+
+
 @dataclass(frozen=True)
 class _Progress:
     """Replaced in one assignment, so that an interrupted call changes nothing that belongs together."""
@@ -31,7 +48,8 @@ class _Progress:
     refiners: list[StreamingRefiner]  # of each stream
     ready: Audio  # [count, n]: refined samples, of which
     skipped: int  # the first ones are not returned: those of the primed audio
-    entered: int = 0  # samples of the session that the refiners were given
+    entered: int = 0  # samples that the refiners were given, those of the primed audio included
+    frames: int = 0  # of the features, that they were given
 
 
 class RefinedSession:
@@ -46,24 +64,27 @@ class RefinedSession:
         session: Session,
         mel: MelConfig,
         iterations: int,
-        total: int,
+        total: int | None,
         lookahead: float = LOOKAHEAD_SECONDS,
         primed: Audio | None = None,
     ) -> None:
         """session: a stream or batch with features, before its first `next`.
 
-        total: samples to generate. lookahead: in seconds. primed: [count, n], the audio that the session was primed
-        with.
+        total: samples to generate; None: without end. lookahead: in seconds. primed: [count, n], the audio that the
+        session was primed with.
         """
-        assert session.features is not None
-        self._session, self._total, self._hop = session, total, mel.hop
-        self._begin = session.position
+        self._session, self._hop = session, mel.hop
         before = 0 if primed is None else primed.shape[-1]
-        features = session.features[:, :, : -(-(before + total) // mel.hop)]  # [count, bands, N]
-        refiners = [StreamingRefiner(frames, mel, iterations, lookahead) for frames in features]
-        self._progress = _Progress(refiners, np.empty((len(features), 0), np.float32), before)
+        self._end = None if total is None else before + total  # samples, those of the primed audio included
+        if self._end is not None:
+            lookahead = min(lookahead, -(-self._end // mel.hop) * mel.hop / mel.sample_rate)
+        no_features = np.empty((mel.bands, 0), np.float32)
+        refiners = [
+            StreamingRefiner(no_features, mel, iterations, lookahead, more=True) for _ in range(session.streams)
+        ]
+        self._progress = _Progress(refiners, np.empty((session.streams, 0), np.float32), before)
         if primed is not None:
-            self._progress = self._after(primed, 0)
+            self._progress = self._after(primed)
 
     def next(self, samples: int) -> Audio:
         """The next `samples` samples, float32 [samples] or [count, samples].
@@ -72,27 +93,32 @@ class RefinedSession:
         """
         while (missing := samples - self._progress.ready.shape[1] + self._progress.skipped) > 0:
             entered = self._progress.entered
-            if entered == self._total:
+            if entered == self._end:
                 raise ValueError(f"{samples - missing:,} samples are left, not {samples:,}")
-            lost = self._session.position - self._begin - entered  # by an interrupted call
+            lost = self._session.position - entered  # by an interrupted call
             if lost:
-                audio = np.zeros((len(self._progress.refiners), lost), np.float32)
+                audio = np.zeros((self._session.streams, lost), np.float32)
             else:
-                whole = -(-missing // self._hop) * self._hop
-                audio = np.atleast_2d(self._session.next(min(whole, self._total - entered)))
-            self._progress = self._after(audio, audio.shape[1])
+                wanted = min(-(-missing // self._hop), CHUNK) * self._hop  # a session may not keep more frames
+                left = wanted if self._end is None else self._end - entered
+                audio = np.atleast_2d(self._session.next(min(wanted, left)))
+            self._progress = self._after(audio)
         progress = self._progress
         first, last = progress.skipped, progress.skipped + samples
         self._progress = replace(progress, ready=progress.ready[:, last:], skipped=0)
         block = progress.ready[:, first:last]
         return block[0] if self._session.single else block
 
-    def _after(self, audio: Audio, entered: int) -> _Progress:
-        """The progress after audio [count, n], of which `entered` samples per stream are the session's."""
+    def _after(self, audio: Audio) -> _Progress:
+        """The progress after audio [count, n]."""
         progress = self._progress
         refiners = [refiner.copy() for refiner in progress.refiners]
+        entered = progress.entered + audio.shape[1]
+        features = self._session.frames(progress.frames)  # [count, bands, n]
+        for refiner, own in zip(refiners, features, strict=True):
+            refiner.extend(own)
         refined = [np.stack([refiner.push(block) for refiner, block in zip(refiners, audio, strict=True)])]
-        if progress.entered + entered == self._total:
+        if entered == self._end:
             refined.append(np.stack([refiner.finish() for refiner in refiners]))
         ready = np.concatenate([progress.ready, *refined], axis=1)
-        return _Progress(refiners, ready, progress.skipped, progress.entered + entered)
+        return _Progress(refiners, ready, progress.skipped, entered, progress.frames + features.shape[2])

@@ -17,7 +17,7 @@ from wavenet import engine as engines
 from wavenet.checks import is_integer, shown
 from wavenet.data.quantizers import Quantizer, quantizer_for
 from wavenet.engine.base import Exclusive, check_memory
-from wavenet.engine.conditioning import Speaker, conditioning_inputs, speaker_shares
+from wavenet.engine.conditioning import ConditioningInputs, Speaker, conditioning_inputs, speaker_shares
 from wavenet.engine.feature_check import warn_unusual
 from wavenet.engine.feature_range import warn_outside
 from wavenet.engine.sampling import MAX_STREAMS, Sampling, Uniforms, check_continuous
@@ -98,11 +98,7 @@ class Session:
         self._single, self._streams, self._rows = count is None, streams, rows
         self._uniforms = Uniforms(seed, streams, rows)
         primed = None if prime is None else _prime_codes(prime, streams, self._quantizer)
-        inputs = conditioning_inputs(engine.config, streams, speaker, features)
-        if inputs.features is not None and engine.config.features is not None:
-            warn_unusual(inputs.features, engine.config.features)
-            if engine.config.training_range is not None:
-                warn_outside(inputs.features, engine.config.features, engine.config.training_range)
+        inputs = self._given_inputs(speaker, features)
         if rows > 1:
             shares, frames = (None if x is None else self._row_of_each(x) for x in (inputs.speaker, inputs.features))
             inputs = dataclasses.replace(inputs, speaker=shares, features=frames)
@@ -114,6 +110,16 @@ class Session:
         self._lock = Exclusive("session")
         self._voiced_temperature: float | None = None
         self.voiced_temperature = options.voiced_temperature
+
+    def _given_inputs(self, speaker: Speaker | None, features: ArrayLike | None) -> ConditioningInputs:
+        """Checked conditioning inputs; warns of features unlike those that the model was trained on."""
+        config = self._engine.config
+        inputs = conditioning_inputs(config, self._streams, speaker, features)
+        if inputs.features is not None and config.features is not None:
+            warn_unusual(inputs.features, config.features)
+            if config.training_range is not None:
+                warn_outside(inputs.features, config.features, config.training_range)
+        return inputs
 
     def next(self, samples: int) -> NDArray[np.float32]:
         """The next `samples` samples in [-1, 1]: float32 [samples], or [count, samples].
@@ -135,24 +141,32 @@ class Session:
 
     def _draw(self, state: engines.State, origin: int, samples: int) -> NDArray[np.int64]:
         """The next codes [count, samples] of a state."""
+        # read once, as other threads may assign to them
+        return self._draw_with(self._sampling, self._voiced_temperature, state, origin, samples)
+
+    def _draw_with(
+        self, sampling: Sampling, voiced_temperature: float | None, state: engines.State, origin: int, samples: int
+    ) -> NDArray[np.int64]:
+        """The next codes [count, samples] of a state."""
         uniforms = self._uniforms.read(state.position - origin, samples)  # [count, samples]
-        sampling = self._sampling  # read once, as other threads may assign to it
-        temperatures = self._temperatures(state.position, samples, sampling.temperature)
+        temperatures = None
+        if voiced_temperature is not None:
+            temperatures = self._temperatures(sampling.temperature, voiced_temperature, state, samples)
         return self._engine.generate(state, uniforms, sampling, temperatures)
 
-    def _temperatures(self, position: int, samples: int, temperature: float) -> NDArray[np.float64] | None:
-        """The temperatures of the next samples, [count, samples]; None if there is none for voiced frames."""
-        voiced_temperature = self._voiced_temperature  # read once, as other threads may assign to it
-        mel, features = self._engine.config.features, self._inputs.features
-        if voiced_temperature is None or mel is None or features is None:
-            return None
+    def _temperatures(
+        self, temperature: float, voiced_temperature: float, state: engines.State, samples: int
+    ) -> NDArray[np.float64]:
+        """The temperatures of the next samples, [count, samples]."""
+        mel, conditioning, position = self._engine.config.features, state.conditioning, state.position
+        assert mel is not None and conditioning is not None  # as the setter has checked
         frames = np.arange(position, position + samples) // mel.hop  # of each sample
-        needed = features[:, :, frames[0] : frames[-1] + 1]  # [count, bands, frames of this call]
+        needed = conditioning.inputs.frames(frames[0], frames[-1] + 1)  # [count, bands, frames of this call]
         if all(np.array_equal(needed[0], other) for other in needed[1:]):
             needed = needed[:1]
         is_voiced = voiced(needed.transpose(0, 2, 1), mel)[:, frames - frames[0]]  # [count, samples], or [1, samples]
         temperatures = np.where(is_voiced, voiced_temperature, temperature)
-        return np.broadcast_to(temperatures, (len(features), samples))
+        return np.broadcast_to(temperatures, (state.streams, samples))
 
     def prime(self, audio: ArrayLike) -> None:
         """Continue as if `audio` had been generated: float [n] for every stream, or [count, n].
@@ -196,7 +210,7 @@ class Session:
 
     @property
     def left(self) -> int | None:
-        """Samples until the features end; None without features."""
+        """Samples until the features end; None without features, or if they have no end."""
         state = self._progress.state
         return None if state.conditioning is None else state.conditioning.left(self.position)
 
@@ -206,10 +220,27 @@ class Session:
         return self._single
 
     @property
+    def streams(self) -> int:
+        """Number of streams."""
+        return self._streams
+
+    @property
     def features(self) -> NDArray[np.float32] | None:
         """The features, [count, bands, N]; None for a model without. Do not write to them."""
         features = self._inputs.features
         return None if features is None else features[:: self._rows]
+
+    def frames(self, first: int, last: int | None = None) -> NDArray[np.float32]:
+        """The features from frame `first` of the stream on to frame `last` - 1, [count, bands, n].
+
+        last: None: to that of the last sample that was generated or primed.
+        """
+        end = -(-self.position // self._engine.config.hop) if last is None else last
+        return self._inputs_now().frames(first, end)[:: self._rows]
+
+    def _inputs_now(self) -> ConditioningInputs:
+        """The conditioning inputs of the next sample."""
+        return self._inputs
 
     @property
     def speaker(self) -> Speaker | None:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from wavenet.cli.audio_output import check_lengths, output_paths, write_audio
-from wavenet.cli.options import OF_THE_MODEL, OUTPUT, parse_speaker, sampling_options
+from wavenet.cli.options import OF_THE_MODEL, OUTPUT, REFINE, parse_speaker, sampling_options
 from wavenet.engine.sampling import MAX_STREAMS
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from wavenet.refined_session import RefinedSession
+    from wavenet.session import Session
 
 DEFAULT_OUTPUT = "generated.wav"
 RIPPLE = 1.1  # largest peak that resampling can give a recording within [-1, 1]
@@ -28,6 +31,7 @@ RIPPLE = 1.1  # largest peak that resampling can give a recording within [-1, 1]
 )
 @click.option("--top-k", type=int, help=f"Draw from the K most probable codes only; 256: from all.{OF_THE_MODEL}")
 @click.option("--prime", type=click.Path(path_type=Path), help="Recording that the audio continues.")
+@REFINE
 @sampling_options
 def command(
     model: Path,
@@ -36,6 +40,7 @@ def command(
     count: int,
     top_k: int | None,
     prime: Path | None,
+    refine: int | None,
     play: bool,
     seed: int,
     temperature: float | None,
@@ -49,7 +54,10 @@ def command(
 
     Without -o and --play the audio is written to generated.wav. Several streams (--count) are written to new-0.wav,
     new-1.wav, ...; stream i is the same as with --seed SEED+i. Ctrl-C keeps the audio generated so far. For a model
-    that is conditioned on spectrograms use: wavenet vocode
+    that is conditioned on given spectrograms use: wavenet vocode
+
+    A model of two tiers draws its own spectrogram: --temperature is then that of the spectrogram, and the audio is
+    refined as the model recommends. With --refine 0 it costs less.
 
     Sampling options that are not given are those stored in the model, which `wavenet info MODEL` prints.
 
@@ -61,6 +69,7 @@ def command(
     wavenet generate runs/speech -o - | aplay -f S16_LE -r 16000
     """
     from wavenet.generate import Generator
+    from wavenet.refined_session import primed_audio, refined
 
     if play and count > 1:
         raise click.UsageError("only one stream can be played: leave out --count, or --play")
@@ -72,16 +81,23 @@ def command(
         generator = generator.live()
     samples = generator.samples(seconds)
     check_lengths(paths, samples, generator.sample_rate)
+    iterations = generator.options(refine=refine).refine
+    start = None if prime is None else _read(prime, generator.sample_rate)
     session = generator.session(
         seed=seed,
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
         count=count,
-        prime=None if prime is None else _read(prime, generator.sample_rate),
+        prime=start,
         speaker=parse_speaker(speaker, generator.config.speakers),
     )
-    write_audio(generator, session, samples, output, play, count, model)
+    source: Session | RefinedSession = session
+    mel = generator.config.features
+    if iterations and mel is not None:
+        live = play or output == "-"
+        source = refined(session, mel, iterations, samples, live, primed_audio(session, start))
+    write_audio(generator, source, samples, output, play, count, model)
 
 
 def _read(prime: Path, sample_rate: int) -> NDArray[np.float32]:

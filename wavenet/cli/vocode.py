@@ -64,6 +64,7 @@ def command(
     wavenet vocode runs/vocoder --mel features.npy -o out.wav
     """
     from wavenet.generate import Generator, total_of
+    from wavenet.refined_session import refined
 
     if (recording is None) == (mel is None):
         raise click.UsageError("give either a recording IN, or --mel FILE.npy")
@@ -92,7 +93,9 @@ def command(
     )
     total = total_of(session, samples) or 0
     check_lengths(paths, total, generator.sample_rate)
-    source = _refined(session, config, iterations, total, live=play or output == "-") if iterations else session
+    source: Session | RefinedSession = session
+    if iterations:
+        source = refined(session, config, iterations, total, live=play or output == "-")
     write_audio(generator, source, total, output, play)
 
 
@@ -114,12 +117,3 @@ def _features(
         feature_file.write(save_mel, features, config)
         print_message(f"{save_mel}: {features.shape[0]} bands x {features.shape[1]:,} frames")
     return features, len(original)
-
-
-def _refined(session: Session, mel: MelConfig, iterations: int, total: int, live: bool) -> RefinedSession:
-    """The audio of a session refined; with a short look-ahead if it is listened to meanwhile."""
-    from wavenet.consistency import LOOKAHEAD_SECONDS
-    from wavenet.refined_session import RefinedSession, file_lookahead
-
-    lookahead = LOOKAHEAD_SECONDS if live else file_lookahead(mel, iterations)
-    return RefinedSession(session, mel, iterations, total, lookahead)

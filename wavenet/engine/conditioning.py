@@ -3,7 +3,8 @@
 `ConditioningInputs` are shares of speakers, and features. From them `Conditioner` computes the gate bias of every
 frame, as `wavenet.nn.conditioning` does, but without PyTorch, and the coefficients of the frame's linear predictor. It
 computes chunks of `CHUNK` frames on a fixed grid, one stream at a time, so the result for a frame is the same to the
-last bit for all block sizes and batches. `ConditioningState` contains the inputs of a state and the current chunk.
+last bit for all block sizes and batches. The features may be a window of a stream without end. `ConditioningState`
+contains the inputs of a state and the current chunk.
 """
 
 from __future__ import annotations
@@ -32,8 +33,15 @@ class ConditioningInputs:
     """Conditioning inputs of B streams. The arrays must not be written to."""
 
     speaker: NDArray[np.float32] | None = None  # [B, speakers] shares; the rows sum to 1
-    features: NDArray[np.float32] | None = None  # [B, bands, N] log-mel frames, from the first sample of the stream on
+    features: NDArray[np.float32] | None = None  # [B, bands, N] log-mel frames
     speaker_given: Speaker | None = None  # the speaker as given by the user
+    first_frame: int = 0  # of the stream, with which the features begin; 0 begins with the first sample
+    endless: bool = False  # whether other inputs with further frames will replace these before those are needed
+
+    def frames(self, first: int, last: int) -> NDArray[np.float32]:
+        """Features [B, bands, n] of frame `first` of the stream to frame `last` - 1, as far as they are there."""
+        features = cast(NDArray[np.float32], self.features)
+        return features[..., max(first - self.first_frame, 0) : max(last - self.first_frame, 0)]
 
 
 class ConditioningFrames(NamedTuple):
@@ -153,33 +161,44 @@ class Conditioner:
         """Gate biases and predictors of chunk 0, 1, ...; always computed in the same shapes, thus deterministic."""
         speaker, features = inputs.speaker, inputs.features
         streams = len(cast(NDArray[np.float32], features if speaker is None else speaker))
-        gate_bias = [self._gate_bias(inputs, stream, chunk) for stream in range(streams)]
-        predictors = None
-        if features is not None and self.config.linear_prediction:
-            frames = self._context(features, chunk, 0).transpose(0, 2, 1)  # [B, CHUNK, bands]
+        margin, predictors = 1 + self.config.frame_reach, None
+        context = None if features is None else self._context(inputs, chunk, margin)
+        gate_bias = []
+        for stream in range(streams):
+            shares = None if speaker is None else speaker[stream]
+            gate_bias.append(self._gate_bias(shares, None if context is None else context[stream].T))
+        if context is not None and self.config.linear_prediction:
+            frames = context[..., margin : margin + CHUNK].transpose(0, 2, 1)  # [B, CHUNK, bands]
             predictors = predictor_rows(frames, cast(MelConfig, self.config.features), self.config.linear_prediction)
         return ConditioningFrames(np.stack(gate_bias), predictors)
 
-    def _gate_bias(self, inputs: ConditioningInputs, stream: int, chunk: int) -> NDArray[np.float32]:
-        """[CHUNK + 2 or 1, L, 2G] of one stream."""
+    def _gate_bias(
+        self, speaker: NDArray[np.float32] | None, context: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        """[CHUNK + 2 or 1, L, 2G] of one stream: its shares [speakers], and the frames [n, bands] of `_context`."""
         bias = self.bias.reshape(1, -1)  # [1, L*2G]
-        if inputs.speaker is not None:
-            embedded = inputs.speaker[stream] @ self.weights["speaker.weight"]  # [E]
+        if speaker is not None:
+            embedded = speaker @ self.weights["speaker.weight"]  # [E]
             bias = bias + np.einsum("oi,i->o", self.weights["from_speaker.weight"], embedded)  # einsum: in this thread
-        if inputs.features is not None:
-            context = self._context(inputs.features[stream], chunk, 1 + self.config.frame_reach).T  # [n, bands]
+        if context is not None:
             mel = cast(MelConfig, self.config.features)
             frames = self._frame_network((context - np.float32(mel.mean)) / np.float32(mel.deviation))  # [CHUNK + 2, C]
             bias = bias + _product(frames, self.weights["from_frames.weight"])  # [CHUNK + 2, L*2G]
         return bias.reshape(-1, *self.bias.shape)
 
-    def _context(self, features: NDArray[np.float32], chunk: int, margin: int) -> NDArray[np.float32]:
-        """Frames of a chunk and `margin` to each side of features [..., bands, N], silent beyond their ends."""
-        low, high, count = chunk * CHUNK - margin, (chunk + 1) * CHUNK + margin, features.shape[-1]
-        context = np.full((*features.shape[:-1], high - low), cast(MelConfig, self.config.features).silence, np.float32)
-        first, last = max(low, 0), min(high, count)
-        if first < last:
-            context[..., first - low : last - low] = features[..., first:last]
+    def frames_needed(self, position: int) -> tuple[int, int]:
+        """The frames (first, last + 1) that the chunk with the sample at `position` is computed from."""
+        begin, margin = position // self.config.hop // CHUNK * CHUNK, 1 + self.config.frame_reach
+        return begin - margin, begin + CHUNK + margin
+
+    def _context(self, inputs: ConditioningInputs, chunk: int, margin: int) -> NDArray[np.float32]:
+        """Frames of a chunk and `margin` to each side, [B, bands, n], silent beyond the ends of the features."""
+        low, high = chunk * CHUNK - margin, (chunk + 1) * CHUNK + margin
+        inside = inputs.frames(low, high)
+        silence = cast(MelConfig, self.config.features).silence
+        context = np.full((*inside.shape[:-1], high - low), silence, np.float32)
+        begin = max(inputs.first_frame - low, 0)
+        context[..., begin : begin + inside.shape[-1]] = inside
         return context
 
     def _frame_network(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -306,7 +325,7 @@ class ConditioningState:
             )
 
     def left(self, position: int) -> int | None:
-        """Samples from `position` to the end of the features; None without features."""
-        if self.inputs.features is None:
+        """Samples from `position` to the end of the features; None without features, or without an end."""
+        if self.inputs.features is None or self.inputs.endless:
             return None
         return max(0, self.inputs.features.shape[-1] * self.conditioner.config.hop - position)

@@ -34,6 +34,8 @@ class NaiveEngine(SteppedEngine[NaiveState]):
         inputs = None if state.conditioning is None else state.conditioning.inputs
         speaker, local = conditioning_tensors(inputs, self.device)
         first = position + 1 - history.shape[1]
+        if inputs is not None and inputs.first_frame:
+            first -= inputs.first_frame * self.config.hop
         outputs = self.model(torch.from_numpy(history).to(self.device), speaker, local, first)[:, -1]  # [B, A]
         return outputs.cpu().numpy(), history
 

@@ -1,0 +1,267 @@
+"""A stream of a model of two tiers: `TwoTierSession` draws the frames that its samples are conditioned on.
+
+The frame model draws frames ahead of the samples, as far as the frame network's chunk of the next sample needs them
+(`wavenet.engine.conditioning`): a function of the position only, so that the audio does not depend on block sizes.
+Frames that nothing needs any more are dropped, so that a stream may last for ever.
+
+    frames    ... dropped | history of the frame model | chunk of the next sample | context |  not drawn yet
+    samples   ........................................ played |
+
+A stream that continues silence begins with frames that follow `START_FRAMES` silent ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wavenet import engine as engines
+from wavenet.config import FRAME_MODEL, MelConfig, ModelConfig
+from wavenet.engine.conditioning import CHUNK, Conditioner, ConditioningInputs, Speaker, speaker_shares
+from wavenet.engine.frame_sampler import FrameSampler
+from wavenet.features import mel_spectrogram, window_margin
+from wavenet.frame_model_config import FrameModelConfig
+from wavenet.sampling_config import SamplingConfig, checked_temperature
+from wavenet.session import Progress, Session
+
+START_FRAMES = 50  # half a second at a hop of 10 ms
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class DrawnFrames:
+    """A window of the frames of B streams, and the sampler that continues them."""
+
+    sampler: FrameSampler  # after the last frame; it is copied before it draws
+    first: int  # the frame of the stream with which the window begins
+    features: Array  # [B, bands, N]
+
+    @property
+    def end(self) -> int:
+        """The frame of the stream after the window."""
+        return self.first + self.features.shape[2]
+
+    def since(self, first: int) -> DrawnFrames:
+        """Without the frames before `first`."""
+        dropped = max(first - self.first, 0)
+        return DrawnFrames(self.sampler, self.first + dropped, self.features[:, :, dropped:])
+
+
+@dataclass(frozen=True)
+class TwoTierProgress(Progress):
+    """Replaced in one assignment, so that frames and samples agree after an interrupted call."""
+
+    drawn: DrawnFrames
+
+
+class TwoTierSession(Session):
+    """A stream or batch whose features are drawn by the frame model; as `Session` in all other respects.
+
+    `temperature` is that of the frames. Like `speaker` it acts on frames that are drawn from the next call on: the
+    audio follows after the frames that are drawn ahead, see `delay`.
+    """
+
+    _progress: TwoTierProgress
+
+    def __init__(
+        self,
+        engine: engines.Engine[Any],
+        weights: Mapping[str, ArrayLike],
+        options: SamplingConfig,
+        seed: int,
+        count: int | None,
+        speaker: Speaker | None = None,
+        prime: ArrayLike | None = None,
+    ) -> None:
+        """weights: of the frame model by their names in `FrameModelConfig.shapes`; others as of `Generator.session`."""
+        self._warned = False
+        super().__init__(engine, options, seed, count, speaker)
+        self.temperature = options.frame_temperature
+        sampler = frame_sampler(engine.config, weights, self._inputs.speaker, self._streams, seed)
+        _start(sampler)
+        assert self._inputs.features is not None
+        drawn = DrawnFrames(sampler, 0, self._inputs.features)
+        self._progress = TwoTierProgress(self._progress.state, self._progress.origin, drawn)
+        if prime is not None:
+            self.prime(prime)
+
+    def _given_inputs(self, speaker: Speaker | None, features: ArrayLike | None) -> ConditioningInputs:
+        none = np.empty((self._streams, self._mel.bands, 0), np.float32)
+        shares = speaker_shares(self._engine.config, self._streams, speaker)
+        return ConditioningInputs(shares, none, speaker, endless=True)
+
+    @property
+    def _mel(self) -> MelConfig:
+        return cast(MelConfig, self._engine.config.features)
+
+    @property
+    def delay(self) -> float:
+        """Seconds, at most, from a change of `temperature` or `speaker` to audio from frames that are drawn with it."""
+        return (CHUNK + self._engine.config.frame_reach + 1) * self._mel.hop / self._mel.sample_rate
+
+    @property
+    def temperature(self) -> float:
+        """Scales the deviations of the frames: below 1 more monotonous, above 1 more varied; their loudness stays."""
+        return self._frame_temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self._frame_temperature = checked_temperature(value)
+        useful = self._engine.config.sampling.frame_temperature_range
+        if useful and not self._warned and not useful[0] <= self._frame_temperature <= useful[1]:
+            self._warned = True
+            found = f"this model was found to be useful from {useful[0]:g} to {useful[1]:g}"
+            warnings.warn(f"temperature = {self._frame_temperature:g}: {found}", stacklevel=4)
+
+    @property
+    def features(self) -> Array | None:
+        """The frames that are still kept, [count, bands, N]. Do not write to them."""
+        return self._progress.drawn.features
+
+    def frames(self, first: int, last: int | None = None) -> Array:
+        """As of `Session`; the last `CHUNK` frames before the last call are kept. Raises `ValueError` for others."""
+        if first < self._progress.drawn.first:
+            raise ValueError(f"frame {first:,} is not kept: the first one is {self._progress.drawn.first:,}")
+        return super().frames(first, last)
+
+    def _inputs_now(self) -> ConditioningInputs:
+        return self._inputs_of(self._progress.drawn, self._inputs)
+
+    def copy(self, seed: int | None = None) -> Session:
+        """An independent session that continues from the same sample.
+
+        seed: for new uniform numbers, those of the frames that are not drawn yet included; None: the same.
+        """
+        branch = cast(Self, super().copy(seed))
+        if seed is not None:
+            drawn = branch._progress.drawn
+            sampler = drawn.sampler.copy()
+            sampler.reseed(seed)
+            drawn = dataclasses.replace(drawn, sampler=sampler)
+            branch._progress = dataclasses.replace(branch._progress, drawn=drawn)
+        return branch
+
+    def _branched(self, new_uniforms: bool) -> Progress:
+        progress = super()._branched(new_uniforms)
+        return TwoTierProgress(progress.state, progress.origin, self._progress.drawn)
+
+    def _draw(self, state: engines.State, origin: int, samples: int) -> NDArray[np.int64]:
+        # read once, as other threads may assign to them
+        sampling, voiced_temperature = self._sampling, self._voiced_temperature
+        temperature, inputs = self._frame_temperature, self._inputs
+        codes, chunk = [], CHUNK * self._mel.hop
+        while samples:
+            piece = min(samples, chunk - state.position % chunk)
+            drawn, (first, end) = self._progress.drawn, self._needed(state.position)
+            if drawn.end < end:
+                drawn = self._continued(drawn.since(first), end, temperature, inputs)
+                self._progress = dataclasses.replace(self._progress, drawn=drawn)
+            self._use(state, drawn, inputs)
+            codes.append(self._draw_with(sampling, voiced_temperature, state, origin, piece))
+            samples -= piece
+        return np.concatenate(codes, axis=1)
+
+    def _continued(self, drawn: DrawnFrames, end: int, temperature: float, inputs: ConditioningInputs) -> DrawnFrames:
+        """The frames up to `end`, of which those that are missing are drawn."""
+        if drawn.end >= end:
+            return drawn
+        sampler = self._copied(drawn.sampler, inputs)
+        sampler.temperature = temperature
+        features = np.concatenate([drawn.features, sampler.next(end - drawn.end)], axis=2)
+        return DrawnFrames(sampler, drawn.first, features)
+
+    def _copied(self, sampler: FrameSampler, inputs: ConditioningInputs) -> FrameSampler:
+        """A copy of the sampler, with the speaker of the inputs."""
+        copied = sampler.copy()
+        if inputs.speaker is not None:
+            copied.speak(inputs.speaker[0])  # the same for all streams
+        return copied
+
+    def _needed(self, position: int) -> tuple[int, int]:
+        """The frames (first, last + 1) that are needed at a position: for the chunk, and those to look back to.
+
+        Those are the context of the network, if it is computed anew, that of the frame model, for `prime`, and the last
+        chunk, which `frames` is asked for.
+        """
+        config, conditioner = self._engine.config, cast(Conditioner, self._engine.conditioner)
+        first, end = conditioner.frames_needed(position)
+        context = -(-config.context // self._mel.hop)
+        history = cast(FrameModelConfig, config.frame_model).receptive_field
+        return first - CHUNK - max(context, history), end
+
+    def _condition(self, state: engines.State) -> None:
+        self._use(state, self._progress.drawn, self._inputs)
+
+    def _use(self, state: engines.State, drawn: DrawnFrames, inputs: ConditioningInputs) -> None:
+        """Use these frames, and the speaker of the inputs, from the next sample on."""
+        conditioning = state.conditioning
+        assert conditioning is not None
+        if conditioning.inputs.features is not drawn.features or conditioning.inputs.speaker is not inputs.speaker:
+            conditioning.change(self._inputs_of(drawn, inputs))
+
+    def _inputs_of(self, drawn: DrawnFrames, inputs: ConditioningInputs) -> ConditioningInputs:
+        return dataclasses.replace(inputs, features=drawn.features, first_frame=drawn.first)
+
+    def _primed(self, codes: NDArray[np.int64]) -> Progress:
+        progress, inputs = self._progress, self._inputs
+        state = progress.state.copy()
+        begin, end = state.position, state.position + codes.shape[1]
+        drawn = self._with_clip(progress.drawn, self._quantizer.decode(codes), begin, inputs)
+        drawn = self._continued(drawn, self._needed(end - 1)[1], self._frame_temperature, inputs)
+        self._use(state, drawn, inputs)
+        self._engine.prime(state, codes)
+        return TwoTierProgress(state, progress.origin + codes.shape[1], drawn)
+
+    def _with_clip(self, drawn: DrawnFrames, audio: Array, begin: int, inputs: ConditioningInputs) -> DrawnFrames:
+        """The frames up to the sample at `begin`, and those of audio [B, n] whose windows lie inside it.
+
+        Frames between, whose windows contain both, are those that the model drew.
+        """
+        mel, offset = self._mel, begin % self._mel.hop
+        before = window_margin(mel)
+        first = 0 if begin == 0 else -(-(begin + before) // mel.hop)
+        last = (begin + audio.shape[1] + before - mel.window) // mel.hop + 1
+        if last <= first:
+            return drawn
+        drawn = self._continued(drawn, first, self._frame_temperature, inputs)
+        clip = mel_spectrogram(np.pad(audio, ((0, 0), (offset, 0))), mel)[:, :, first - begin // mel.hop :]
+        clip = clip[:, :, : last - first]
+        features = np.concatenate([drawn.features[:, :, : first - drawn.first], clip], axis=2)
+        sampler = self._copied(drawn.sampler, inputs)
+        history = cast(FrameModelConfig, self._engine.config.frame_model).receptive_field
+        _start(sampler)
+        sampler.prime(features[:, :, -history:])
+        return DrawnFrames(sampler, drawn.first, features)
+
+
+def frame_weights(weights: Mapping[str, Any]) -> dict[str, Array]:
+    """Of the tensors or arrays of a model file, those of the frame model, by their names in its own configuration."""
+    arrays = {}
+    for name, value in weights.items():
+        if name.startswith(FRAME_MODEL):
+            array = value.detach().float().cpu().numpy() if hasattr(value, "detach") else value
+            arrays[name.removeprefix(FRAME_MODEL)] = np.asarray(array, np.float32)
+    return arrays
+
+
+def frame_sampler(
+    config: ModelConfig, weights: Mapping[str, ArrayLike], shares: Array | None, streams: int = 1, seed: int = 0
+) -> FrameSampler:
+    """A sampler of the frame model of a configuration. shares [B, speakers]: the same for all streams."""
+    assert config.frame_model is not None and config.features is not None
+    speaker = None if shares is None else shares[0]
+    return FrameSampler(config.frame_model, config.features, weights, streams, seed, speaker=speaker)
+
+
+def _start(sampler: FrameSampler) -> None:
+    """Let a sampler continue silence."""
+    mel = sampler.coding.mel
+    sampler.restart()
+    sampler.prime(np.full((mel.bands, START_FRAMES), mel.silence, np.float32))
