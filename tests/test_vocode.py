@@ -178,7 +178,7 @@ def test_the_look_ahead_of_files_has_an_iteration_for_every_frame() -> None:
 def test_refinement_needs_features(
     voices: Path, vocoder: Path, recording: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    assert "--refine" in error_of(capsys, "generate", voices, "--refine", 3)
+    assert "refine = 3: this model has no features" in error_of(capsys, "generate", voices, "--refine", 3)
     wrong = error_of(capsys, "vocode", vocoder, recording, "-o", tmp_path / "x.wav", "--refine", -1)
     assert wrong == "wavenet: refine = -1: must be a whole number from 0 to 1,000"
 
