@@ -20,8 +20,9 @@ from wavenet.checkpoint import load_model
 from wavenet.config import ConfigError
 from wavenet.data.clips import Clips
 from wavenet.frame_model import FrameModel
-from wavenet.training import base_model, frame_tier, recipe
+from wavenet.training import base_model, frame_temperature, frame_tier, recipe
 from wavenet.training.events import Event, Progress, Validation
+from wavenet.training.frame_temperature import TEMPERATURES
 from wavenet.training.frame_tier import limited
 from wavenet.training.frame_training import FrameNats
 from wavenet.training.run_directory import RunDirectory
@@ -32,6 +33,13 @@ from wavenet.two_tiers import TwoTiers
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return write_voices(tmp_path / "voices")
+
+
+@pytest.fixture(autouse=True)
+def _short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few frames to measure temperatures with."""
+    monkeypatch.setattr(frame_temperature, "STREAM_SECONDS", 0.03)
+    monkeypatch.setattr(frame_temperature, "STREAMS", 2)
 
 
 def two_tiers(folder: Path, out: Path, *overrides: str, start: Path | None = None) -> Trainer:
@@ -58,6 +66,8 @@ def test_both_tiers_learn_and_are_in_one_file(folder: Path, tmp_path: Path) -> N
     )
     assert np.array_equal(model.frame_model.frame_coding.mean, training.frames.trainer.model.frame_coding.mean)
     assert soundfile.info(training.run.sample(30)).frames == 160
+    assert model.config.sampling.frame_temperature in TEMPERATURES
+    assert model.config == training.recipe.model == recipe.load(training.run.recipe).model
     record = training.run.read_log()[-1]["frames"]
     assert record["nats"] == result.frames.nats and record["references"]["repeat"] > 0
 

@@ -31,7 +31,7 @@ class ValidationProgress:
     """Reported several times during a validation."""
 
     step: int
-    phase: str  # "validating", "generating a clip", "measuring the clip"
+    phase: str  # "validating", "measuring temperatures", "generating a clip", "measuring the clip"
     fraction: float  # of the phase
 
 

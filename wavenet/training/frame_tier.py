@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from wavenet.config import ConfigError
+from wavenet.config import FRAME_MODEL, ConfigError, SamplingConfig
 from wavenet.data.clips import Clips
 from wavenet.data.dataset import Recordings
+from wavenet.data.tensor_file import Tensors
 from wavenet.frame_coding import FrameCoding
 from wavenet.frame_model import FrameModel
 from wavenet.frame_prediction import FramePrediction, ReferenceLevels, reference_levels
 from wavenet.training.frame_batches import FrameClips, encoded_clips, fit_coding
+from wavenet.training.frame_temperature import measured_temperatures, with_temperatures
 from wavenet.training.frame_training import FrameTrainer, frame_model_from, held_out_nats
 from wavenet.training.recipe import Recipe
 from wavenet.training.state import TrainingState
@@ -50,14 +54,15 @@ class FrameTier:
         """
         model, average = (each.frame_model for each in (state.model, state.average) if isinstance(each, TwoTiers))
         assert state.frame_optimizer is not None
-        self.state, self.config, speakers = state, recipe.training.frames, recipe.model.speakers
+        self.state, self.config, self.seed = state, recipe.training.frames, recipe.training.seed
+        speakers = recipe.model.speakers
         training = limited(recordings.train, MOST_SECONDS)
         coding = _coding(recipe, training, base) if new else model.frame_coding
         clips = encoded_clips(training, coding, speakers)
         if new:
             state.start_frames(_started(model, clips, base, len(speakers)))
         self.held_out = encoded_clips(limited(recordings.validation, HELD_OUT_SECONDS), coding, speakers)
-        self.trainer = FrameTrainer(model, clips, self.config, recipe.training.seed, average, state.frame_optimizer)
+        self.trainer = FrameTrainer(model, clips, self.config, self.seed, average, state.frame_optimizer)
         self.levels = ReferenceLevels(math.nan, math.nan)
         if any(len(frames) > 1 for frames in self.held_out.frames):
             order = model.config.prediction_order
@@ -83,6 +88,16 @@ class FrameTier:
         is_best = math.isnan(nats) or nats < self.state.frame_best
         best = nats if is_best else self.state.frame_best
         return FrameValidation(nats, best, is_best, self.levels, self.state.nats)
+
+    def with_temperatures(
+        self, sampling: SamplingConfig, weights: Tensors, progress: Callable[[int, int], None]
+    ) -> SamplingConfig:
+        """The sampling options with the temperatures that are measured for the weights of a model file."""
+        model = copy.deepcopy(self.trainer.average).cpu()
+        own = {name.removeprefix(FRAME_MODEL): weights[name] for name in weights if name.startswith(FRAME_MODEL)}
+        model.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in own.items()})
+        trials = measured_temperatures(model, self.trainer.batches.clips, self.seed, progress)
+        return with_temperatures(sampling, trials)
 
 
 def limited(clips: Clips, seconds: float) -> Clips:

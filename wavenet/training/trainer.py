@@ -250,6 +250,8 @@ class Trainer:
         frames = None if self.frames is None else self.frames.validate()
         is_best = math.isnan(bits) or bits < state.best
         self._save_best(is_best, frames is not None and frames.is_best)
+        if self.frames is not None and self.fraction >= 1:
+            self._measure_temperatures(self.frames, lambda done, total: progress("measuring temperatures", done, total))
         clip = self.clips.generate(state.average, lambda done, total: progress("generating a clip", done, total))
         progress("measuring the clip", 0, 1)
         records = run.read_log()
@@ -289,6 +291,19 @@ class Trainer:
             _, kept = checkpoint.read_model(run.model)
             tensors |= {name: kept[name] for name in kept if name.startswith(FRAME_MODEL) != frames}
         checkpoint.save_weights(run.model, average.config, tensors)
+
+    def _measure_temperatures(self, frames: FrameTier, progress: Callable[[int, int], None]) -> None:
+        """Store the frame temperature that suits the model file, and its useful range, there and in the recipe.
+
+        They follow from the weights in the model file, so that a repeated validation finds the same.
+        """
+        _, weights = checkpoint.read_model(self.run.model)
+        sampling = frames.with_temperatures(self.recipe.model.sampling, weights, progress)
+        checkpoint.update_config(self.run.model, sampling=sampling)
+        model = dataclasses.replace(self.recipe.model, sampling=sampling)
+        self.recipe = dataclasses.replace(self.recipe, model=model)
+        checkpoint.write_bytes(self.run.recipe, self.recipe.to_toml().encode())
+        self.state.model.config = self.state.average.config = model
 
     def _save(self) -> None:
         self.state.save(self.run.state)

@@ -100,7 +100,8 @@ class ValidationClips:
         """Audio of `samples` from the frames that the frame model draws."""
         speaker = likelihood.speaker_of_clip(self.model, self.source, 0)
         options = model.config.sampling
-        sampler = sampler_of(model, 1, self.training.seed, options.frame_temperature, speaker)
+        voice = None if speaker is None else model.config.speakers.index(speaker)
+        sampler = sampler_of(model.frame_model, 1, self.training.seed, options.frame_temperature, voice)
         features = sampler.next(1 + self.samples // model.config.hop)[0]
         generator = Generator.from_model(model, engine=self.engine)
         seconds = self.samples / model.config.sample_rate
