@@ -29,8 +29,12 @@ def small_mel(hop: int) -> MelConfig:
 def conditioned_config(
     speakers: bool = True, hop: int | None = 3, output: str = "logistic", order: int = 0, taps: int = 0, **others: Any
 ) -> ModelConfig:
-    """A small network with the conditioning named; `order` and `taps` where its output and features allow them."""
-    order = 0 if hop is None or output == "mulaw" else order
+    """A small network with the conditioning named; `order` and `taps` where its output and features allow them.
+
+    Without features an `order` is that of backward-adaptive prediction: from 20 samples, updated every 2 or 3 samples.
+    """
+    order = 0 if output == "mulaw" else order
+    sample_rate = 1_000 if order and hop is None else 16_000
     return ModelConfig(
         **{"cycles": 2, "layers_per_cycle": 3, "residual_channels": 8, "skip_channels": 12, **others},
         output=output,
@@ -39,7 +43,8 @@ def conditioned_config(
         features=None if hop is None else small_mel(hop),
         frame_channels=6,
         linear_prediction=order,
-        pitch_taps=taps if order else 0,
+        pitch_taps=taps if order and hop else 0,
+        sample_rate=sample_rate,
     )
 
 
@@ -65,6 +70,8 @@ CONDITIONED = {
     "gaussian": conditioned_config(hop=7, output="gaussian", order=4, kernel_size=3),
     "parallel": conditioned_config(speakers=False, order=9, frame_network="parallel", gate_channels=17),
     "pitch": conditioned_config(hop=4, order=2, taps=3),
+    "adaptive": conditioned_config(hop=None, order=5),
+    "free and adaptive": conditioned_config(speakers=False, hop=None, output="gaussian", order=9),
 }
 
 

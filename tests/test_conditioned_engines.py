@@ -59,7 +59,7 @@ def test_teacher_forced_outputs_equal_the_model(
 @pytest.mark.parametrize(
     "config",
     [config for config in CONDITIONED.values() if config.conditioned],
-    ids=[name for name in CONDITIONED if name != "free"],
+    ids=[name for name, config in CONDITIONED.items() if config.conditioned],
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_conditioning_changes_the_outputs(name: str, config: ModelConfig) -> None:
@@ -83,7 +83,8 @@ def test_codes_are_drawn_from_the_output_parameters(name: str, sampling: Samplin
         else:
             expected = sample_continuous(config.output, parameters[:, t], uniform[:, t], sampling)
         np.testing.assert_array_equal(codes[:, t], expected)
-    assert len(np.unique(codes)) > (1 if sampling.greedy else 20)
+    # what adapts to the silence that it begins with can stay quiet
+    assert len(np.unique(codes)) > (1 if sampling.greedy else 20) or config.backward_adaptive
 
 
 @pytest.mark.parametrize("config", [CONDITIONED["mulaw"], CONDITIONED["pitch"]], ids=["mulaw", "pitch"])

@@ -122,6 +122,9 @@ def test_linear_prediction_extends_the_context() -> None:
     config = ModelConfig(1, 4, output="gaussian", features=MelConfig(), linear_prediction=10)
     assert (config.receptive_field, config.context, config.input_channels) == (16, 16 + 11, 3)
     assert ModelConfig(1, 4).context == 16
+    adaptive = dataclasses.replace(config, features=None)  # at 16 kHz from 320 samples, updated every 40
+    assert (adaptive.adaptation_window, adaptive.adaptation_hop, adaptive.input_channels) == (320, 40, 5)
+    assert adaptive.context == 16 + 320 + 40
     pitched = dataclasses.replace(config, pitch_taps=5)  # 50 Hz at 16 kHz: periods of up to 320 samples
     assert (pitched.pitch_reach, pitched.context, pitched.input_channels) == (322, 16 + 11 + 322, 8)
 
@@ -142,6 +145,7 @@ PREDICTED: dict[str, Any] = {"features": {}, "output": "gaussian", "linear_predi
         {"speakers": ("ann", "bøb")},
         {"features": MelConfig(sample_rate=22_050, hop=256, bands=40), "output": "logistic", "linear_prediction": 12},
         {**PREDICTED, "pitch_taps": 3},
+        {**PREDICTED, "features": None},
     ],
 )
 def test_survives_json(values: dict[str, Any]) -> None:
@@ -195,8 +199,9 @@ def test_names_of_earlier_versions_are_read(read: Any) -> None:
             {"features": {"rate": 22_050}},
             "features.sample_rate = 22050: must be the model's sample_rate, 16000",
         ),
-        (ModelConfig, {"linear_prediction": 8, "output": "gaussian"}, "linear_prediction: needs features"),
-        (ModelConfig, {"linear_prediction": 8, "features": {}}, "linear_prediction: needs .* a 16-bit output"),
+        (ModelConfig, {"linear_prediction": 8}, "linear_prediction: needs a 16-bit output"),
+        (ModelConfig, {"linear_prediction": 8, "features": {}}, "linear_prediction: needs a 16-bit output"),
+        (ModelConfig, {**PREDICTED, "features": None, "pitch_taps": 3}, "pitch_taps = 3: .* needs .* features"),
         (ModelConfig, {**PREDICTED, "pitch_taps": 4}, "pitch_taps = 4: must be odd"),
         (ModelConfig, {**PREDICTED, "pitch_taps": 11}, "pitch_taps"),
         (ModelConfig, {"features": {}, "output": "gaussian", "pitch_taps": 3}, "pitch_taps = 3: .* linear_prediction"),

@@ -130,6 +130,7 @@ CONDITIONED: dict[str, dict[str, Any]] = {
         "linear_prediction": 7,
         "speakers": ("ann", "bob"),
     },
+    "adaptive": {"output": "gaussian", "linear_prediction": 7, "speakers": ("ann", "bob")},
 }
 
 

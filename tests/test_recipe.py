@@ -115,7 +115,7 @@ def test_overrides_are_typed() -> None:
         ("trainig.batch=2", r"\[trainig\]: unknown table, did you mean 'training'"),
         ("batch=2", "expected section.key=value"),
         ("training.batch", "expected section.key=value"),
-        ("model.linear_prediction=8", "model.linear_prediction: needs features"),
+        ("model.linear_prediction=8", "model.linear_prediction: needs a 16-bit output"),
         ("model.features={bands = 0}", "model.features.bands = 0"),
         ("model.features={band = 9}", "model.features.band: unknown key, did you mean 'bands'"),
         ("model.features=mel", "model.features = 'mel': expected a table"),
@@ -125,6 +125,13 @@ def test_overrides_are_typed() -> None:
 def test_wrong_overrides_name_the_key(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         recipe.load("tiny", [override])
+
+
+def test_crops_are_longer_than_the_past_that_linear_prediction_needs() -> None:
+    adaptive = ["model.sample_rate=8000", "model.output=gaussian", "model.linear_prediction=8"]  # from 20 ms + 2.5 ms
+    assert recipe.load(None, [*adaptive, "training.crop=181"]).model.prediction_reach == 180
+    with pytest.raises(ConfigError, match=r"training.crop = 180: must be above 180"):
+        recipe.load(None, [*adaptive, "training.crop=180"])
 
 
 @pytest.mark.parametrize(

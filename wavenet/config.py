@@ -40,6 +40,8 @@ PLAIN_TAPS = 3  # kernel size of every convolution at frame rate
 PARALLEL_DILATIONS = (1, 2, 4, 8, 16)  # in frames, one for each dilated branch of the parallel frame network
 POOLED_FRAMES = 64  # frames to each side that the pooling branch averages over
 SCALAR_INPUTS, PREDICTED_INPUTS = 1, 3  # input channels of a 16-bit model without and with linear prediction
+LEVEL_INPUTS = 2  # more if it is backward-adaptive
+ADAPTATION_WINDOW, ADAPTATION_HOP = 0.020, 0.0025  # s: the past that it is computed from, and between updates
 FRAME_MODEL = "frame_model."  # prefix of its tensors in a model file
 MAX_PARAMETERS = 2**31  # more is a typing error or a malicious file
 MAX_QUEUE_SIZE = 2**26  # values in the queues of one stream: 256 MiB in float32; more is an error, likewise
@@ -57,8 +59,9 @@ class ModelConfig:
     speakers: names of the speakers for global conditioning; each has an embedding of `speaker_channels` values.
     features: parameters of the log-mel spectrogram for local conditioning; None: no local conditioning. The frame
         network (`frame_network`: "plain" or "parallel") maps the frames to `frame_channels` channels.
-    linear_prediction: order of a linear predictor whose coefficients are computed from the features; 0: none. The
-        16-bit output is then the distribution of the prediction residual.
+    linear_prediction: order of a linear predictor whose coefficients are computed from the features or, in a network
+        without features, from the stream's own past (backward-adaptive); 0: none. The 16-bit output is then the
+        distribution of the prediction residual.
     pitch_taps: number of earlier residual samples, centred one pitch period back, that are additional inputs; 0: none.
         The pitch period is computed from the features, too.
     frame_model: the slow tier, which draws the frames of the features that this network, the fast tier, is conditioned
@@ -143,10 +146,10 @@ class ModelConfig:
                 f"features.sample_rate = {self.features.sample_rate}: must be the model's sample_rate, "
                 f"{self.sample_rate}"
             )
-        if self.linear_prediction and (self.features is None or self.output == "mulaw"):
-            raise ConfigError("linear_prediction: needs features to compute it from, and a 16-bit output")
-        if self.pitch_taps and not (self.linear_prediction and self.pitch_taps % 2):
-            raise ConfigError(f"pitch_taps = {self.pitch_taps}: must be odd, and needs linear_prediction")
+        if self.linear_prediction and self.output == "mulaw":
+            raise ConfigError("linear_prediction: needs a 16-bit output, logistic or gaussian")
+        if self.pitch_taps and not (self.linear_prediction and self.features and self.pitch_taps % 2):
+            raise ConfigError(f"pitch_taps = {self.pitch_taps}: must be odd, and needs linear_prediction and features")
         if self.pitch_taps and self.features is not None and len(set(self.features.pitch_periods)) == 1:
             raise ConfigError(f"pitch_taps: features.fft = {self.features.fft} is too short to measure pitch periods")
 
@@ -225,7 +228,29 @@ class ModelConfig:
     @property
     def context(self) -> int:
         """Samples that one output depends on in all: the receptive field and the history of linear prediction."""
-        return self.receptive_field + self.pitch_reach + (self.linear_prediction + 1 if self.linear_prediction else 0)
+        return self.receptive_field + self.pitch_reach + self.prediction_reach
+
+    @property
+    def prediction_reach(self) -> int:
+        """How far back a linear prediction and the residual before it reach, in samples; 0: there are none."""
+        if not self.linear_prediction:
+            return 0
+        return max(self.linear_prediction + 1, self.adaptation_window + self.adaptation_hop)
+
+    @property
+    def backward_adaptive(self) -> bool:
+        """Whether the linear predictor is computed from the samples of the past, not from features."""
+        return bool(self.linear_prediction) and self.features is None
+
+    @property
+    def adaptation_window(self) -> int:
+        """Samples before an update from which a backward-adaptive predictor is computed; 0 for other networks."""
+        return round(ADAPTATION_WINDOW * self.sample_rate) if self.backward_adaptive else 0
+
+    @property
+    def adaptation_hop(self) -> int:
+        """Samples between updates of a backward-adaptive predictor, the first at position 0; 0 for other networks."""
+        return max(1, round(ADAPTATION_HOP * self.sample_rate)) if self.backward_adaptive else 0
 
     @property
     def pitch_reach(self) -> int:
@@ -255,7 +280,9 @@ class ModelConfig:
         """Rows of the input embedding: one per mu-law code, or one per input value of a 16-bit model."""
         if self.output == "mulaw":
             return MU_LAW_CODES
-        return PREDICTED_INPUTS + self.pitch_taps if self.linear_prediction else SCALAR_INPUTS
+        if not self.linear_prediction:
+            return SCALAR_INPUTS
+        return PREDICTED_INPUTS + (LEVEL_INPUTS if self.backward_adaptive else self.pitch_taps)
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:

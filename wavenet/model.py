@@ -138,15 +138,19 @@ class Head(nn.Module):
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # NumPy; codes are integers: there are no gradients
-def linear_prediction(config: ModelConfig, codes: Tensor, local: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor]:
+def linear_prediction(
+    config: ModelConfig, codes: Tensor, local: Tensor | None, first: int, weight: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Apply linear prediction (`wavenet.nn.linear_prediction`) to codes [B, T]; arguments as of `WaveNet.forward`.
 
-    Returns the network's inputs [B, T, 3 + pitch taps], and the factors and offsets [B, T, A] that convert its outputs,
-    the parameters of the prediction residual's distribution, to those of the sample's distribution.
+    Returns the network's inputs [B, T, input channels], and the factors and offsets [B, T, A] that convert its outputs,
+    the parameters of the prediction residual's distribution, to those of the sample's distribution. All are on the
+    device of the weight, and of its type.
     """
-    prediction = predict(config, codes.numpy(force=True), local.double().numpy(force=True), first)
-    transform = prediction.transform(config, np.float64 if local.dtype == torch.float64 else np.float32)
-    inputs, factors, offsets = (torch.from_numpy(array).to(local) for array in (prediction.inputs, *transform))
+    features = None if local is None else local.double().numpy(force=True)
+    prediction = predict(config, codes.numpy(force=True), features, first)
+    transform = prediction.transform(config, np.float64 if weight.dtype == torch.float64 else np.float32)
+    inputs, factors, offsets = (torch.from_numpy(array).to(weight) for array in (prediction.inputs, *transform))
     return inputs, factors, offsets
 
 
@@ -199,7 +203,8 @@ class WaveNet(nn.Module):
         local: features [B, bands, N] of a whole recording, or of a part of one, for a model with features. Position t
             is conditioned on frame (first + t) // hop, which contains the sample that it predicts, interpolated with
             the neighbouring frames; frames beyond the ends are silent.
-        first: index in `local` of the sample that the first position predicts.
+        first: index in `local`, or in the recording, of the sample that the first position predicts. Without features
+            it is only used by backward-adaptive prediction, which is updated at multiples of a number of samples.
         Raises `ValueError` for wrong shapes, and for conditioning that is missing or that this model does not have.
         """
         if codes.dim() != 2 or codes.shape[1] == 0:
@@ -209,8 +214,9 @@ class WaveNet(nn.Module):
             gate_bias = self.conditioning(speaker, local, codes.shape[0], first, codes.shape[1])
         elif speaker is not None or local is not None:
             raise ValueError("this model is not conditioned: leave out speaker and local")
-        if self.config.linear_prediction and local is not None:
-            inputs, factors, offsets = linear_prediction(self.config, codes, local, first)
+        if self.config.linear_prediction:
+            weight = self.embedding.weight
+            inputs, factors, offsets = linear_prediction(self.config, codes, local, first, weight)
         x = self.embed(codes, inputs)  # [B, T, R]
         skip = self.fused_stack(x, gate_bias) if self.uses_fused_stack(x) else self.residual_stack(x, gate_bias)
         parameters = self.head(skip)  # [B, T, S] -> [B, T, A]
@@ -219,11 +225,11 @@ class WaveNet(nn.Module):
     def embed(self, codes: Tensor, inputs: Tensor | None = None) -> Tensor:
         """Codes [B, T] -> the first layer's x [B, T, R]: an embedding of mu-law codes, a linear map of 16-bit samples.
 
-        inputs [B, T, 3 + pitch taps]: the inputs computed by linear prediction, which replace the samples.
+        inputs [B, T, input channels]: the inputs computed by linear prediction, which replace the samples.
         """
         if self.config.output == "mulaw":
             return self.embedding(codes)
-        weight = self.embedding.weight  # [1, R]; with linear prediction [3 + pitch taps, R]
+        weight = self.embedding.weight  # [input channels, R]
         if inputs is None:
             inputs = codes[..., None].to(weight) / FULL_SCALE  # [B, T, 1]
         return inputs @ weight

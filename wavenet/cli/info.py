@@ -120,7 +120,8 @@ def _conditioning_facts(config: ModelConfig) -> list[tuple[str, str]]:
         facts.append(("trained on", f"levels of {quiet:.0f} to {loud:.0f} dB (mean of the mel bands), {voices}"))
     if config.linear_prediction:
         pitch = f" and {config.pitch_taps} pitch taps" if config.pitch_taps else ""
-        facts.append(("prediction", f"linear, order {config.linear_prediction}{pitch}, computed from the features"))
+        source = "the past (backward-adaptive)" if config.backward_adaptive else "the features"
+        facts.append(("prediction", f"linear, order {config.linear_prediction}{pitch}, computed from {source}"))
     return facts
 
 

@@ -60,7 +60,7 @@ class Engine:
     def kernels(self) -> str: ...
 
 def create(
-    dimensions: Mapping[str, int | str | list[int]],
+    dimensions: Mapping[str, int | str | list[int] | list[float]],
     weights: Mapping[str, NDArray[np.float32]],
     precision: str,
     threads: int,

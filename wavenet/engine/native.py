@@ -20,6 +20,7 @@ from wavenet.engine import _native
 from wavenet.engine.base import Engine, Exclusive, State, cores
 from wavenet.engine.conditioning import Conditioner, ConditioningFrames, ConditioningInputs, ConditioningState
 from wavenet.engine.sampling import Sampling
+from wavenet.nn.linear_prediction import adaptation_weights
 
 KERNELS_VARIABLE = "WAVENET_KERNELS"  # an environment variable that forces one of `kernels()`
 MAX_DEFAULT_THREADS = 4  # more do not make one stream faster
@@ -107,7 +108,7 @@ class NativeEngine(Engine[NativeState]):
         self.silence = quantizer_for(config.output).silence
         arrays = _arrays(config, weights)
         self.conditioner = Conditioner(config, _conditioning(arrays)) if config.conditioned else None
-        dimensions: dict[str, int | str | list[int]] = {
+        dimensions: dict[str, int | str | list[int] | list[float]] = {
             "kernel_size": config.kernel_size,
             "residual": config.residual_channels,
             "gate": config.gate,
@@ -119,6 +120,8 @@ class NativeEngine(Engine[NativeState]):
             "prediction_order": config.linear_prediction,
             "pitch_taps": config.pitch_taps,
             "pitch_reach": config.pitch_reach,
+            "adaptation_hop": config.adaptation_hop,
+            "adaptation_weights": adaptation_weights(config).tolist() if config.backward_adaptive else [],
             "conditioned": config.conditioned,
             "hop": 0 if config.features is None else config.hop,
             "silence": self.silence,
@@ -201,10 +204,12 @@ class NativeEngine(Engine[NativeState]):
         """Run the last `context` samples only: older ones are no longer in any queue or predictor."""
         codes = self.checked_codes(state, codes)
         self.check_features(state, codes.shape[1])
-        recent = np.ascontiguousarray(codes[:, -self.config.context :])
+        skipped = max(0, codes.shape[1] - self.config.context)
+        skipped -= skipped % max(1, self.config.adaptation_hop)  # the extension's positions of updates stay the same
+        recent = np.ascontiguousarray(codes[:, skipped:])
         with state.lock:
-            start = state.position + codes.shape[1] - recent.shape[1]
-            state.skipped += codes.shape[1] - recent.shape[1]
+            start = state.position + skipped
+            state.skipped += skipped
             for piece in state.pieces(start, recent.shape[1]):
                 self.native.feed(state.native, *piece, recent, interruptible=_in_main_thread())
 

@@ -79,7 +79,7 @@ class TorchEngine(SteppedEngine[TorchState]):
             return program.run(position), memory
         prediction = self._predict(state, memory, codes[:, None], position)
         inputs = codes[:, None] / FULL_SCALE if prediction is None else prediction.inputs[:, 0]
-        program.samples.copy_(torch.from_numpy(inputs))  # [B, 1 or 3 + pitch taps], as float32
+        program.samples.copy_(torch.from_numpy(inputs))  # [B, input channels], as float32
         outputs = program.run(position)  # [B, A]
         if prediction is None or program.predictor is None:
             return outputs, memory
@@ -129,7 +129,10 @@ class TorchEngine(SteppedEngine[TorchState]):
         The predictor's next state is stored in the program. None for a network without a predictor.
         """
         predictor = memory.program.predictor
-        if predictor is None or memory.predictor is None or state.conditioning is None:
+        if predictor is None or memory.predictor is None:
             return None
         predictor.state = memory.predictor
-        return predictor.advance(codes / FULL_SCALE, state.conditioning.predictors(position, codes.shape[1]))
+        rows = None
+        if state.conditioning is not None and not self.config.backward_adaptive:
+            rows = state.conditioning.predictors(position, codes.shape[1])
+        return predictor.advance(codes / FULL_SCALE, rows, position)

@@ -1,4 +1,4 @@
-"""Linear prediction from the features: the part of the next sample that the spectrum of its frame determines.
+"""Linear prediction: the part of the next sample that the spectrum of its frame, or of the recent past, determines.
 
 A log-mel frame is converted to a power spectrum, its inverse Fourier transform is the autocorrelation of the audio in
 that frame, and the Levinson-Durbin recursion turns that into the coefficients of the best linear predictor and the
@@ -12,7 +12,13 @@ peaks at the period (Noll 1967, "Cepstrum pitch determination"); as the features
 matrix product. The pitch taps are inputs of the network: the residual around one period earlier (long-term prediction,
 as in speech coders).
 
-Frames are not interpolated here: coefficients, gain, RMS and period are constant within a frame. NumPy only.
+In a network without features the prediction is backward-adaptive: the autocorrelation is that of the last 20 ms, and is
+computed anew every 2.5 ms, at fixed positions of the stream (Chen et al. 1992, "A low-delay CELP coder for the CCITT
+16 kb/s speech coding standard", ITU-T G.728; the window there is recursive, here it is finite). The other inputs of the
+network are relative to the RMS and the gain, so the logarithms of both are inputs, too: nothing else states the level.
+
+Nothing is interpolated here: coefficients, gain, RMS and period are constant within a frame, or between two updates.
+NumPy only.
 """
 
 from __future__ import annotations
@@ -30,6 +36,8 @@ from wavenet.features import hann_window, mel_filters, one_thread_product
 
 # Models with linear prediction are trained with these constants: after a change they would have to be trained again.
 WHITE_NOISE = 1e-5  # added to the power, -50 dB: conditions the recursion
+ADAPTATION_NOISE = 1e-6  # the same for backward-adaptive prediction
+RECENT_SHARE = 1 / 12  # of its window, over which the weight falls to the most recent sample
 LAG_HERTZ = 40.0  # Gaussian lag window: the narrowest bandwidth of a resonance
 MIN_GAIN = 2.0**-16  # half a step of 16-bit audio, added to gain and RMS: digital silence has a gain, too
 VOICED = 0.3  # cepstral peak, in nepers of magnitude, from which a frame counts as voiced; see `voiced`
@@ -112,17 +120,44 @@ def _vertex(rows: NDArray[np.float64], peaks: NDArray[np.int64]) -> NDArray[np.f
     return np.add(peaks, offset, dtype=np.float64)
 
 
+def adapted_rows(history: NDArray[np.float64], ends: NDArray[np.integer], config: ModelConfig) -> NDArray[np.float64]:
+    """Rows [B, n, order + 3] of `PredictorParameters` from the samples of history [B, T] before positions `ends` [n].
+
+    The period is 0: backward-adaptive prediction has no pitch taps.
+    """
+    order, weights = config.linear_prediction, adaptation_weights(config)
+    windows = sliding_window_view(history, len(weights), axis=1)[:, ends - len(weights)] * weights  # [B, n, W]
+    power = np.square(np.abs(np.fft.rfft(windows, len(weights) + order)))  # long enough for the lags not to wrap around
+    correlation = np.fft.irfft(power, len(weights) + order)[..., : order + 1] / np.square(weights).sum()
+    rms = np.sqrt(np.maximum(correlation[..., 0], 0))
+    correlation[..., 0] = correlation[..., 0] * (1 + ADAPTATION_NOISE) + MIN_GAIN**2
+    coefficients, error = levinson(correlation)
+    gain = np.sqrt(np.maximum(error, 0)) + MIN_GAIN
+    return np.concatenate([coefficients, np.stack([gain, rms + MIN_GAIN, np.zeros_like(gain)], axis=-1)], axis=-1)
+
+
+@lru_cache(maxsize=8)
+def adaptation_weights(config: ModelConfig) -> NDArray[np.float64]:
+    """The window [W] of backward-adaptive prediction, the oldest sample first: a slow rise and a quick fall."""
+    fall = round(RECENT_SHARE * config.adaptation_window)
+    rise = config.adaptation_window - fall
+    return np.sin(np.pi / 2 * np.concatenate([(np.arange(rise) + 0.5) / rise, (np.arange(fall, 0, -1) - 0.5) / fall]))
+
+
 class PredictorState(NamedTuple):
     """State of a predictor of B streams. Immutable: the arrays are never written to."""
 
-    samples: NDArray[np.float64]  # [B, order - 1]: before the last one, the oldest first
+    samples: NDArray[np.float64]  # [B, n]: before the last one, as far back as the predictor reaches, the oldest first
     residuals: NDArray[np.float64]  # [B, n]: as far back as the pitch taps reach, the oldest first
     prediction: NDArray[np.float64]  # [B]: of the next sample
+    # Backward-adaptive: the number of the last update, -1 before the first, and its rows [B, order + 3].
+    update: int = -1
+    rows: NDArray[np.float64] = np.zeros((0, 0))
 
     @staticmethod
     def zeros(config: ModelConfig, streams: int) -> PredictorState:
         """The state before the first sample."""
-        past, residuals = config.linear_prediction - 1, max(config.pitch_reach - 1, 0)
+        past, residuals = config.prediction_reach - 2, max(config.pitch_reach - 1, 0)
         return PredictorState(np.zeros((streams, past)), np.zeros((streams, residuals)), np.zeros(streams))
 
 
@@ -131,8 +166,9 @@ class Prediction(NamedTuple):
 
     prediction: NDArray[np.float64]  # [B, T], in full scale
     gain: NDArray[np.float64]  # [B, T]: RMS of the residual
-    # [B, T, 3 + pitch taps]: the network's inputs. The last sample and the prediction, relative to the RMS; the last
+    # [B, T, input channels]: the network's inputs. The last sample and the prediction, relative to the RMS; the last
     # residual, and those around one pitch period before the predicted sample, oldest first, relative to the gain.
+    # Backward-adaptive: logarithms of RMS and gain instead of the pitch taps, about normalised.
     inputs: NDArray[np.float64]
 
     def transform(
@@ -166,20 +202,24 @@ class LinearPredictor:
         other.state = self.state
         return other
 
-    def advance(self, samples: NDArray[np.float64], rows: NDArray[np.float64]) -> Prediction:
+    def advance(self, samples: NDArray[np.float64], rows: NDArray[np.float64] | None, position: int = 0) -> Prediction:
         """Append samples [B, T], relative to full scale, and predict the sample after each of them.
 
-        rows [B, T, order + 3]: `predictor_rows` of the frames that contain the predicted samples.
+        rows [B, T, order + 3]: `predictor_rows` of the frames that contain the predicted samples; None if the predictor
+        is backward-adaptive. position: of the first predicted sample in the stream, only used then.
         """
         state, count, taps = self.state, samples.shape[1], len(self._taps)
+        history = np.concatenate([state.samples, samples], axis=1)  # [B, n + T]
+        if rows is None:
+            rows, state = self._adapted(history, count, position)
         coefficients, gain, rms, period = unpack_rows(rows)
-        history = np.concatenate([state.samples, samples], axis=1)  # [B, order - 1 + T]
-        windows = _windows(history, coefficients.shape[2])  # [B, T, order], the oldest first
+        order = coefficients.shape[2]
+        windows = _windows(history[:, -(count + order - 1) :], order)  # [B, T, order], the oldest first
         prediction = np.einsum("btk,btk->bt", windows, coefficients[..., ::-1])  # [B, T]
         residual = samples.copy()
         residual[:, 0] -= state.prediction
         residual[:, 1:] -= prediction[:, :-1]
-        inputs = np.empty((*samples.shape, 3 + taps))
+        inputs = np.empty((*samples.shape, self.config.input_channels))
         np.divide(samples, rms, out=inputs[..., 0])
         np.divide(prediction, rms, out=inputs[..., 1])
         np.divide(residual, gain, out=inputs[..., 2])
@@ -191,26 +231,57 @@ class LinearPredictor:
             past = residuals[self._streams, oldest[..., None] + self._taps]  # [B, T, taps]
             np.divide(past, gain[..., None], out=inputs[..., 3:])
             residuals = residuals[:, count:]
+        if self.config.backward_adaptive:
+            inputs[..., 3], inputs[..., 4] = (np.log(rms) + 4) / 2, (np.log(gain) + 6) / 2
         np.minimum(np.maximum(inputs, -MAX_INPUT, out=inputs), MAX_INPUT, out=inputs)
-        self.state = PredictorState(history[:, count:], residuals, prediction[:, -1])  # last: complete or unchanged
+        self.state = PredictorState(  # last: complete or unchanged
+            history[:, count:], residuals, prediction[:, -1], state.update, state.rows
+        )
         return Prediction(prediction, gain, inputs)
 
+    def _adapted(
+        self, history: NDArray[np.float64], count: int, position: int
+    ) -> tuple[NDArray[np.float64], PredictorState]:
+        """Backward-adaptive: the rows [B, T, order + 3] of T = `count` samples, and the state with the last of them.
 
-def predict(config: ModelConfig, codes: NDArray[np.integer], features: NDArray[np.floating], first: int) -> Prediction:
+        history [B, n + T]: the samples before the last of these.
+        """
+        hop, state = self.config.adaptation_hop, self.state
+        updates = np.arange(position, position + count) // hop  # [T]: the number of the last update
+        if updates[-1] == state.update:
+            rows = state.rows[:, None]
+        else:
+            ends = np.arange(updates[0], updates[-1] + 1) * hop  # in the stream
+            ends += history.shape[1] - count + 1 - position  # in the history
+            rows = adapted_rows(history, ends, self.config)  # [B, updates, order + 3]
+        return rows[:, updates - updates[-1] - 1], state._replace(update=int(updates[-1]), rows=rows[:, -1])
+
+
+def predict(
+    config: ModelConfig, codes: NDArray[np.integer], features: NDArray[np.floating] | None, first: int
+) -> Prediction:
     """Predictions of the sample after each of the 16-bit codes [B, T]; arguments as of `WaveNet.forward`.
 
     Before the first code there are zeros, and the first code has no residual. So in a crop from the middle of a
-    recording, the first order + 1 positions have an invalid prediction history, which recurs through the pitch taps.
+    recording, the first `ModelConfig.prediction_reach` positions have an invalid prediction history, which recurs
+    through the pitch taps.
     """
+    if features is None:
+        return _begun(config, codes).advance(codes / np.float64(FULL_SCALE), None, first)
     mel, samples = cast(MelConfig, config.features), codes / np.float64(FULL_SCALE)
     begin, end = first // mel.hop, (first + codes.shape[1] - 1) // mel.hop + 1  # frames
     frames = features[..., begin:end].swapaxes(1, 2)  # [B, F, bands]
     silent = ((0, 0), (0, end - begin - frames.shape[1]), (0, 0))
     rows = predictor_rows(np.pad(frames, silent, constant_values=mel.silence), mel, config.linear_prediction)
-    predictor = LinearPredictor(config, len(codes))
-    predictor.state = predictor.state._replace(prediction=samples[:, 0])
     frame = np.arange(first, first + codes.shape[1]) // mel.hop - begin  # [T]
-    return predictor.advance(samples, rows[:, frame])
+    return _begun(config, codes).advance(samples, rows[:, frame])
+
+
+def _begun(config: ModelConfig, codes: NDArray[np.integer]) -> LinearPredictor:
+    """A predictor before the first of the codes [B, T], which has no residual."""
+    predictor = LinearPredictor(config, len(codes))
+    predictor.state = predictor.state._replace(prediction=codes[:, 0] / np.float64(FULL_SCALE))
+    return predictor
 
 
 def levinson(correlation: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

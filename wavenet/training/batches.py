@@ -67,9 +67,7 @@ class Batches:
     def _predictable(self, crops: Crops) -> NDArray[np.bool_]:
         """False [B, T] where the linear predictor lacks history: at the start of crops from the middle of a clip."""
         predictable = np.ones_like(crops.mask)
-        order = self.recipe.model.linear_prediction
-        if order:
-            predictable[crops.bounds[:, 0] < self.margin, : order + 1] = False
+        predictable[crops.bounds[:, 0] < self.margin, : self.recipe.model.prediction_reach] = False
         return predictable
 
     def _speaker(self, crops: Crops) -> Tensor | None:

@@ -29,6 +29,14 @@ class Recipe:
     data: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
+    def __post_init__(self) -> None:
+        reach, crop = self.model.prediction_reach, self.training.crop
+        if crop <= reach:
+            raise ConfigError(
+                f"training.crop = {crop}: must be above {reach}, as the first {reach} samples of a crop are only the "
+                "past that the linear prediction needs"
+            )
+
     def to_toml(self) -> str:
         """The recipe with every key resolved, as TOML that `load` reads back to an equal one."""
         lines: list[str] = []

@@ -169,6 +169,8 @@ Config make_config(const nb::dict& dimensions) {
     config.prediction_order = integer("prediction_order");
     config.pitch_taps = integer("pitch_taps");
     config.pitch_reach = integer("pitch_reach");
+    config.adaptation_hop = integer("adaptation_hop");
+    config.adaptation_weights = nb::cast<std::vector<double>>(dimensions["adaptation_weights"]);
     config.conditioned = nb::cast<bool>(dimensions["conditioned"]);
     config.hop = integer("hop");
     config.silence = integer("silence");

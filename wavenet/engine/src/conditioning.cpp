@@ -35,7 +35,7 @@ ConditioningFrames::ConditioningFrames(const Config& config, int streams, int fr
             for (int half = 0; half < 2 * config.layers(); ++half, biases += config.gate, bias += config.gate_width())
                 std::transform(biases, biases + config.gate, bias, bounded);
         }
-    if (!order_) return;
+    if (!order_ || !predictors) return;
     predictors_.assign(predictors, predictors + std::size_t(streams) * (frames - 2) * (order_ + 3));
     for (double value : predictors_)
         if (!(std::abs(value) < MAX_PREDICTOR))

@@ -22,7 +22,7 @@ class ConditioningFrames {
 public:
     // biases [streams][frames][L][2G]: a single frame is constant conditioning; otherwise a chunk of frames with one
     // more frame on either side. predictors [streams][frames - 2][prediction_order + 3]: coefficients, gain, RMS and
-    // pitch period of each frame in the chunk, if the configuration has a prediction order.
+    // pitch period of each frame in the chunk, unless the predictor is backward-adaptive or there is none.
     // Throws std::invalid_argument for NaN, for predictors that no audio can have, and for pitch periods out of range.
     ConditioningFrames(const Config& config, int streams, int frames, const float* biases, const double* predictors);
 

@@ -24,6 +24,8 @@ struct Config {
     int prediction_order;        // of the linear predictor of a 16-bit network; 0: none
     int pitch_taps;              // prediction residuals around one pitch period earlier that are inputs of the network
     int pitch_reach;             // samples back to the oldest residual that they can use
+    int adaptation_hop = 0;      // samples between updates of a backward-adaptive predictor; 0: it comes with the frames
+    std::vector<double> adaptation_weights;  // its window, the oldest sample first
     bool conditioned;            // whether gate biases come from conditioning frames instead of the layers
     int hop;                     // samples per conditioning frame; 0: the conditioning is constant
     int silence;                 // the first input code

@@ -4,6 +4,60 @@
 #include <cmath>
 
 namespace wavenet {
+namespace {
+
+constexpr double ADAPTATION_NOISE = 1e-6;     // added to the power, -60 dB
+constexpr double MIN_GAIN = 1.0 / (1 << 16);  // half a step of 16-bit audio
+
+// The Levinson-Durbin recursion: predictor coefficients [order] for an autocorrelation [order + 1]. Returns the power of
+// the residual.
+double levinson(const double* correlation, int order, double* a) {
+    double error = correlation[0];
+    for (int i = 0; i < order; ++i) {
+        double predicted = 0;
+        for (int k = 0; k < i; ++k) predicted += a[k] * correlation[i - k];
+        const double reflection = (correlation[i + 1] - predicted) / error;
+        for (int k = 0; k < i - 1 - k; ++k) {  // both ends at once, in place
+            const double first = a[k], last = a[i - 1 - k];
+            a[k] = first - reflection * last;
+            a[i - 1 - k] = last - reflection * first;
+        }
+        if (i % 2) a[i / 2] -= reflection * a[i / 2];
+        a[i] = reflection;
+        error *= 1 - reflection * reflection;
+    }
+    return error;
+}
+
+}  // namespace
+
+// The coefficients, the gain and the RMS from the samples before time t.
+void LinearPredictor::update(const Config& config, const double* recent, std::uint64_t t, double* adapted) {
+    double energy = 0;
+    for (int i = 0; i < window_; ++i) {
+        const double weight = config.adaptation_weights[i];
+        weighted_[i] = recent[(t + i) % window_] * weight;
+        energy += weight * weight;
+    }
+    for (int lag = 0; lag <= order_; ++lag) {
+        double sum = 0;
+        for (int i = lag; i < window_; ++i) sum += weighted_[i] * weighted_[i - lag];
+        correlation_[lag] = sum / energy;
+    }
+    adapted[order_ + 1] = std::sqrt(correlation_[0]) + MIN_GAIN;
+    correlation_[0] = correlation_[0] * (1 + ADAPTATION_NOISE) + MIN_GAIN * MIN_GAIN;
+    adapted[order_] = std::sqrt(std::max(levinson(correlation_.data(), order_, adapted), 0.0)) + MIN_GAIN;
+}
+
+void LinearPredictor::next_adaptive(int stream, double last, std::uint64_t t, const Config& config, float* inputs) {
+    double* const recent = recent_.data() + std::size_t(stream) * window_;
+    double* const adapted = adapted_.data() + std::size_t(stream) * (order_ + 2);
+    if (t) recent[(t - 1) % window_] = last;  // the first input, before the first sample, is silence
+    if (t % config.adaptation_hop == 0) update(config, recent, t, adapted);
+    next(stream, last, adapted, inputs);
+    inputs[3] = float((std::log(adapted[order_ + 1]) + 4) / 2);
+    inputs[4] = float((std::log(adapted[order_]) + 6) / 2);
+}
 
 void LinearPredictor::next(int stream, double last, const double* predictor, float* inputs) {
     double* const past = past_.data() + std::size_t(stream) * order_;

@@ -34,7 +34,8 @@ void Step<P>::prepare(Queues<P>& queues, StepBuffers<P>& buffers, const Conditio
     for (int s = 0; s < queues.streams; ++s) {
         const double last = double(queues.codes[s]) / FULL_SCALE;
         float* const inputs = &buffers.inputs[std::size_t(s) * config_.input_channels];
-        if (config_.prediction_order)
+        if (config_.adaptation_hop) queues.predictor.next_adaptive(s, last, queues.position, config_, inputs);
+        else if (config_.prediction_order)
             queues.predictor.next(s, last, conditioning->predictor(first + s, offset), inputs);
         else inputs[0] = float(last);
     }

@@ -46,9 +46,14 @@ Config config_of(Output output, bool conditioned, int order) {
     config.output = output;
     config.components = output == Output::LOGISTIC ? 3 : 1;
     config.prediction_order = order;
-    config.pitch_taps = order ? 3 : 0;
-    config.pitch_reach = order ? 40 : 0;
-    config.input_channels = output == Output::MU_LAW ? 256 : order ? 3 + config.pitch_taps : 1;
+    const bool adaptive = order && !conditioned;
+    if (adaptive) {
+        config.adaptation_hop = 7;
+        config.adaptation_weights.assign(30, 0.5);
+    }
+    config.pitch_taps = order && conditioned ? 3 : 0;
+    config.pitch_reach = order && conditioned ? 40 : 0;
+    config.input_channels = output == Output::MU_LAW ? 256 : adaptive ? 5 : order ? 3 + config.pitch_taps : 1;
     config.conditioned = conditioned;
     config.hop = conditioned ? 10 : 0;
     config.silence = output == Output::MU_LAW ? 128 : 0;
@@ -219,7 +224,7 @@ int main(int arguments, char**) {
         for (const char* precision : {"f32", "int8"}) {
             for (Output output : {Output::MU_LAW, Output::LOGISTIC, Output::GAUSSIAN})
                 for (bool conditioned : {false, true}) {
-                    Case network(output, conditioned, output == Output::GAUSSIAN && conditioned ? 9 : 0);
+                    Case network(output, conditioned, output == Output::GAUSSIAN ? 9 : 0);
                     same_for_any_threads(network, precision);
                     calls_side_by_side(network, precision);
                     copies(network, precision);
