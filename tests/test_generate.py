@@ -136,6 +136,14 @@ def test_sampling_options_may_change_between_calls(generator: Generator) -> None
     assert (fixed.temperature, fixed.top_k, fixed.top_p) == (1.0, None, None)
 
 
+@pytest.mark.parametrize("name", ["particles", "seed", "temprature"])
+def test_what_a_session_cannot_change_is_refused(generator: Generator, name: str) -> None:
+    session = generator.session(seed=12)
+    with pytest.raises(AttributeError, match=f"'{name}' of a session cannot be changed"):
+        setattr(session, name, 5)
+    session.next(10)
+
+
 def test_a_call_during_that_of_another_thread_is_refused_and_changes_nothing(generator: Generator) -> None:
     session, alone = generator.session(seed=4, count=2), generator.session(seed=4, count=2)
     worker = threading.Thread(target=session.next, args=(300_000,))

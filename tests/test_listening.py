@@ -171,8 +171,10 @@ def test_evaluate_writes_the_page(vocoder: Path, recordings: Path, tmp_path: Pat
 def test_a_page_that_cannot_be_written_is_refused_first(
     vocoder: Path, voices: Path, recordings: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    (tmp_path / "file").touch()
-    for folder in ("file", "file/page"):
+    (tmp_path / "other").mkdir()
+    for file in ("file", "other/audio"):
+        (tmp_path / file).touch()
+    for folder in ("file", "file/page", "other"):
         message = error_of(capsys, "evaluate", vocoder, recordings, "--page", tmp_path / folder)
         assert "--page" in message and "not a folder" in message
     assert "--page: " in error_of(capsys, "evaluate", voices, recordings, "--page", tmp_path / "page")

@@ -182,11 +182,14 @@ class _Outputs:
 
 def _outputs(table: Path | None, save: Path | None, page: Path | None) -> _Outputs:
     """Check that the table, and the folders of the copies and of the page, can be written; nothing is created."""
+    from wavenet.evaluation.listening import AUDIO
+
     if table is not None:
         if table.is_dir() or not table.absolute().parent.is_dir():
             raise click.UsageError(f"--csv {table}: give a file name in a folder that exists")
         files.check_writable(table)
-    for option, folder in (("--save", save), ("--page", page)):
+    page_audio = None if page is None else page / AUDIO
+    for option, folder in (("--save", save), ("--page", page), ("--page", page_audio)):
         if folder is not None:
             absolute = folder.absolute()
             present = next(path for path in (absolute, *absolute.parents) if path.exists())  # others are created in it
