@@ -8,7 +8,7 @@ from wavenet.config import ConfigError, DataConfig, MelConfig, ModelConfig
 from wavenet.training import recipe
 
 
-@pytest.mark.parametrize("name", ["tiny", "speech", "music", "large"])
+@pytest.mark.parametrize("name", ["tiny", "speech", "instruments", "large"])
 def test_the_recipes_that_come_along(name: str) -> None:
     assert name in recipe.names()
     assert recipe.load(name).model.layers >= 10
