@@ -108,6 +108,8 @@ def command(
     elif recipe.training.base == "auto" and start is None and not trainer.state.step:
         print_message("the package has no base model with this network: starting from random weights")
     _announce(trainer)
+    if not trainer.state.step:
+        _announce_expectation(trainer, name)
     if trainer.finished:
         print_message("the budget is spent: continue with a larger --minutes or --steps, or start again with --fresh")
         return
@@ -237,6 +239,16 @@ def _announce(trainer: Trainer) -> None:
             f"the same of frames, nats per frame: repeating the last frame {frames.repeat:.2f}, linear prediction "
             f"{frames.linear:.2f}"
         )
+
+
+def _announce_expectation(trainer: Trainer, name: str | None) -> None:
+    """Print what the budget can give on this machine, and whether another recipe suits the recordings."""
+    from wavenet.training.expectations import advice, expectation
+
+    if text := expectation(trainer.recipe, name, trainer.seconds_per_step()):
+        print_message(text)
+    for line in advice(trainer.recordings, trainer.clips.reference_figures, trainer.recipe, name):
+        print_message(f"note: {line}")
 
 
 def _frames_text(frames: FrameValidation) -> str:

@@ -23,7 +23,7 @@ from wavenet.data import audio, dataset
 from wavenet.data.dataset import Recordings
 from wavenet.data.errors import printable
 from wavenet.evaluation import likelihood
-from wavenet.evaluation.training_cost import check_training_memory
+from wavenet.evaluation.training_cost import check_training_memory, training_cost
 from wavenet.evaluation.verdict import Point
 from wavenet.nn.outputs import masked_loss
 from wavenet.training import base_model, curves, run_page, run_policy, schedule
@@ -100,6 +100,11 @@ class Trainer:
     def fraction(self) -> float:
         """Share of the budget spent."""
         return schedule.budget_spent(self.recipe.training, self.state.step, self.state.seconds)
+
+    def seconds_per_step(self) -> float:
+        """The time of a step on this machine, measured over a few; it changes nothing."""
+        cost = training_cost(self.recipe.model, self.recipe.training, self.device.type)
+        return cost.seconds_per_step + (self.frames.seconds_per_step() if self.frames else 0)
 
     @property
     def finished(self) -> bool:

@@ -25,7 +25,6 @@ from wavenet.evaluation.verdict import BITS, NATS, SHORTEST, Point, Verdict, ver
 from wavenet.evaluation.voice_figures import VoiceFigures, voice_figures
 from wavenet.generate import Generator
 from wavenet.model import WaveNet
-from wavenet.training.frame_temperature import sampler_of
 from wavenet.training.recipe import Recipe
 from wavenet.two_tiers import TwoTiers
 
@@ -97,15 +96,11 @@ class ValidationClips:
         return Clip(audio, np.concatenate(recordings) if self.copies else self.reference[: len(audio)])
 
     def _drawn(self, model: TwoTiers, progress: Progress) -> NDArray[np.float32]:
-        """Audio of `samples` from the frames that the frame model draws."""
+        """A clip from a network with a frame model."""
         speaker = likelihood.speaker_of_clip(self.model, self.source, 0)
-        options = model.config.sampling
-        voice = None if speaker is None else model.config.speakers.index(speaker)
-        sampler = sampler_of(model.frame_model, 1, self.training.seed, options.frame_temperature, voice)
-        features = sampler.next(1 + self.samples // model.config.hop)[0]
         generator = Generator.from_model(model, engine=self.engine)
         seconds = self.samples / model.config.sample_rate
-        return generator.render(seconds, progress, seed=self.training.seed, speaker=speaker, features=features)
+        return generator.render(seconds, progress, seed=self.training.seed, speaker=speaker)
 
     def assess(self, clip: Clip, step: int, history: Sequence[Point], ended: bool) -> tuple[Verdict, str]:
         """The verdict on a clip, and its picture.
@@ -131,7 +126,7 @@ class ValidationClips:
     def _figures(self, clip: Clip) -> tuple[VoiceFigures, VoiceFigures]:
         """Those of the clip, and those of the recordings: of the copied ones, or of about a minute of others."""
         own = voice_figures(clip.audio, self.model.sample_rate)
-        return own, voice_figures(clip.recording, self.model.sample_rate) if self.copies else self._reference_figures
+        return own, voice_figures(clip.recording, self.model.sample_rate) if self.copies else self.reference_figures
 
     @cached_property
     def reference(self) -> NDArray[np.float32]:
@@ -155,7 +150,7 @@ class ValidationClips:
         return np.concatenate(pieces)
 
     @cached_property
-    def _reference_figures(self) -> VoiceFigures:
+    def reference_figures(self) -> VoiceFigures:
         return voice_figures(self.reference, self.model.sample_rate)
 
     def _lengths(self, total: int) -> Iterator[tuple[int, int]]:
