@@ -157,7 +157,7 @@ def test_steps_of_the_frame_model_that_are_not_finite_are_skipped(
     assert result is not None and result.frames is not None
     assert result.skipped == 2 and math.isfinite(result.frames.nats)
     monkeypatch.setattr(FrameModel, "losses", lambda *arguments: 2 * (torch.tensor(math.nan, requires_grad=True),))
-    with pytest.raises(TrainingError, match=r"lower training.frames.learning_rate \(now 0.0025\)"):
+    with pytest.raises(TrainingError, match=r"lower training.frames.learning_rate \(now 0.005\)"):
         two_tiers(folder, tmp_path / "other", "training.steps=200").train()
 
 

@@ -5,8 +5,10 @@ the shape, each of a component of its mixture. Voicing and pitch are functions o
 deviations in every component often contradicts those that were drawn. The first candidate whose decoded frame has them
 is taken; that is rejection sampling (von Neumann 1951) with a limited number of trials.
 
-The temperature scales the deviations of pitch and shape. The loudness, the voicing and the weights of the mixtures are
-always drawn as the model states them: they decide about level and silence, which should not change with it.
+The temperature scales the deviations of the shape in what is returned; the network's past is always the frame as it was
+drawn, without temperature. So loudness, voicing and pitch are the same at every temperature, and with them level and
+pauses. A past at another temperature is one that training never sees: of a voice with reverberation, 0.8 made a third
+of the frames silent instead of a quarter.
 
 The random numbers of a frame are `uniforms_per_frame` numbers of the stream's own generator, whatever is drawn; they
 are independent of those that the samples of the stream are drawn with. A stream's results do not depend on the other
@@ -184,8 +186,8 @@ class FrameSampler:
     """B streams of frames drawn from a frame model, in calls of any size.
 
     mel: parameters of the frames. weights: arrays by their names in `FrameModelConfig.shapes`.
-    seed: of the random numbers; stream i uses those of seed + i. temperature: see the module; 0 is without deviations.
-        It may be changed at any time.
+    seed: of the random numbers; stream i uses those of seed + i.
+    temperature: see the module; 0 is without deviations of the shape. It may be changed at any time.
     speaker: index of the voice, or shares of all voices, [V] or [B, V]; None: a model of a single voice.
     candidates: shapes that are drawn for each frame.
     Raises `ValueError` for a seed, temperature, number of streams, or speaker that is not allowed.
@@ -250,7 +252,7 @@ class FrameSampler:
             before = np.zeros((self._streams, dimensions), np.float32) if self._last is None else self._last
             self.network.advance(self._state, before)
             uniforms = np.stack([generator.random(self.uniforms_per_frame) for generator in self._generators])
-            self._last = frames[:, index] = self._draw(uniforms)
+            self._last, frames[:, index] = self._draw(uniforms)
         return frames
 
     def prime(self, frames: NDArray[np.floating]) -> None:
@@ -273,8 +275,8 @@ class FrameSampler:
         other._generators = copy.deepcopy(self._generators)
         return other
 
-    def _draw(self, uniforms: NDArray[np.float64]) -> Array:
-        """The next frames [B, D] for uniform random numbers [B, uniforms_per_frame]."""
+    def _draw(self, uniforms: NDArray[np.float64]) -> tuple[Array, Array]:
+        """The next frames [B, D], without and with the temperature, for random numbers [B, uniforms_per_frame]."""
         trials, network, rows = self.candidates, self.network, np.arange(len(uniforms))
         choices, deviations = uniforms[:, : 2 + trials], _normal(uniforms[:, 2 + trials :])
         predicted = network.predicted(self._state)
@@ -286,17 +288,20 @@ class FrameSampler:
         means, scales = (part[rows[:, None], components] for part in (shape.means, np.exp(shape.log_scales)))
         frames = np.empty((len(rows), trials, SOURCE + size), np.float32)
         frames[..., :SOURCE] = source[:, None]
-        frames[..., SOURCE:] = means + np.float32(self.temperature) * scales * noise
+        frames[..., SOURCE:] = means + scales * noise
         frames = frames.clip(*self._limits)
-        return frames[rows, self._chosen(frames)]
+        chosen = rows, self._chosen(frames)
+        drawn, returned = frames[chosen], frames[chosen]
+        returned[:, SOURCE:] = means[chosen] + np.float32(self.temperature) * (scales * noise)[chosen]
+        return drawn, returned.clip(*self._limits)
 
     def _draw_source(self, source: SourceParameters, choices: NDArray[np.float64], noise: Array) -> Array:
         """Loudness, voicing, and voicing times pitch [B, 3], for two choices and two deviations of each stream."""
         component = np.arange(len(choices)), _choose(source.log_weights, choices[:, 0])
         loudness = source.loudness[component] + np.exp(source.loudness_log_scale[component]) * noise[:, 0]
         is_voiced = choices[:, 1] < _sigmoid(source.voicing_logit[component])
-        spread = np.float32(self.temperature) * np.exp(source.pitch_log_scale[component])
-        pitch = np.where(is_voiced, source.pitch[component] + spread * noise[:, 1], 0)
+        tone = source.pitch[component] + np.exp(source.pitch_log_scale[component]) * noise[:, 1]
+        pitch = np.where(is_voiced, tone, 0)
         drawn = np.stack([loudness, is_voiced, pitch], axis=1).astype(np.float32)
         return drawn.clip(*self._limits[:, :SOURCE])
 
