@@ -85,18 +85,20 @@ def voiced(features: NDArray[np.floating], mel: MelConfig) -> NDArray[np.bool_]:
     return voicing_and_pitch(features, mel)[0]
 
 
-def voicing_and_pitch(features: NDArray[np.floating], mel: MelConfig) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def voicing_and_pitch(
+    features: NDArray[np.floating], mel: MelConfig, voiced: float = VOICED
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Whether log-mel frames [..., bands] have a pitch, and their fundamental frequency in Hz; [...] each.
 
     A frame has a pitch if the peak of its cepstrum exceeds a threshold. The harmonics of a low voice are closer
     together than the bands are wide, so that they make weaker ripples in the features than those of a high voice. The
-    threshold of each pitch period is therefore `VOICED` times the share of the ripple that the bands leave of it.
+    threshold of each pitch period is therefore `voiced` times the share of the ripple that the bands leave of it.
 
     The frequency is that of the vertex of the parabola through the peak and its neighbours, which is finer than whole
     samples (Smith and Serra 1987, "PARSHL: an analysis/synthesis program for non-harmonic sounds"); it is arbitrary for
     frames without a pitch.
     """
-    frames, threshold = features.reshape(-1, mel.bands), VOICED * mel.power * _resolution(mel)  # [periods]
+    frames, threshold = features.reshape(-1, mel.bands), voiced * mel.power * _resolution(mel)  # [periods]
     found, hertz = np.empty(len(frames), np.bool_), np.empty(len(frames))
     for first in range(0, len(frames), CHUNK):
         part = slice(first, first + CHUNK)
