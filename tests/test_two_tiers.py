@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import Capture, run
 from frame_data import MEL, SMALL, random_coding
 
 from wavenet import checkpoint, engine
@@ -78,6 +79,13 @@ def test_engines_run_the_fast_tier(name: str) -> None:
     features = np.full((MEL.bands, 4), -3.0, np.float32)
     audio = [Generator.from_model(each, engine=name).render(features=features) for each in (model, plain)]
     assert np.array_equal(*audio) and np.ptp(audio[0]) > 0
+
+
+def test_info_describes_both_tiers(tmp_path: Path, capsys: Capture) -> None:
+    checkpoint.save_model(tmp_path / "model.safetensors", two_tiers())
+    assert run("info", tmp_path / "model.safetensors") == 0
+    output = capsys.readouterr().out
+    assert "frame model      3 layers, " in output and "receptive field 0.1 s, 6 components" in output
 
 
 def test_a_configuration_survives_json() -> None:

@@ -114,6 +114,16 @@ def _conditioning_facts(config: ModelConfig) -> list[tuple[str, str]]:
                 f"on each side; {config.macs_per_frame:,} multiply-adds per frame",
             ),
         ]
+    frame_model = config.frame_model
+    if frame_model is not None and mel is not None:
+        facts.append(
+            (
+                "frame model",
+                f"{frame_model.layers} layers, {frame_model.parameters(len(config.speakers)):,} parameters, receptive "
+                f"field {frame_model.receptive_field_seconds(mel):.1f} s, {frame_model.components} components of the "
+                "spectrum; draws the features",
+            )
+        )
     if config.training_range is not None:
         (quiet, loud), (low, high) = config.training_range.level, config.training_range.pitch
         voices = f"voices of {low:.0f} to {high:.0f} Hz" if high else "no voices"
