@@ -28,10 +28,11 @@ from numpy.typing import ArrayLike, NDArray
 from wavenet.config import MelConfig
 from wavenet.frame_model_config import LOUDNESS, PITCH, SOURCE, VOICING
 from wavenet.mel_config import PITCH_RANGE
-from wavenet.nn.linear_prediction import voicing_and_pitch
+from wavenet.nn.linear_prediction import predictor_rows, unpack_rows, voicing_and_pitch
 
 LEAST_DEVIATION = 0.01  # nepers; lower limit of a component's standard deviation
 LEAST_SPREAD = 0.05  # nepers; the same for loudness and pitch: a monotone is not magnified to a melody
+NEPER_DB = 20 / math.log(10)  # dB in a neper
 LARGEST = 1e4  # limit of encoded values and of frames: those that no audio has stay finite
 VOICED = 0.2  # cepstral peak from which a frame counts as voiced; finds most frames of low and of reverberant voices
 COVERED = 0.999  # share of the frames within the limits of each dimension
@@ -44,6 +45,11 @@ def loudness(frames: NDArray[np.floating]) -> Array:
     """The loudness [...] of log-mel frames [..., bands], in nepers: the logarithm of the norm of its bands."""
     peak = frames.max(-1, keepdims=True).astype(np.float64)
     return peak[..., 0] + 0.5 * np.log(np.exp(2 * (frames - peak)).sum(-1))
+
+
+def decibels(frames: NDArray[np.floating], mel: MelConfig) -> Array:
+    """The level [...] in dBFS of audio with log-mel frames [..., bands]: its RMS, as linear prediction computes it."""
+    return 20 * np.log10(unpack_rows(predictor_rows(frames, mel, 1)).rms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +139,21 @@ class FrameCoding:
         wanted = encoded[..., VOICING] > 0.5
         error = np.abs(np.log(hertz) - encoded[..., PITCH] * tone[..., 1] - tone[..., 0])
         return np.where(has_pitch != wanted, np.inf, np.where(wanted, error, 0))
+
+    def with_level(
+        self, encoded: NDArray[np.floating], level: NDArray[np.floating], speaker: ArrayLike = 0
+    ) -> NDArray[np.float32]:
+        """Encoded frames [..., 3 + K] with the loudness that gives their audio these levels [...] in dBFS."""
+        deviation = self._normalisation(speaker)[1][..., 1]
+        missing = level - decibels(self.decode(encoded, speaker), self.mel)
+        changed = encoded.astype(np.float32)  # a copy
+        changed[..., LOUDNESS] += missing / NEPER_DB / deviation
+        return changed
+
+    def encoded_pitch(self, hertz: NDArray[np.floating], speaker: ArrayLike = 0) -> Array:
+        """Frequencies in Hz as the encoded pitch of voiced frames; they broadcast."""
+        tone = self._normalisation(speaker)[2]
+        return (np.log(hertz) - tone[..., 0]) / tone[..., 1]
 
     def tensors(self) -> dict[str, NDArray[np.float32]]:
         """The arrays by their names in `FrameModelConfig.shapes`, without the prefix."""

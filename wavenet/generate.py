@@ -30,11 +30,11 @@ from numpy.typing import ArrayLike, NDArray
 from wavenet import engine as engines
 from wavenet.checks import is_integer, shown
 from wavenet.config import ModelConfig
-from wavenet.consistency import refine as refine_audio
+from wavenet.controls import Control
 from wavenet.engine.base import check_memory
 from wavenet.engine.conditioning import Speaker, placeholder_conditioning, speaker_shares
 from wavenet.guided import GuidedSession
-from wavenet.refined_session import RefinedSession, primed_audio
+from wavenet.refined_session import KeptFrames, RefinedSession, primed_audio
 from wavenet.sampling_config import SamplingConfig, checked_temperature
 from wavenet.session import RenderOptions, Session, SessionOptions
 from wavenet.two_tier_session import TwoTierSession, frame_sampler, frame_weights
@@ -145,18 +145,22 @@ class Generator:
         return faster
 
     def _times_real_time(self) -> float:
-        """Speed of generation, without refinement, with the model's sampling options.
+        """Speed of generation with the model's sampling options, refinement included.
 
         The best of three measurements, in the processor time of this thread, so that it does not depend on how busy the
         machine is.
         """
         samples = round(MEASURED_SECONDS * self.sample_rate)
-        speaker, features = placeholder_conditioning(self.config, 5 * samples)
+        speaker, features = placeholder_conditioning(self.config, 9 * samples)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of features that are silence
             session = self.session(speaker=speaker, features=features)
-        session.next(samples)  # allocates, and tunes the number of threads
-        seconds = _least_seconds(lambda: session.next(samples)) / MEASURED_SECONDS  # for a second of audio
+        source: Session | RefinedSession = session
+        if self.config.sampling.refine and self.config.features is not None:
+            source = RefinedSession(session, self.config.features, self.config.sampling.refine, None)
+            source.next(2 * samples)  # more than the look-ahead
+        source.next(samples)  # allocates, and tunes the number of threads
+        seconds = _least_seconds(lambda: source.next(samples)) / MEASURED_SECONDS  # for a second of audio
         if self._frame_weights is not None:
             sampler = frame_sampler(self.config, self._frame_weights, speaker_shares(self.config, 1, speaker))
             seconds += _least_seconds(lambda: sampler.next(1)) * self.sample_rate / self.config.hop
@@ -183,6 +187,8 @@ class Generator:
         features: ArrayLike | None = None,
         voiced_temperature: float | None = None,
         particles: int | None = None,
+        pitch: Control | None = None,
+        loudness: Control | None = None,
     ) -> Session:
         """A new stream that continues silence, or `prime`.
 
@@ -200,6 +206,8 @@ class Generator:
         features: for a model that is conditioned on them: log-mel frames [bands, N] for all streams, or
             [count, bands, N], with the parameters in `config.features`; `wavenet.features.mel_spectrogram` computes
             them from audio. The first frame starts at the first sample of the stream, or of `prime`.
+        pitch, loudness: for a model of two tiers without features: in Hz and dBFS, a value for all frames or one for
+            each [frames], NaN for those that are the model's choice; see `wavenet.controls`.
         Raises `ValueError`, in one line, for options that are invalid, missing or not used by this model.
         """
         given = {"top_k": top_k, "top_p": top_p, "voiced_temperature": voiced_temperature}
@@ -208,7 +216,14 @@ class Generator:
                 raise ValueError(f"particles = {shown(particles)}: only for given features, which this model draws")
             temperature = None if temperature is None else checked_temperature(temperature)
             options = self.options(frame_temperature=temperature, **given)
-            return TwoTierSession(self._engine, self._frame_weights, options, seed, count, speaker, prime)
+            curves = {"pitch": pitch, "loudness": loudness}
+            return TwoTierSession(self._engine, self._frame_weights, options, seed, count, speaker, prime, **curves)
+        for name, value in {"pitch": pitch, "loudness": loudness}.items():
+            if value is not None:
+                reason = (
+                    "the features are given" if self._frame_weights is not None else "this model has no frame model"
+                )
+                raise ValueError(f"{name}: controls the frames that a frame model draws, and {reason}")
         options = self.options(temperature=temperature, particles=particles, **given)
         session = GuidedSession if options.particles else Session
         return session(self._engine, options, seed, count, speaker, features, prime)
@@ -264,35 +279,17 @@ class Generator:
         size = (4 + REFINING_BYTES * bool(iterations)) * total * (streams or 1)
         check_memory(f"{total:,} samples", size, "generate them block by block, with stream")
         audio = np.empty(total if streams is None else (streams, total), np.float32)
-        done, kept = 0, _KeptFrames()
-        if iterations:
-            kept.add(session)
+        done, kept = 0, KeptFrames(session) if iterations else None
         for block in _blocks(session, max(1, self.sample_rate // 20), total):
             audio[..., done : done + block.shape[-1]] = block
             done += block.shape[-1]
-            if iterations:
-                kept.add(session)
+            if kept is not None:
+                kept.add()
             if progress is not None:
                 progress(done, total)
-        if not iterations:
+        if kept is None or self.config.features is None:
             return audio
-        primed = primed_audio(session, options.get("prime"))
-        return self._refined(audio, primed, kept.features, iterations)
-
-    def _refined(
-        self,
-        audio: NDArray[np.float32],
-        primed: NDArray[np.float32] | None,
-        features: NDArray[np.float32],
-        iterations: int,
-    ) -> NDArray[np.float32]:
-        """Audio [samples] or [count, samples] after primed audio [count, n], refined; features [count, bands, N]."""
-        mel = self.config.features
-        assert mel is not None  # as `options` has checked
-        whole = np.atleast_2d(audio) if primed is None else np.concatenate([primed, np.atleast_2d(audio)], axis=1)
-        pairs = zip(whole, features, strict=True)  # of [samples] and [bands, frames]
-        refined = [refine_audio(samples, own, mel, iterations) for samples, own in pairs]
-        return np.stack(refined)[:, -audio.shape[-1] :].reshape(audio.shape)
+        return kept.refined(audio, options.get("prime"), self.config.features, iterations)
 
     def samples(self, seconds: float) -> int:
         """Number of samples in `seconds`. Raises `ValueError` for a length below one sample or not finite."""
@@ -361,24 +358,6 @@ def silent_share(audio: ArrayLike, sample_rate: int) -> float:
     whole = samples[:, : samples.shape[1] // frame * frame]
     power = np.square(whole.reshape(len(samples), -1, frame)).mean(axis=2)  # [count, frames]
     return float((power < 10 ** (SILENT_DBFS / 10)).mean())
-
-
-class _KeptFrames:
-    """The features of what a session generates, of which one without end keeps the last ones only."""
-
-    def __init__(self) -> None:
-        self._parts: list[NDArray[np.float32]] = []
-        self._count = 0
-
-    def add(self, session: Session) -> None:
-        """Keep the frames up to the session's position."""
-        self._parts.append(session.frames(self._count))
-        self._count += self._parts[-1].shape[2]
-
-    @property
-    def features(self) -> NDArray[np.float32]:
-        """[count, bands, N]"""
-        return np.concatenate(self._parts, axis=2)
 
 
 def _blocks(session: Session | RefinedSession, block: int, total: int | None) -> Iterator[NDArray[np.float32]]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wavenet.config import MelConfig
-from wavenet.consistency import LOOKAHEAD_SECONDS, StreamingRefiner
+from wavenet.consistency import LOOKAHEAD_SECONDS, StreamingRefiner, refine
 from wavenet.engine.conditioning import CHUNK
 from wavenet.session import Session
 
@@ -31,6 +31,28 @@ def primed_audio(session: Session, prime: ArrayLike | None) -> Audio | None:
         return None
     audio = np.clip(np.asarray(prime, dtype=np.float32), -1, 1)
     return np.broadcast_to(audio, (session.streams, audio.shape[-1]))
+
+
+class KeptFrames:
+    """The features of what a session generates, to refine it afterwards: one without end keeps the last ones only."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self._parts = session, [session.frames(0)]
+        self._count = self._parts[0].shape[2]
+
+    def add(self) -> None:
+        """Keep the features of what was generated since the last call."""
+        self._parts.append(self._session.frames(self._count))
+        self._count += self._parts[-1].shape[2]
+
+    def refined(self, audio: Audio, prime: ArrayLike | None, mel: MelConfig, iterations: int) -> Audio:
+        """The audio of the session [samples] or [count, samples], after that it was primed with, refined."""
+        whole, primed = np.atleast_2d(audio), primed_audio(self._session, prime)
+        if primed is not None:
+            whole = np.concatenate([primed, whole], axis=1)
+        pairs = zip(whole, np.concatenate(self._parts, axis=2), strict=True)  # of [samples] and [bands, frames]
+        refined = [refine(samples, own, mel, iterations) for samples, own in pairs]
+        return np.stack(refined)[:, -audio.shape[-1] :].reshape(audio.shape)
 
 
 def refined(

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wavenet import engine as engines
 from wavenet.checks import is_integer, shown
+from wavenet.controls import Control
 from wavenet.data.quantizers import Quantizer, quantizer_for
 from wavenet.engine.base import Exclusive, check_memory
 from wavenet.engine.conditioning import ConditioningInputs, Speaker, conditioning_inputs, speaker_shares
@@ -44,6 +45,8 @@ class SessionOptions(TypedDict, total=False):
     speaker: Speaker | None
     features: ArrayLike | None
     particles: int | None
+    pitch: Control | None
+    loudness: Control | None
 
 
 class RenderOptions(SessionOptions, total=False):

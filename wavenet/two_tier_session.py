@@ -16,13 +16,15 @@ import dataclasses
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from wavenet import controls
 from wavenet import engine as engines
 from wavenet.config import FRAME_MODEL, MelConfig, ModelConfig
+from wavenet.controls import Control, Curve
 from wavenet.engine.conditioning import CHUNK, Conditioner, ConditioningInputs, Speaker, speaker_shares
 from wavenet.engine.frame_sampler import FrameSampler
 from wavenet.features import mel_spectrogram, window_margin
@@ -40,6 +42,7 @@ class DrawnFrames:
     """A window of the frames of B streams, and the sampler that continues them."""
 
     sampler: FrameSampler  # after the last frame; it is copied before it draws
+    curves: Mapping[str, tuple[Curve, int]]  # controls that frames were drawn with, and the frame that each begins with
     first: int  # the frame of the stream with which the window begins
     features: Array  # [B, bands, N]
 
@@ -51,7 +54,23 @@ class DrawnFrames:
     def since(self, first: int) -> DrawnFrames:
         """Without the frames before `first`."""
         dropped = max(first - self.first, 0)
-        return DrawnFrames(self.sampler, self.first + dropped, self.features[:, :, dropped:])
+        return dataclasses.replace(self, first=self.first + dropped, features=self.features[:, :, dropped:])
+
+
+class FrameOptions(NamedTuple):
+    """What frames are drawn with."""
+
+    temperature: float
+    inputs: ConditioningInputs  # whose speaker is used
+    curves: Mapping[str, Curve]  # "pitch" and "loudness", as far as there are any
+
+    def sampler_like(self, sampler: FrameSampler) -> FrameSampler:
+        """A copy of a sampler with this temperature and speaker."""
+        copied = sampler.copy()
+        copied.temperature = self.temperature
+        if self.inputs.speaker is not None:
+            copied.speak(self.inputs.speaker[0])  # the same for all streams
+        return copied
 
 
 @dataclass(frozen=True)
@@ -64,8 +83,8 @@ class TwoTierProgress(Progress):
 class TwoTierSession(Session):
     """A stream or batch whose features are drawn by the frame model; as `Session` in all other respects.
 
-    `temperature` is that of the frames. Like `speaker` it acts on frames that are drawn from the next call on: the
-    audio follows after the frames that are drawn ahead, see `delay`.
+    `temperature` is that of the frames. Like `speaker`, `pitch` and `loudness` it acts on frames that are drawn from
+    the next call on: the audio follows after the frames that are drawn ahead, see `delay`.
     """
 
     _progress: TwoTierProgress
@@ -79,15 +98,18 @@ class TwoTierSession(Session):
         count: int | None,
         speaker: Speaker | None = None,
         prime: ArrayLike | None = None,
+        pitch: Control | None = None,
+        loudness: Control | None = None,
     ) -> None:
         """weights: of the frame model by their names in `FrameModelConfig.shapes`; others as of `Generator.session`."""
         self._warned = False
+        self.pitch, self.loudness = pitch, loudness
         super().__init__(engine, options, seed, count, speaker)
         self.temperature = options.frame_temperature
         sampler = frame_sampler(engine.config, weights, self._inputs.speaker, self._streams, seed)
         _start(sampler)
         assert self._inputs.features is not None
-        drawn = DrawnFrames(sampler, 0, self._inputs.features)
+        drawn = DrawnFrames(sampler, {}, 0, self._inputs.features)
         self._progress = TwoTierProgress(self._progress.state, self._progress.origin, drawn)
         if prime is not None:
             self.prime(prime)
@@ -103,7 +125,7 @@ class TwoTierSession(Session):
 
     @property
     def delay(self) -> float:
-        """Seconds, at most, from a change of `temperature` or `speaker` to audio from frames that are drawn with it."""
+        """Seconds, at most, from a change of an option to audio from frames that are drawn with it."""
         return (CHUNK + self._engine.config.frame_reach + 1) * self._mel.hop / self._mel.sample_rate
 
     @property
@@ -119,6 +141,27 @@ class TwoTierSession(Session):
             self._warned = True
             found = f"this model was found to be useful from {useful[0]:g} to {useful[1]:g}"
             warnings.warn(f"temperature = {self._frame_temperature:g}: {found}", stacklevel=4)
+
+    @property
+    def pitch(self) -> Control | None:
+        """The pitch of voiced frames in Hz: one for all, or a curve with a value for each; None: that of the model.
+
+        A curve begins with the next frame that is drawn; after its end, and where it is NaN, the pitch is the model's.
+        """
+        return None if self._pitch is None else self._pitch.given
+
+    @pitch.setter
+    def pitch(self, value: Control | None) -> None:
+        self._pitch = controls.checked("pitch", value)
+
+    @property
+    def loudness(self) -> Control | None:
+        """The loudness of frames in dBFS, see `wavenet.controls`; as `pitch` in all other respects."""
+        return None if self._loudness is None else self._loudness.given
+
+    @loudness.setter
+    def loudness(self, value: Control | None) -> None:
+        self._loudness = controls.checked("loudness", value)
 
     @property
     def features(self) -> Array | None:
@@ -154,35 +197,24 @@ class TwoTierSession(Session):
 
     def _draw(self, state: engines.State, origin: int, samples: int) -> NDArray[np.int64]:
         # read once, as other threads may assign to them
-        sampling, voiced_temperature = self._sampling, self._voiced_temperature
-        temperature, inputs = self._frame_temperature, self._inputs
+        sampling, voiced_temperature, options = self._sampling, self._voiced_temperature, self._frame_options
         codes, chunk = [], CHUNK * self._mel.hop
         while samples:
             piece = min(samples, chunk - state.position % chunk)
             drawn, (first, end) = self._progress.drawn, self._needed(state.position)
             if drawn.end < end:
-                drawn = self._continued(drawn.since(first), end, temperature, inputs)
+                drawn = _continued(drawn.since(first), end, options)
                 self._progress = dataclasses.replace(self._progress, drawn=drawn)
-            self._use(state, drawn, inputs)
+            self._use(state, drawn, options.inputs)
             codes.append(self._draw_with(sampling, voiced_temperature, state, origin, piece))
             samples -= piece
         return np.concatenate(codes, axis=1)
 
-    def _continued(self, drawn: DrawnFrames, end: int, temperature: float, inputs: ConditioningInputs) -> DrawnFrames:
-        """The frames up to `end`, of which those that are missing are drawn."""
-        if drawn.end >= end:
-            return drawn
-        sampler = self._copied(drawn.sampler, inputs)
-        sampler.temperature = temperature
-        features = np.concatenate([drawn.features, sampler.next(end - drawn.end)], axis=2)
-        return DrawnFrames(sampler, drawn.first, features)
-
-    def _copied(self, sampler: FrameSampler, inputs: ConditioningInputs) -> FrameSampler:
-        """A copy of the sampler, with the speaker of the inputs."""
-        copied = sampler.copy()
-        if inputs.speaker is not None:
-            copied.speak(inputs.speaker[0])  # the same for all streams
-        return copied
+    @property
+    def _frame_options(self) -> FrameOptions:
+        given = {"pitch": self._pitch, "loudness": self._loudness}
+        curves = {name: curve for name, curve in given.items() if curve is not None}
+        return FrameOptions(self._frame_temperature, self._inputs, curves)
 
     def _needed(self, position: int) -> tuple[int, int]:
         """The frames (first, last + 1) that are needed at a position: for the chunk, and those to look back to.
@@ -210,16 +242,15 @@ class TwoTierSession(Session):
         return dataclasses.replace(inputs, features=drawn.features, first_frame=drawn.first)
 
     def _primed(self, codes: NDArray[np.int64]) -> Progress:
-        progress, inputs = self._progress, self._inputs
-        state = progress.state.copy()
+        progress, options, state = self._progress, self._frame_options, self._progress.state.copy()
         begin, end = state.position, state.position + codes.shape[1]
-        drawn = self._with_clip(progress.drawn, self._quantizer.decode(codes), begin, inputs)
-        drawn = self._continued(drawn, self._needed(end - 1)[1], self._frame_temperature, inputs)
-        self._use(state, drawn, inputs)
+        drawn = self._with_clip(progress.drawn, self._quantizer.decode(codes), begin, options)
+        drawn = _continued(drawn, self._needed(end - 1)[1], options)
+        self._use(state, drawn, options.inputs)
         self._engine.prime(state, codes)
         return TwoTierProgress(state, progress.origin + codes.shape[1], drawn)
 
-    def _with_clip(self, drawn: DrawnFrames, audio: Array, begin: int, inputs: ConditioningInputs) -> DrawnFrames:
+    def _with_clip(self, drawn: DrawnFrames, audio: Array, begin: int, options: FrameOptions) -> DrawnFrames:
         """The frames up to the sample at `begin`, and those of audio [B, n] whose windows lie inside it.
 
         Frames between, whose windows contain both, are those that the model drew.
@@ -230,15 +261,29 @@ class TwoTierSession(Session):
         last = (begin + audio.shape[1] + before - mel.window) // mel.hop + 1
         if last <= first:
             return drawn
-        drawn = self._continued(drawn, first, self._frame_temperature, inputs)
+        drawn = _continued(drawn, first, options)
         clip = mel_spectrogram(np.pad(audio, ((0, 0), (offset, 0))), mel)[:, :, first - begin // mel.hop :]
         clip = clip[:, :, : last - first]
         features = np.concatenate([drawn.features[:, :, : first - drawn.first], clip], axis=2)
-        sampler = self._copied(drawn.sampler, inputs)
+        sampler = options.sampler_like(drawn.sampler)
         history = cast(FrameModelConfig, self._engine.config.frame_model).receptive_field
         _start(sampler)
         sampler.prime(features[:, :, -history:])
-        return DrawnFrames(sampler, drawn.first, features)
+        return dataclasses.replace(drawn, sampler=sampler, features=features)
+
+
+def _continued(drawn: DrawnFrames, end: int, options: FrameOptions) -> DrawnFrames:
+    """The frames up to `end`, of which those that are missing are drawn."""
+    if drawn.end >= end:
+        return drawn
+    curves, parts, missing = {}, {}, end - drawn.end
+    for name, curve in options.curves.items():
+        used, begin = drawn.curves.get(name, (None, 0))
+        curves[name] = curve, begin if used is curve else drawn.end
+        parts[name] = curve.part(drawn.end - curves[name][1], missing)
+    sampler = options.sampler_like(drawn.sampler)
+    features = np.concatenate([drawn.features, sampler.next(missing, **parts)], axis=2)
+    return DrawnFrames(sampler, curves, drawn.first, features)
 
 
 def frame_weights(weights: Mapping[str, Any]) -> dict[str, Array]:

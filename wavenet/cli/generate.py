@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from wavenet.controls import Control
+    from wavenet.generate import Generator
     from wavenet.refined_session import RefinedSession
     from wavenet.session import Session
 
@@ -31,6 +33,8 @@ RIPPLE = 1.1  # largest peak that resampling can give a recording within [-1, 1]
 )
 @click.option("--top-k", type=int, help=f"Draw from the K most probable codes only; 256: from all.{OF_THE_MODEL}")
 @click.option("--prime", type=click.Path(path_type=Path), help="Recording that the audio continues.")
+@click.option("--pitch", help="Pitch of voiced frames: Hz, or a FILE with a curve.")
+@click.option("--loudness", help="Loudness: dBFS, or a FILE with a curve.")
 @REFINE
 @sampling_options
 def command(
@@ -40,6 +44,8 @@ def command(
     count: int,
     top_k: int | None,
     prime: Path | None,
+    pitch: str | None,
+    loudness: str | None,
     refine: int | None,
     play: bool,
     seed: int,
@@ -57,7 +63,9 @@ def command(
     that is conditioned on given spectrograms use: wavenet vocode
 
     A model of two tiers draws its own spectrogram: --temperature is then that of the spectrogram, and the audio is
-    refined as the model recommends. With --refine 0 it costs less.
+    refined as the model recommends. With --refine 0 it costs less. A FILE of --pitch or --loudness is a .csv of rows
+    of a time in seconds and a value, a .npy with a value for each frame, or a recording whose curve is followed; where
+    it has no value, the model chooses. Values are limited to those of the training data.
 
     Sampling options that are not given are those stored in the model, which `wavenet info MODEL` prints.
 
@@ -66,6 +74,7 @@ def command(
     wavenet generate runs/speech -o new.wav --prime clip.wav --temperature 0.9
     wavenet generate runs/two -o new.wav --speaker ann
     wavenet generate runs/speech --play --seconds 60
+    wavenet generate runs/voice -o new.wav --pitch 220 --loudness melody.wav
     wavenet generate runs/speech -o - | aplay -f S16_LE -r 16000
     """
     from wavenet.generate import Generator
@@ -91,6 +100,8 @@ def command(
         count=count,
         prime=start,
         speaker=parse_speaker(speaker, generator.config.speakers),
+        pitch=_control("pitch", pitch, generator),
+        loudness=_control("loudness", loudness, generator),
     )
     source: Session | RefinedSession = session
     mel = generator.config.features
@@ -98,6 +109,21 @@ def command(
         live = play or output == "-"
         source = refined(session, mel, iterations, samples, live, primed_audio(session, start))
     write_audio(generator, source, samples, output, play, count, model)
+
+
+def _control(name: str, text: str | None, generator: Generator) -> Control | None:
+    """The argument of --pitch or --loudness: a number, or the curve in a file."""
+    from wavenet import controls
+
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        mel = generator.config.features
+        if mel is None or generator.config.frame_model is None:
+            raise click.UsageError(f"--{name}: this model has no frame model, which it controls") from None
+        return controls.read(text, name, mel)
 
 
 def _read(prime: Path, sample_rate: int) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ of rows and threads.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -49,6 +50,7 @@ PITCH_TOLERANCE = 0.06  # of ln F0: a candidate within a semitone of the drawn p
 CENTRES = np.linspace(-BUMP_RANGE, BUMP_RANGE, BUMPS, dtype=np.float32)
 
 Array = NDArray[np.float32]
+Curve = NDArray[np.float64]
 
 
 class SourceParameters(NamedTuple):
@@ -240,19 +242,27 @@ class FrameSampler:
         deviations = 2 + self.network.config.components * self.candidates
         return 2 + self.candidates + deviations + deviations % 2
 
-    def next(self, count: int) -> Array:
-        """The next log-mel frames of every stream, [B, bands, count]."""
-        return self.coding.decode(self.draw(count), self._speaker).swapaxes(1, 2)
+    def next(self, count: int, pitch: Curve | None = None, loudness: Curve | None = None) -> Array:
+        """The next log-mel frames of every stream, [B, bands, count].
 
-    def draw(self, count: int) -> Array:
-        """The next encoded frames of every stream, [B, count, D]; see `wavenet.frame_coding`."""
+        pitch, loudness: in Hz and dBFS, of each frame [count]; NaN, None: it is drawn. The pitch is that of the frames
+        that are voiced, which are drawn as without it.
+        """
+        return self.coding.decode(self.draw(count, pitch, loudness), self._speaker).swapaxes(1, 2)
+
+    def draw(self, count: int, pitch: Curve | None = None, loudness: Curve | None = None) -> Array:
+        """The next encoded frames of every stream, [B, count, D]; see `next` and `wavenet.frame_coding`."""
+        tones = np.full((self._streams, count), np.nan, np.float32)
+        if pitch is not None:
+            tones[:] = self.coding.encoded_pitch(pitch, self._speaker)
+        levels = np.full(count, np.nan) if loudness is None else loudness
         dimensions = self.network.config.dimensions
         frames = np.empty((self._streams, count, dimensions), np.float32)
         for index in range(count):
             before = np.zeros((self._streams, dimensions), np.float32) if self._last is None else self._last
             self.network.advance(self._state, before)
             uniforms = np.stack([generator.random(self.uniforms_per_frame) for generator in self._generators])
-            self._last, frames[:, index] = self._draw(uniforms)
+            self._last, frames[:, index] = self._draw(uniforms, tones[:, index], levels[index], before)
         return frames
 
     def prime(self, frames: NDArray[np.floating]) -> None:
@@ -275,12 +285,18 @@ class FrameSampler:
         other._generators = copy.deepcopy(self._generators)
         return other
 
-    def _draw(self, uniforms: NDArray[np.float64]) -> tuple[Array, Array]:
-        """The next frames [B, D], without and with the temperature, for random numbers [B, uniforms_per_frame]."""
+    def _draw(self, uniforms: NDArray[np.float64], tone: Array, level: float, before: Array) -> tuple[Array, Array]:
+        """The next frames [B, D], without and with the temperature, for random numbers [B, uniforms_per_frame].
+
+        tone: encoded pitch [B]; level: dBFS. NaN: drawn. before: the frames [B, D] before these, which estimate the
+        loudness at that level: exactly it depends on the spectrum, which is drawn later.
+        """
         trials, network, rows = self.candidates, self.network, np.arange(len(uniforms))
         choices, deviations = uniforms[:, : 2 + trials], _normal(uniforms[:, 2 + trials :])
         predicted = network.predicted(self._state)
-        source = self._draw_source(network.source(self._state, predicted), choices[:, :2], deviations[:, :2])  # [B, 3]
+        given = network.source(self._state, predicted)
+        wanted = np.stack([self._at_level(before, level)[:, LOUDNESS], tone])
+        source = self._draw_source(given, choices[:, :2], deviations[:, :2], wanted)  # [B, 3]
         shape = network.shape(self._state, source, predicted)
         components = np.stack([_choose(shape.log_weights, choices[:, 2 + j]) for j in range(trials)], axis=1)  # [B, J]
         size = network.config.components
@@ -293,15 +309,29 @@ class FrameSampler:
         chosen = rows, self._chosen(frames)
         drawn, returned = frames[chosen], frames[chosen]
         returned[:, SOURCE:] = means[chosen] + np.float32(self.temperature) * (scales * noise)[chosen]
+        if not math.isnan(level):
+            drawn, returned = self._at_level(drawn, level).clip(*self._limits), self._at_level(returned, level)
         return drawn, returned.clip(*self._limits)
 
-    def _draw_source(self, source: SourceParameters, choices: NDArray[np.float64], noise: Array) -> Array:
-        """Loudness, voicing, and voicing times pitch [B, 3], for two choices and two deviations of each stream."""
+    def _at_level(self, frames: Array, level: float) -> Array:
+        """Frames [B, D] with the loudness that gives them a level in dBFS; NaN for NaN."""
+        if math.isnan(level):
+            return np.full_like(frames, np.nan)
+        return self.coding.with_level(frames[:, None], np.array(level), self._speaker)[:, 0]
+
+    def _draw_source(
+        self, source: SourceParameters, choices: NDArray[np.float64], noise: Array, wanted: Array
+    ) -> Array:
+        """Loudness, voicing, and voicing times pitch [B, 3], for two choices and two deviations of each stream.
+
+        wanted: loudness and pitch [2, B] instead of those drawn; NaN: drawn.
+        """
         component = np.arange(len(choices)), _choose(source.log_weights, choices[:, 0])
         loudness = source.loudness[component] + np.exp(source.loudness_log_scale[component]) * noise[:, 0]
         is_voiced = choices[:, 1] < _sigmoid(source.voicing_logit[component])
-        tone = source.pitch[component] + np.exp(source.pitch_log_scale[component]) * noise[:, 1]
-        pitch = np.where(is_voiced, tone, 0)
+        pitch = source.pitch[component] + np.exp(source.pitch_log_scale[component]) * noise[:, 1]
+        loudness, pitch = np.where(np.isnan(wanted), (loudness, pitch), wanted)
+        pitch = np.where(is_voiced, pitch, 0)
         drawn = np.stack([loudness, is_voiced, pitch], axis=1).astype(np.float32)
         return drawn.clip(*self._limits[:, :SOURCE])
 
