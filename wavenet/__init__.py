@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wavenet import checkpoint, config, features, generate, model, mulaw, play
+    from wavenet import checkpoint, config, controls, features, generate, model, mulaw, play
     from wavenet.config import ModelConfig
     from wavenet.data import audio
     from wavenet.generate import Generator
@@ -27,6 +27,7 @@ __all__ = [
     "audio",
     "checkpoint",
     "config",
+    "controls",
     "features",
     "generate",
     "model",
@@ -38,6 +39,7 @@ _MODULES = {
     "audio": "wavenet.data.audio",
     "checkpoint": "wavenet.checkpoint",
     "config": "wavenet.config",
+    "controls": "wavenet.controls",
     "features": "wavenet.features",
     "generate": "wavenet.generate",
     "model": "wavenet.model",
