@@ -198,13 +198,14 @@ def test_controls_may_change_while_a_session_plays() -> None:
     session.loudness = -45
     session.pitch = np.full(9, 180.0)
     branch = session.copy()
+    assert isinstance(branch, TwoTierSession)
     for each in (session, other, branch):
         each.next(700)
     drawn = 2 * CHUNK // HOP + 1 + generator.config.frame_reach  # before the change
     np.testing.assert_array_equal(session.frames(60, drawn), other.frames(60, drawn))
     later = [decibels(each.frames(drawn, drawn + 10)[0].T, MEL) for each in (session, other)]
     assert later[0].mean() < later[1].mean() - 2
-    assert isinstance(branch, TwoTierSession) and branch.loudness == -45
+    assert branch.loudness == -45
     np.testing.assert_array_equal(branch.frames(60, drawn + 9), session.frames(60, drawn + 9))
     with pytest.raises(ValueError, match="loudness = 1: must be from"):
         session.loudness = 1
