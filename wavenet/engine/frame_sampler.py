@@ -322,10 +322,7 @@ class FrameSampler:
     def _draw_source(
         self, source: SourceParameters, choices: NDArray[np.float64], noise: Array, wanted: Array
     ) -> Array:
-        """Loudness, voicing, and voicing times pitch [B, 3], for two choices and two deviations of each stream.
-
-        wanted: loudness and pitch [2, B] instead of those drawn; NaN: drawn.
-        """
+        """Loudness, voicing, voicing times pitch [B, 3]; wanted: loudness and pitch [2, B], not drawn unless NaN."""
         component = np.arange(len(choices)), _choose(source.log_weights, choices[:, 0])
         loudness = source.loudness[component] + np.exp(source.loudness_log_scale[component]) * noise[:, 0]
         is_voiced = choices[:, 1] < _sigmoid(source.voicing_logit[component])
