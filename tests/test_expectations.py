@@ -48,7 +48,7 @@ def test_the_budget_in_steps_and_what_it_gives() -> None:
         ("voice", SPEECH, ["a.wav", "b.wav"], ""),
         ("music", MUSIC, ["a.wav"], ""),
         ("vocoder", MUSIC, ["a.wav"], ""),
-        ("music", SPEECH, ["a.wav"], "--recipe voice suits them better"),
+        ("instruments", SPEECH, ["a.wav"], "--recipe voice suits them better"),
         ("voice", MUSIC, ["a.wav"], "--recipe music may suit"),
         (None, SPEECH, ["a.wav"], "--recipe voice starts from a model"),
         (None, MUSIC, ["a.wav"], ""),

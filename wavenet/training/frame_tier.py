@@ -28,6 +28,7 @@ from wavenet.training.state import TrainingState
 from wavenet.two_tiers import TwoTiers
 
 MOST_SECONDS = 7_200.0  # of recordings that a frame model is trained on: 150 MB of encoded frames
+FIT_SECONDS = 1_800.0  # of those, that the coding is fitted to: that takes 0.5 MB per second
 HELD_OUT_SECONDS = 300.0  # of held-out recordings, of each validation
 PIECE_SECONDS = 60.0  # of a longer folder, every n-th piece is used; recordings are cut into pieces of this length
 
@@ -58,7 +59,7 @@ class FrameTier:
         self.state, self.config, self.seed = state, recipe.training.frames, recipe.training.seed
         speakers = recipe.model.speakers
         training = limited(recordings.train, MOST_SECONDS)
-        coding = _coding(recipe, training, base) if new else model.frame_coding
+        coding = _coding(recipe, limited(training, FIT_SECONDS), base) if new else model.frame_coding
         clips = encoded_clips(training, coding, speakers)
         if new:
             state.start_frames(_started(model, clips, base, len(speakers)))
