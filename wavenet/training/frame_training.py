@@ -17,7 +17,6 @@ from wavenet.training import schedule
 from wavenet.training.frame_batches import FrameBatches, FrameClips
 
 FROM_SCRATCH = FrameTrainingConfig()
-FROM_BASE = FrameTrainingConfig(learning_rate=8e-3, warmup=30)
 BETAS = 0.9, 0.99  # of Adam (Kingma and Ba 2015)
 
 
