@@ -19,18 +19,18 @@ struct Config {
     int skip;         // S
     int head;         // H
     Output output;
-    int components;              // mixture components of a 16-bit output, each with a mean and a log scale
-    int input_channels;          // rows of the embedding: one per mu-law code, or one per input of a 16-bit network
-    int prediction_order;        // of the linear predictor of a 16-bit network; 0: none
-    int pitch_taps;              // prediction residuals around one pitch period earlier that are inputs of the network
-    int pitch_reach;             // samples back to the oldest residual that they can use
-    int adaptation_hop = 0;      // samples between updates of a backward-adaptive predictor; 0: it comes with the frames
+    int components;          // mixture components of a 16-bit output, each with a mean and a log scale
+    int input_channels;      // rows of the embedding: one per mu-law code, or one per input of a 16-bit network
+    int prediction_order;    // of the linear predictor of a 16-bit network; 0: none
+    int pitch_taps;          // prediction residuals around one pitch period earlier that are inputs of the network
+    int pitch_reach;         // samples back to the oldest residual that they can use
+    int adaptation_hop = 0;  // samples between updates of a backward-adaptive predictor; 0: it comes with the frames
     std::vector<double> adaptation_weights;  // its window, the oldest sample first
-    bool conditioned;            // whether gate biases come from conditioning frames instead of the layers
-    int hop;                     // samples per conditioning frame; 0: the conditioning is constant
-    int silence;                 // the first input code
-    int output_channels;         // A
-    std::vector<int> dilations;  // of each layer
+    bool conditioned;                        // whether gate biases come from conditioning frames instead of the layers
+    int hop;                                 // samples per conditioning frame; 0: the conditioning is constant
+    int silence;                             // the first input code
+    int output_channels;                     // A
+    std::vector<int> dilations;              // of each layer
 
     int layers() const { return int(dilations.size()); }
     int past_taps() const { return kernel_size - 1; }
