@@ -41,7 +41,9 @@ def figures(model: Path, recordings: Recordings, count: int, temperature: float,
     rows = []
     for clip in long_clips(clips)[:count]:
         original, features, speaker = read_original(generator.config, clips, clip, MOST_SECONDS)
-        copy = generator.render(features=features, speaker=speaker, temperature=temperature, refine=0)[: len(original)]
+        copy = generator.render(features=features, speaker=speaker, temperature=temperature, refine=0, particles=0)[
+            : len(original)
+        ]
         recording = Signal(original, generator.sample_rate)
         copies = [Signal(audio, generator.sample_rate) for audio in (copy, refine(copy, features, mel, iterations))]
         rows.append([figure(recording, signal) for signal in copies for figure in (pesq, stoi)])
