@@ -7,6 +7,7 @@ the native engine is not built; it is removed when a wavenet package is installe
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,7 @@ from wavenet.data import audio  # noqa: E402
 settings.register_profile("reproducible", derandomize=True, deadline=None)
 settings.load_profile("reproducible")
 torch.set_num_threads(1)  # small networks; threads would only wait for each other
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background of a shell
 
 
 @pytest.fixture(autouse=True)
