@@ -92,6 +92,9 @@ def test_the_curves_of_a_recording_are_measured(tmp_path: Path) -> None:
         ("0,100\nx,3\n", "line 2: expected a time in seconds and a value in Hz"),
         ("0,100\n0.5\n0.2,100\n", "the times must be finite and ascend"),
         ("nan,100\n", "the times must be finite and ascend"),
+        ("0,220Hz\n1,100\n", "line 1: expected a time in seconds and a value in Hz"),
+        ("0,220\n1e9,200\n", "a time is 1e\\+09; times are in seconds"),
+        ("220\n230\n", "it has no pitch for any frame"),
     ],
 )
 def test_files_that_are_no_curve_are_named(content: str, message: str, tmp_path: Path) -> None:
@@ -103,6 +106,9 @@ def test_files_that_are_no_curve_are_named(content: str, message: str, tmp_path:
         np.save(tmp_path / "c.npy", array)
         with pytest.raises(ValueError, match="c.npy: must be one array of numbers"):
             controls.read(tmp_path / "c.npy", "pitch", WIDE)
+    (tmp_path / "c.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match="c.npy: not a .npy file of numbers"):
+        controls.read(tmp_path / "c.npy", "pitch", WIDE)
     (tmp_path / "c.npy").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="c.npy: not a .npy file of numbers"):
         controls.read(tmp_path / "c.npy", "pitch", WIDE)
@@ -230,16 +236,16 @@ def test_generate_takes_constants_and_files(tmp_path: Path, capsys: Capture) -> 
     checkpoint.save_model(file, two_tiers())
     out, clip, curve = tmp_path / "x.wav", tmp_path / "clip.wav", tmp_path / "c.csv"
     audio.write(clip, hum(0.2), 8_000)
-    curve.write_text("0,-50\n0.2,-30\n")
+    curve.write_text("0,150\n0.2,300\n")
     options = ("-o", out, "--seconds", 0.2)
     written = []
-    for given in ((), ("--pitch", 200, "--loudness", "-40"), ("--pitch", clip, "--loudness", curve)):
+    for given in ((), ("--pitch", 200, "--loudness", "-40"), ("--pitch", curve, "--loudness", clip)):
         assert run("generate", file, *options, *given) == 0
         written.append(out.read_bytes())
     capsys.readouterr()
     assert len(set(written)) == 3
-    level = controls.read(curve, "loudness", MEL)
-    expected = generator_of().render(0.2, pitch=controls.read(clip, "pitch", MEL), loudness=level)
+    level = controls.read(clip, "loudness", MEL)
+    expected = generator_of().render(0.2, pitch=controls.read(curve, "pitch", MEL), loudness=level)
     np.testing.assert_allclose(audio.read(out, 8_000), expected, atol=1e-4)
     save_model(plain)
     assert "pitch: controls the frames" in error_of(capsys, "generate", plain, "--pitch", 200)

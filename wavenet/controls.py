@@ -27,6 +27,7 @@ from wavenet.nn.linear_prediction import voicing_and_pitch
 
 UNITS = {"pitch": "Hz", "loudness": "dBFS"}
 RANGES = {"pitch": (20.0, 2_000.0), "loudness": (-120.0, 0.0)}  # other values are errors
+LONGEST_SECONDS = 86_400  # of a curve in a .csv file; later times are in another unit
 
 Control = float | ArrayLike  # one value for all frames, or a curve [frames]
 
@@ -82,12 +83,20 @@ def read(path: str | os.PathLike[str], name: str, mel: MelConfig) -> NDArray[np.
     `wavenet.data.errors.AudioError` for a recording.
     """
     path = Path(path)
+    values = _read(path, name, mel)
+    if not np.isfinite(values).any():
+        raise ValueError(f"{printable(path)}: it has no {name} for any frame")
+    return values
+
+
+def _read(path: Path, name: str, mel: MelConfig) -> NDArray[np.float64]:
+    """`read`, where all frames may be without a value."""
     if path.suffix.lower() == ".csv":
         return _interpolated(list(_rows(path, name)), path, mel)
     if path.suffix.lower() == ".npy":
         try:
             values = np.load(path, allow_pickle=False)
-        except ValueError as error:
+        except (ValueError, EOFError) as error:
             raise ValueError(f"{printable(path)}: not a .npy file of numbers ({error})") from None
         if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in "fiu":
             raise ValueError(f"{printable(path)}: must be one array of numbers, a value for each frame")
@@ -116,10 +125,18 @@ def _rows(path: Path, name: str) -> Iterator[tuple[float, float]]:
                 value = float(row[1]) if len(row) > 1 and row[1].strip() else math.nan
                 yield float(row[0]), math.nan if name == "pitch" and value == 0 else value
             except ValueError:
-                if number > 1:
+                if number > 1 or _is_number(row[0]):
                     raise ValueError(
                         f"{printable(path)}, line {number}: expected a time in seconds and a value in {UNITS[name]}"
                     ) from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _interpolated(rows: list[tuple[float, float]], path: Path, mel: MelConfig) -> NDArray[np.float64]:
@@ -129,6 +146,8 @@ def _interpolated(rows: list[tuple[float, float]], path: Path, mel: MelConfig) -
     times, values = np.array(rows).T
     if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         raise ValueError(f"{printable(path)}: the times must be finite and ascend from row to row")
+    if times[-1] > LONGEST_SECONDS:
+        raise ValueError(f"{printable(path)}: a time is {times[-1]:g}; times are in seconds, at most a day")
     frame = mel.hop / mel.sample_rate  # seconds
     centres = (np.arange(max(math.ceil(times[-1] / frame), 1)) + 0.5) * frame
     result = np.interp(centres, times, values, left=np.nan, right=np.nan)  # NaN where a neighbour is

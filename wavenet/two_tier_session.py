@@ -87,6 +87,7 @@ class TwoTierSession(Session):
     the next call on: the audio follows after the frames that are drawn ahead, see `delay`.
     """
 
+    ASSIGNABLE = (*Session.ASSIGNABLE, "pitch", "loudness")
     _progress: TwoTierProgress
 
     def __init__(

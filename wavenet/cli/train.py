@@ -109,7 +109,7 @@ def command(
         print_message("the package has no base model with this network: starting from random weights")
     _announce(trainer)
     if not trainer.state.step:
-        _announce_expectation(trainer, name)
+        _announce_expectation(trainer, name, base)
     if trainer.finished:
         print_message("the budget is spent: continue with a larger --minutes or --steps, or start again with --fresh")
         return
@@ -241,11 +241,13 @@ def _announce(trainer: Trainer) -> None:
         )
 
 
-def _announce_expectation(trainer: Trainer, name: str | None) -> None:
+def _announce_expectation(trainer: Trainer, name: str | None, base: BaseModel | None) -> None:
     """Print what the budget can give on this machine, and whether another recipe suits the recordings."""
     from wavenet.training.expectations import advice, expectation
 
-    if text := expectation(trainer.recipe, name, trainer.seconds_per_step()):
+    new_frames = trainer.frames is not None and (base is None or base.config.frame_model is None)
+    known = None if new_frames else name  # what two tiers reached is known from a base of both
+    if text := expectation(trainer.recipe, known, trainer.seconds_per_step()):
         print_message(text)
     for line in advice(trainer.recordings, trainer.clips.reference_figures, trainer.recipe, name):
         print_message(f"note: {line}")

@@ -84,8 +84,11 @@ def measured_temperatures(
 def with_temperatures(sampling: SamplingConfig, trials: Sequence[Trial]) -> SamplingConfig:
     """The sampling options with the best temperature, and those around it that keep level and pauses as the range.
 
-    Without any that keeps them the range is None, and the best of all is used.
+    Without any that keeps them the range is None, and the best of all is used; without a measured movement, as of
+    recordings of a few frames, nothing changes.
     """
+    if any(math.isnan(trial.movement) for trial in trials):
+        return sampling
     best = min((trial for trial in trials if trial.keeps), key=_movement, default=None)
     if best is None:
         temperature = min(trials, key=_movement).temperature
