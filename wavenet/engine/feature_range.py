@@ -86,4 +86,4 @@ def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(f"features: {text}", stacklevel=5)  # in `Generator.session`
+    warnings.warn(f"features: {text}", stacklevel=6)  # in `Generator.session`
