@@ -55,12 +55,15 @@ class Clips:
         A part is `LEAST_PART` seconds long at least, so that most of its samples have their whole context.
         """
         count = min(len(self), max(1, int(seconds / LEAST_PART)))
-        chosen = [i * len(self) // count for i in range(count)]
-        most = max(1, int(seconds * self.sample_rate / max(count, 1)))
+        chosen = np.array([i * len(self) // count for i in range(count)], np.int64)
+        return self.parts(chosen, np.zeros_like(chosen), max(1, int(seconds * self.sample_rate / max(count, 1))))
+
+    def parts(self, chosen: NDArray[np.int64], starts: NDArray[np.int64], most: int) -> Clips:
+        """The chosen clips [n] from the samples `starts` [n] on, of at most so many samples each."""
         return Clips(
             self.samples,
-            self.offsets[chosen],
-            np.minimum(self.lengths[chosen], most),
+            self.offsets[chosen] + starts,
+            np.minimum(self.lengths[chosen] - starts, most),
             self.sample_rate,
             None if self.speakers is None else [self.speakers[i] for i in chosen],
             [self.names[i] for i in chosen] if self.names else (),

@@ -72,11 +72,16 @@ def measured_temperatures(
     """
     recorded = sorted(set(clips.voices))
     voices = recorded[:: math.ceil(len(recorded) / STREAMS)]
+    figures = {voice: _recorded_figures(model, clips, voice) for voice in voices}
     trials = []
     for done, temperature in enumerate(TEMPERATURES):
         if progress:
             progress(done, len(TEMPERATURES))
-        differences = [_difference(model, clips, voice, STREAMS // len(voices), seed, temperature) for voice in voices]
+        differences = []
+        for voice in voices:
+            speaker = voice if model.speakers else None
+            sampler = sampler_of(model, STREAMS // len(voices), seed, temperature, speaker)
+            differences.append(_difference(sampler, figures[voice], clips.coding, voice))
         trials.append(Trial(temperature, *np.mean(differences, axis=0).tolist()))
     return trials
 
@@ -118,19 +123,22 @@ def _movement(trial: Trial) -> float:
     return trial.movement
 
 
-def _difference(
-    model: FrameModel, clips: FrameClips, voice: int, streams: int, seed: int, temperature: float
-) -> tuple[float, float, float]:
-    """Level in dB, silent share in percentage points, and movement, of drawn frames beside a voice's recordings."""
-    rate = model.mel.sample_rate / model.mel.hop  # frames per second
-    own, left = [], round(RECORDED_SECONDS * rate)
+def _recorded_figures(model: FrameModel, clips: FrameClips, voice: int) -> FrameFigures:
+    """Figures of the first recordings of a voice."""
+    own, left = [], round(RECORDED_SECONDS * model.mel.sample_rate / model.mel.hop)
     for frames, of in zip(clips.frames, clips.voices, strict=True):
         if of == voice and left > 0:
             own.append(frames[:left])
             left -= len(own[-1])
-    recordings = figures_of(own, clips.coding, voice)
-    sampler = sampler_of(model, streams, seed, temperature, voice if model.speakers else None)
-    drawn = figures_of(list(sampler.draw(round(STREAM_SECONDS * rate))), clips.coding, voice, recordings.level)
+    return figures_of(own, clips.coding, voice)
+
+
+def _difference(
+    sampler: FrameSampler, recordings: FrameFigures, coding: FrameCoding, voice: int
+) -> tuple[float, float, float]:
+    """Level in dB, silent share in percentage points, and movement, of drawn frames beside a voice's recordings."""
+    count = round(STREAM_SECONDS * coding.mel.sample_rate / coding.mel.hop)
+    drawn = figures_of(list(sampler.draw(count)), coding, voice, recordings.level)
     ratio = np.log(np.maximum(drawn.movement, 1e-9) / np.maximum(recordings.movement, 1e-9))
     level, silent = drawn.level - recordings.level, 100 * (drawn.silent - recordings.silent)
     return level, silent, float(abs(ratio.mean()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 import time
@@ -13,16 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wavenet.config import FRAME_MODEL, ConfigError, SamplingConfig
+from wavenet.config import ConfigError, SamplingConfig
 from wavenet.data.clips import Clips
 from wavenet.data.dataset import Recordings
-from wavenet.data.tensor_file import Tensors
 from wavenet.frame_coding import FrameCoding
 from wavenet.frame_model import FrameModel
-from wavenet.frame_prediction import FramePrediction, ReferenceLevels, reference_levels
+from wavenet.frame_prediction import ReferenceLevels, reference_levels
 from wavenet.training.frame_batches import FrameClips, encoded_clips, fit_coding
 from wavenet.training.frame_temperature import measured_temperatures, with_temperatures
-from wavenet.training.frame_training import FrameTrainer, frame_model_from, held_out_nats
+from wavenet.training.frame_training import FrameTrainer, fit_to, frame_model_from, held_out_nats
 from wavenet.training.recipe import Recipe
 from wavenet.training.state import TrainingState
 from wavenet.two_tiers import TwoTiers
@@ -103,12 +101,9 @@ class FrameTier:
         return FrameValidation(nats, best, is_best, self.levels, self.state.nats)
 
     def with_temperatures(
-        self, sampling: SamplingConfig, weights: Tensors, progress: Callable[[int, int], None]
+        self, sampling: SamplingConfig, model: FrameModel, progress: Callable[[int, int], None]
     ) -> SamplingConfig:
-        """The sampling options with the temperatures that are measured for the weights of a model file."""
-        model = copy.deepcopy(self.trainer.average).cpu()
-        own = {name.removeprefix(FRAME_MODEL): weights[name] for name in weights if name.startswith(FRAME_MODEL)}
-        model.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in own.items()})
+        """The sampling options with the temperatures that are measured for a model of this run."""
         trials = measured_temperatures(model, self.trainer.batches.clips, self.seed, progress)
         return with_temperatures(sampling, trials)
 
@@ -127,15 +122,7 @@ def limited(clips: Clips, seconds: float) -> Clips:
         for index in [index for index, speaker in enumerate(speakers) if speaker == name][::factor]
     ]
     indices, starts = (np.array(values, np.int64) for values in zip(*chosen, strict=True))
-    return Clips(
-        clips.samples,
-        clips.offsets[indices] + starts,
-        np.minimum(clips.lengths[indices] - starts, size),
-        clips.sample_rate,
-        None if clips.speakers is None else [clips.speakers[clip] for clip in indices],
-        [clips.names[clip] for clip in indices] if clips.names else (),
-        None if clips.gains is None else clips.gains[indices],
-    )
+    return clips.parts(indices, starts, size)
 
 
 def _started(model: FrameModel, clips: FrameClips, base: FrameModel | None, speakers: int) -> FrameModel:
@@ -143,8 +130,7 @@ def _started(model: FrameModel, clips: FrameClips, base: FrameModel | None, spea
     if base is not None:
         voices = [voice if voice < base.speakers else None for voice in range(speakers)]
         return frame_model_from(base, clips, voices)
-    model.set_coding(clips.coding)
-    model.set_prediction(FramePrediction.fit(clips.frames, model.config.prediction_order))
+    fit_to(model, clips)
     return model
 
 

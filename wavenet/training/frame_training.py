@@ -35,9 +35,14 @@ class FrameNats(NamedTuple):
 def new_frame_model(config: FrameModelConfig, mel: MelConfig, clips: FrameClips, speakers: int = 0) -> FrameModel:
     """A model that starts at the linear prediction of these recordings. speakers: 0 for a single voice."""
     model = FrameModel(config, mel, speakers)
-    model.set_coding(clips.coding)
-    model.set_prediction(FramePrediction.fit(clips.frames, config.prediction_order))
+    fit_to(model, clips)
     return model
+
+
+def fit_to(model: FrameModel, clips: FrameClips) -> None:
+    """Give a model the coding of these recordings, and the linear prediction that fits them."""
+    model.set_coding(clips.coding)
+    model.set_prediction(FramePrediction.fit(clips.frames, model.config.prediction_order))
 
 
 def frame_model_from(base: FrameModel, clips: FrameClips, voices: Sequence[int | None] = ()) -> FrameModel:
@@ -55,13 +60,12 @@ def frame_model_from(base: FrameModel, clips: FrameClips, voices: Sequence[int |
     of_voices = ("speaker.weight", CODING)
     weights = {name: weight for name, weight in base.state_dict().items() if not name.startswith(of_voices)}
     model.load_state_dict(weights, strict=False)
-    model.set_coding(clips.coding)
     if voices:
         known = base.speaker.weight if base.speakers else torch.zeros_like(model.speaker.weight)
         with torch.no_grad():
             rows = [known.mean(0) if voice is None else known[voice] for voice in voices]
             model.speaker.weight.copy_(torch.stack(rows))
-    model.set_prediction(FramePrediction.fit(clips.frames, base.config.prediction_order))
+    fit_to(model, clips)
     return model
 
 

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -36,6 +36,7 @@ from wavenet.training.recipe import Recipe
 from wavenet.training.run_directory import RunDirectory
 from wavenet.training.state import START_AGAIN, TrainingState
 from wavenet.training.validation_clip import ValidationClips
+from wavenet.two_tiers import TwoTiers
 
 MAX_SKIPPED_IN_A_ROW = 100
 LOG_SECONDS = 10.0  # between lines of training loss in the log
@@ -302,12 +303,11 @@ class Trainer:
 
         They follow from the weights in the model file, so that a repeated validation finds the same.
         """
-        _, weights = checkpoint.read_model(self.run.model)
-        sampling = frames.with_temperatures(self.recipe.model.sampling, weights, progress)
-        checkpoint.update_config(self.run.model, sampling=sampling)
+        saved = cast(TwoTiers, checkpoint.load_model(self.run.model))
+        sampling = frames.with_temperatures(self.recipe.model.sampling, saved.frame_model, progress)
+        self.run.save_sampling(sampling)
         model = dataclasses.replace(self.recipe.model, sampling=sampling)
         self.recipe = dataclasses.replace(self.recipe, model=model)
-        checkpoint.write_bytes(self.run.recipe, self.recipe.to_toml().encode())
         self.state.model.config = self.state.average.config = model
 
     def _save(self) -> None:
