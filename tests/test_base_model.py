@@ -296,7 +296,7 @@ def test_a_run_is_continued_with_its_own_base_only(tmp_path: Path) -> None:
     assert run_policy.base_for(run, copy) is None
     with pytest.raises(ConfigError, match=r"was started from .*copy.safetensors, not from .*first: leave out --from"):
         run_policy.base_for(run, first.run.path)
-    with pytest.raises(ConfigError, match="was started without --from, not from .*copy"):
+    with pytest.raises(ConfigError, match="was started from random weights, not from .*copy"):
         run_policy.base_for(first.run, copy)
     fresh = run_policy.base_for(run, first.run.path, fresh=True)
     assert fresh is not None
@@ -317,7 +317,7 @@ def test_a_run_of_an_earlier_version_was_started_from_no_model(tmp_path: Path) -
     checkpoint.write_tensors(first.run.state, tensors, {"wavenet.state": json.dumps(counters)})
     assert trainer_for(folder, tmp_path / "first", "training.steps=4").state.base == ""
     assert first.run.summary().base is None
-    with pytest.raises(ConfigError, match="was started without --from"):
+    with pytest.raises(ConfigError, match="was started from random weights"):
         run_policy.base_for(first.run, tmp_path / "other.safetensors")
 
 

@@ -58,12 +58,31 @@ def test_what_a_run_starts_from(run: RunDirectory) -> None:
         run_policy.start_of(run, None, "voice", ["training.base=car"])
 
 
-def test_a_run_that_exists_is_continued(run: RunDirectory) -> None:
+@pytest.mark.parametrize(
+    ("begun", "given", "message"),
+    [
+        ("", "none", None),
+        ("", "auto", "was started from random weights, not from a base model of the package: leave out --from"),
+        ("/elsewhere/voice-base.safetensors", "auto", None),
+        ("/elsewhere/voice-base.safetensors", "none", "was started from .*voice-base.safetensors, not from random"),
+        ("/my/model.safetensors", "auto", "was started from /my/model.safetensors, not from a base model"),
+    ],
+)
+def test_a_run_that_exists_is_continued_unless_its_start_is_contradicted(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, begun: str, given: str, message: str | None
+) -> None:
     run.create()
     run.state.touch()
-    assert run_policy.start_of(run, "auto", "voice", []) is None
+    monkeypatch.setattr(run_policy, "base_of", lambda path: begun)
     assert run_policy.start_of(run, None, "voice", []) is None
-    assert run_policy.start_of(run, None, "voice", [], fresh=True) is not None
+    assert run_policy.start_of(run, given, "voice", [], fresh=True) == (
+        None if given == "none" else shipped_base(recipe.load("voice"))
+    )
+    if message is None:
+        assert run_policy.start_of(run, given, "voice", []) is None
+    else:
+        with pytest.raises(ConfigError, match=message):
+            run_policy.start_of(run, given, "voice", [])
 
 
 def test_bases_that_are_missing_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

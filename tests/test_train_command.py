@@ -145,7 +145,7 @@ def test_bases_that_cannot_be_are_refused_in_one_line_before_files_are_read(
         (run, ["--set", "model.skip_channels=9"], "model.skip_channels = 16 (not 9)"),
         (run, ["--out", str(run)], "is this run itself"),
         (run, ["--out", str(run), "--fresh"], "is this run itself"),
-        (state, ["--out", str(run)], "was started without --from"),
+        (state, ["--out", str(run)], "was started from random weights"),
     ]:
         capsys.readouterr()
         out = [] if "--out" in options else ["--out", str(tmp_path / "other")]

@@ -41,14 +41,15 @@ def _recipes() -> str:
     "--recipe",
     "name",
     metavar="NAME|FILE.toml",
-    help="Network, data and training settings; see below.  [default: none]",
+    help="Network, data and training settings; see below.  [default: voice for recordings that are like speech, unless "
+    "--set changes the network; otherwise none]",
 )
 @click.option(
     "--from",
     "start",
     metavar="MODEL|auto|none",
     help="Start from the weights of a model file or run directory, with its network; auto: from the base model of this "
-    "package.  [default: the recipe's, auto for voice; none for others]",
+    "package; none: from random weights.  [default: the recipe's, auto for voice; none for others]",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/FOLDER]")
 @click.option(
@@ -97,10 +98,14 @@ def command(
     device = run_policy.pick_device(device)
     run.check()
     settings = [*overrides, *settings]
-    base = run_policy.base_for(run, run_policy.start_of(run, start, name, settings, fresh), fresh)
-    recipe = run_policy.recipe_for(run, name, settings, fresh, base)
+    base, recipe = _start(run, start, name, settings, fresh)
     check_memory(recipe, device)  # before the files are read
     recordings = _open(folder, recipe, run)
+    if base is None and (suitable := run_policy.recipe_for_speech(run, name, settings, recordings, fresh)):
+        name = suitable
+        print_message(f"the recordings are like speech: using the recipe {name}; --recipe NAME chooses another")
+        base, recipe = _start(run, start, name, settings, fresh)
+        check_memory(recipe, device)
     recipe = run_policy.with_speakers(recipe, recordings, add=base is not None)
     trainer = _trainer(run, recipe, recordings, device, fresh, base, named=out is not None)
     if base is not None:
@@ -147,6 +152,16 @@ def _settings(
             if key in values:
                 raise click.UsageError(f"{option} and --set {override} contradict each other: leave one of them out")
     return [f"{key}={value}" for values in options.values() for key, value in values.items()]
+
+
+def _start(
+    run: RunDirectory, start: str | None, name: str | None, settings: list[str], fresh: bool
+) -> tuple[BaseModel | None, Recipe]:
+    """The model that the run starts from, if there is one, and its recipe; start, name: as they were given."""
+    from wavenet.training import run_policy
+
+    base = run_policy.base_for(run, run_policy.start_of(run, start, name, settings, fresh), fresh)
+    return base, run_policy.recipe_for(run, name, settings, fresh, base)
 
 
 def _open(folder: Path, recipe: Recipe, run: RunDirectory) -> Recordings:

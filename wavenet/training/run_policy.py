@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,13 @@ from wavenet.training import recipe as recipes
 from wavenet.training.base_model import BaseModel
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_directory import RunDirectory
-from wavenet.training.shipped_bases import shipped_base
+from wavenet.training.shipped_bases import is_shipped, shipped_base
 from wavenet.training.state import base_of
+from wavenet.training.validation_clip import ValidationClips
 from wavenet.training_config import BASES
 
 MEASURED = ("sampling", "training_range")  # fields of a model that do not come from its recipe
+SPEECH_RECIPE = "voice"  # its sample rate and data settings are the defaults
 RANGE_CROPS = 200  # crops of which the range of the features is measured
 LONGEST_VALUE = 60  # characters of a name or value in a message
 
@@ -35,16 +38,22 @@ def start_of(
     """The model to start the run from: the path `given`, the base of the package for "auto", or None for "none".
 
     given: None: as the recipe's `training.base` says. A run that is continued has its weights: None, unless a path is
-    given. Raises `ConfigError` for "auto" if the package has no base with the network of the recipe.
+    given. Raises `ConfigError` for "auto" if the package has no base with the network of the recipe, and for "auto" and
+    "none" if the run is continued and was started otherwise.
     """
     if given not in (None, *BASES):
         return Path(given)
-    if given == "none" or (not fresh and (run.state.exists() or run.model.exists())):
+    if _continued(run, fresh):
+        if given is not None and run.state.exists():
+            _check_start(run, given)
         return None
-    recipe = recipes.load(name, overrides)
+    if given == "none":
+        return None
+    own = run.recipe if name is None and not fresh and run.exists() else None  # of a run that has no weights yet
+    recipe = recipes.load(name or own, overrides)
     if given is None and recipe.training.base == "none":
         return None
-    base = shipped_base(None if name is None else recipe)
+    base = shipped_base(recipe if name or own else None)
     if base is None and given is not None:
         raise ConfigError("--from auto: the package has no base model with this network: leave it out, or give MODEL")
     return base
@@ -62,15 +71,33 @@ def base_for(run: RunDirectory, given: Path | None, fresh: bool = False) -> Base
         raise ConfigError(
             f"--from {printable(given)}: is this run itself; leave out --from to continue it, or give another --out"
         )
-    if fresh or not (run.state.exists() or run.model.exists()):
+    if not _continued(run, fresh):
         return base_model.load(given)
     if run.state.exists() and base_of(run.state) != os.path.abspath(given):
-        begun = f"from {printable(base_of(run.state))}" if base_of(run.state) else "without --from"
-        raise ConfigError(
-            f"{printable(run.path)} was started {begun}, not from {printable(given)}: leave out --from to continue it, "
-            "give another --out, or start again with --fresh"
-        )
+        raise _started_otherwise(run, printable(given))
     return None
+
+
+def _check_start(run: RunDirectory, given: str) -> None:
+    """Raises `ConfigError` if a run was not started as `given`, "auto" or "none"."""
+    base = base_of(run.state)
+    if given == "none" and base:
+        raise _started_otherwise(run, "random weights")
+    if given == "auto" and not is_shipped(base):
+        raise _started_otherwise(run, "a base model of the package")
+
+
+def _started_otherwise(run: RunDirectory, wanted: str) -> ConfigError:
+    begun = printable(base_of(run.state)) or "random weights"
+    return ConfigError(
+        f"{printable(run.path)} was started from {begun}, not from {wanted}: leave out --from to continue it, "
+        "give another --out, or start again with --fresh"
+    )
+
+
+def _continued(run: RunDirectory, fresh: bool) -> bool:
+    """Whether the run has weights that it continues with."""
+    return not fresh and (run.state.exists() or run.model.exists())
 
 
 def recipe_for(
@@ -104,6 +131,20 @@ def recipe_for(
                     f"{_short(new)}: give another --out, or start again with --fresh"
                 )
     return dataclasses.replace(recipe, model=own.model)
+
+
+def recipe_for_speech(
+    run: RunDirectory, name: str | None, overrides: Iterable[str], recordings: Recordings, fresh: bool = False
+) -> str | None:
+    """The recipe for recordings that are like speech, where none is named; None: that of `recipe_for` is used.
+
+    A network that `overrides` describe, and that of a run that exists, are kept. It measures a minute of recordings.
+    """
+    keys = [override.partition("=")[0].strip() for override in overrides]
+    own = any(key.startswith("model.") and not key.startswith("model.sampling.") for key in keys)
+    if name is not None or own or (run.exists() and not fresh):
+        return None
+    return SPEECH_RECIPE if ValidationClips(Recipe(), recordings).reference_figures.like_speech else None
 
 
 def _own_recipe(run: RunDirectory, overrides: list[str]) -> Recipe:

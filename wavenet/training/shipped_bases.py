@@ -20,6 +20,11 @@ def shipped_base(recipe: Recipe | None) -> Path | None:
     return None
 
 
+def is_shipped(path: str) -> bool:
+    """Whether a model has the name of a base: the package may have moved since a run was started from one."""
+    return Path(path).name in [f"{name}.safetensors" for name in BASES]
+
+
 def _files() -> list[Path]:
     """The bases: inside the package when installed, in samples/made in a checkout."""
     package = Path(__file__).parents[1]  # wavenet
