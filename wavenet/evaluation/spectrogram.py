@@ -43,21 +43,43 @@ def picture(panels: Sequence[tuple[str, NDArray[np.floating[Any]]]], sample_rate
     loudest = max(float(power.max()) for power in powers)
     seconds = max(len(audio) for _, audio in panels) / sample_rate
     height = TITLE + HEIGHT + AXIS
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height * len(panels)}"><style>{STYLE}</style>'
-        f'<rect class="page" width="{WIDTH}" height="{height * len(panels)}"/>'
-    ]
+    parts = []
     for index, ((title, audio), power) in enumerate(zip(panels, powers, strict=True)):
-        scaled = np.clip((power - loudest) / RANGE_DB + 1, 0, 1)  # [bins, frames]
         width = (WIDTH - LEFT - RIGHT) * len(audio) / sample_rate / seconds
-        parts.append(f'<g transform="translate({LEFT},{height * index + TITLE})">')
-        parts.append(f'<text y="-8">{html.escape(printable(title))}</text>')
-        parts.append(
-            f'<image width="{width:.1f}" height="{HEIGHT}" preserveAspectRatio="none" '
-            f'href="data:image/png;base64,{base64.b64encode(png(scaled[::-1])).decode()}"/>'
-        )
-        parts += [_seconds_axis(seconds), _frequency_axis(sample_rate / 2), "</g>"]
-    return "\n".join([*parts, "</svg>\n"])
+        parts += [group(height * index + TITLE, title), image(power, loudest, width)]
+        parts += [seconds_axis(seconds, HEIGHT), frequency_axis(sample_rate / 2), "</g>"]
+    return document(parts, height * len(panels))
+
+
+def document(parts: Sequence[str], height: float, style: str = "") -> str:
+    """An SVG of `parts`, `WIDTH` wide. style: rules besides those of the texts and axes."""
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"><style>{STYLE}{style}</style>'
+            f'<rect class="page" width="{WIDTH}" height="{height}"/>',
+            *parts,
+            "</svg>\n",
+        ]
+    )
+
+
+def group(top: float, title: str) -> str:
+    """The beginning of a panel: a title, and below it, at `top`, the origin of what follows; ends with `</g>`."""
+    return f'<g transform="translate({LEFT},{top})">\n<text y="-8">{escaped(title)}</text>'
+
+
+def image(power: NDArray[np.float64], loudest: float, width: float) -> str:
+    """The pixels of a power spectrogram [bins, frames] in dB, `HEIGHT` high; `loudest` dB is the brightest colour."""
+    scaled = np.clip((power - loudest) / RANGE_DB + 1, 0, 1)  # [bins, frames]
+    return (
+        f'<image width="{width:.1f}" height="{HEIGHT}" preserveAspectRatio="none" '
+        f'href="data:image/png;base64,{base64.b64encode(png(scaled[::-1])).decode()}"/>'
+    )
+
+
+def escaped(text: str) -> str:
+    """A text for an SVG, on one line."""
+    return html.escape(printable(text))
 
 
 def decibels(audio: NDArray[np.floating[Any]], sample_rate: int) -> NDArray[np.float64]:
@@ -103,18 +125,20 @@ def ticks(largest: float, count: int) -> list[float]:
     return [step * index for index in range(math.floor(largest / step * (1 + 1e-9)) + 1)]
 
 
-def _seconds_axis(seconds: float) -> str:
+def seconds_axis(seconds: float, top: float) -> str:
+    """An axis of time below a panel that is `top` high."""
     scale = (WIDTH - LEFT - RIGHT) / seconds
     values = ticks(seconds, TICKS)
-    marks = "".join(f"M{value * scale:.1f} {HEIGHT}v4" for value in values)
+    marks = "".join(f"M{value * scale:.1f} {top}v4" for value in values)
     texts = "".join(
-        f'<text x="{value * scale:.1f}" y="{HEIGHT + 18}" text-anchor="middle">{value:g}{" s" * (not value)}</text>'
+        f'<text x="{value * scale:.1f}" y="{top + 18}" text-anchor="middle">{value:g}{" s" * (not value)}</text>'
         for value in values
     )
     return f'<path d="{marks}"/>{texts}'
 
 
-def _frequency_axis(highest: float) -> str:
+def frequency_axis(highest: float) -> str:
+    """An axis of frequency, in kHz, left of a spectrogram up to `highest` Hz."""
     values = ticks(highest, 5)
     marks = "".join(f"M0 {HEIGHT * (1 - value / highest):.1f}h-4" for value in values)
     texts = "".join(
