@@ -1,9 +1,11 @@
 """The temperatures at which a frame model keeps the level and the pauses of its recordings, and the best of them.
 
-Both follow from the frames that it draws, so no audio is generated. They tell nothing about how the frames move: at a
-low temperature speech is slurred, at a high one it jitters. The best temperature is the one at which the shape changes
-from frame to frame as much as in the recordings; the idea is that of the global variance of Toda and Tokuda 2007, "A
-speech parameter generation algorithm considering global variance for HMM-based speech synthesis".
+Both follow from the level of the frames that it returns, so no audio is generated. What is drawn does not depend on
+the temperature, see `wavenet.engine.frame_sampler`: the shapes of a frame at all temperatures lie on the line through
+those at 0 and at 1, so that two draws are enough. Level and pauses tell nothing about how the frames move: at a low
+temperature speech is slurred, at a high one it jitters. The best temperature is the one at which the shape changes from
+frame to frame as much as in the recordings; the idea is that of the global variance of Toda and Tokuda 2007, "A speech
+parameter generation algorithm considering global variance for HMM-based speech synthesis".
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,24 +21,23 @@ from numpy.typing import NDArray
 from wavenet.config import SamplingConfig
 from wavenet.engine.frame_sampler import FrameSampler
 from wavenet.evaluation.verdict import LEVEL_DB, SILENT_POINTS
-from wavenet.frame_coding import FrameCoding
+from wavenet.frame_coding import FrameCoding, decibels
 from wavenet.frame_model import FrameModel
-from wavenet.frame_model_config import LOUDNESS, SOURCE
+from wavenet.frame_model_config import SOURCE
 from wavenet.training.frame_batches import FrameClips
 
 TEMPERATURES = (0.7, 0.8, 0.9, 1.0, 1.1)
 STREAMS, STREAM_SECONDS = 4, 6.0  # that are drawn at each temperature
 RECORDED_SECONDS = 300.0  # of recordings of each voice, at most
 SILENT_DB = 30.0  # a frame that is this far below the level of the recordings is silent
-DB_PER_NEPER = 20 / math.log(10)
 
-Frames = NDArray[np.floating]
+Frames = NDArray[np.floating[Any]]
 
 
 class FrameFigures(NamedTuple):
     """Figures of encoded frames."""
 
-    level: float  # dB, of the mean power
+    level: float  # dBFS, of the mean power of their audio
     silent: float  # share of silent frames
     movement: NDArray[np.float64]  # [K]: standard deviation of the change of each dimension of the shape
 
@@ -64,26 +65,32 @@ def sampler_of(
 
 
 def measured_temperatures(
-    model: FrameModel, clips: FrameClips, seed: int = 0, progress: Callable[[int, int], None] | None = None
+    model: FrameModel, clips: FrameClips, seed: int = 0, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> list[Trial]:
     """A trial at each of the `TEMPERATURES`; with several voices, the mean of those of up to `STREAMS` of them.
 
-    clips: recordings. progress: called with the number of trials done, and of all.
+    clips: recordings. progress: called with the number of voices done, and of all.
     """
     recorded = sorted(set(clips.voices))
     voices = recorded[:: math.ceil(len(recorded) / STREAMS)]
-    figures = {voice: _recorded_figures(model, clips, voice) for voice in voices}
-    trials = []
-    for done, temperature in enumerate(TEMPERATURES):
-        if progress:
-            progress(done, len(TEMPERATURES))
-        differences = []
-        for voice in voices:
-            speaker = voice if model.speakers else None
-            sampler = sampler_of(model, STREAMS // len(voices), seed, temperature, speaker)
-            differences.append(_difference(sampler, figures[voice], clips.coding, voice))
-        trials.append(Trial(temperature, *np.mean(differences, axis=0).tolist()))
-    return trials
+    differences = []
+    for done, voice in enumerate(voices):
+        progress(done, len(voices))
+        recordings = _recorded_figures(model, clips, voice)
+        drawn = frames_at(TEMPERATURES, model, STREAMS // len(voices), seed, voice if model.speakers else None)
+        differences.append([_difference(list(frames), recordings, clips.coding, voice) for frames in drawn])
+    means = np.mean(differences, axis=0)  # [temperatures, 3]
+    return [Trial(temperature, *row) for temperature, row in zip(TEMPERATURES, means.tolist(), strict=True)]
+
+
+def frames_at(
+    temperatures: Sequence[float], model: FrameModel, streams: int, seed: int, speaker: int | None = None
+) -> NDArray[np.float32]:
+    """The encoded frames [temperatures, streams, N, D] that a sampler returns at each temperature, `STREAM_SECONDS`."""
+    count = round(STREAM_SECONDS * model.mel.sample_rate / model.mel.hop)
+    least, one = (sampler_of(model, streams, seed, temperature, speaker).draw(count) for temperature in (0.0, 1.0))
+    scale = np.array(temperatures, np.float32)[:, None, None, None]
+    return (least + scale * (one - least)).clip(*model.frame_coding.limits.astype(np.float32))
 
 
 def with_temperatures(sampling: SamplingConfig, trials: Sequence[Trial]) -> SamplingConfig:
@@ -111,10 +118,9 @@ def figures_of(
     recordings: Sequence[Frames], coding: FrameCoding, voice: int = 0, level: float | None = None
 ) -> FrameFigures:
     """Figures of encoded frames [N, D] each. level: that silent frames are compared with; None: the frames' own."""
-    mean, deviation = coding.loudness[voice]
-    loudness = np.concatenate([frames[:, LOUDNESS] for frames in recordings]) * deviation + mean  # [all], nepers
-    own = DB_PER_NEPER * 0.5 * float(np.log(np.exp(2 * loudness).mean()))
-    silent = DB_PER_NEPER * loudness < (own if level is None else level) - SILENT_DB
+    levels = np.concatenate([decibels(coding.decode(frames, voice), coding.mel) for frames in recordings])  # [all]
+    own = 10 * math.log10(np.mean(10 ** (levels / 10)))
+    silent = levels < (own if level is None else level) - SILENT_DB
     changes = np.concatenate([np.diff(frames[:, SOURCE:], axis=0) for frames in recordings])
     return FrameFigures(own, float(silent.mean()), changes.astype(np.float64).std(axis=0))
 
@@ -134,11 +140,10 @@ def _recorded_figures(model: FrameModel, clips: FrameClips, voice: int) -> Frame
 
 
 def _difference(
-    sampler: FrameSampler, recordings: FrameFigures, coding: FrameCoding, voice: int
+    frames: Sequence[Frames], recordings: FrameFigures, coding: FrameCoding, voice: int
 ) -> tuple[float, float, float]:
     """Level in dB, silent share in percentage points, and movement, of drawn frames beside a voice's recordings."""
-    count = round(STREAM_SECONDS * coding.mel.sample_rate / coding.mel.hop)
-    drawn = figures_of(list(sampler.draw(count)), coding, voice, recordings.level)
+    drawn = figures_of(frames, coding, voice, recordings.level)
     ratio = np.log(np.maximum(drawn.movement, 1e-9) / np.maximum(recordings.movement, 1e-9))
     level, silent = drawn.level - recordings.level, 100 * (drawn.silent - recordings.silent)
     return level, silent, float(abs(ratio.mean()))
