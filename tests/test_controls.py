@@ -95,6 +95,7 @@ def test_the_curves_of_a_recording_are_measured(tmp_path: Path) -> None:
         ("0,220Hz\n1,100\n", "line 1: expected a time in seconds and a value in Hz"),
         ("0,220\n1e9,200\n", "a time is 1e\\+09; times are in seconds"),
         ("220\n230\n", "it has no pitch for any frame"),
+        ("0,220\n1,5\n2,220\n", "pitch = 5: must be from 20 to 2,000 Hz"),
     ],
 )
 def test_files_that_are_no_curve_are_named(content: str, message: str, tmp_path: Path) -> None:
@@ -106,6 +107,9 @@ def test_files_that_are_no_curve_are_named(content: str, message: str, tmp_path:
         np.save(tmp_path / "c.npy", array)
         with pytest.raises(ValueError, match="c.npy: must be one array of numbers"):
             controls.read(tmp_path / "c.npy", "pitch", WIDE)
+    np.save(tmp_path / "c.npy", [-20.0, 3.0])
+    with pytest.raises(ValueError, match="c.npy: loudness = 3: must be from -120 to 0 dBFS"):
+        controls.read(tmp_path / "c.npy", "loudness", WIDE)
     (tmp_path / "c.npy").write_bytes(b"")
     with pytest.raises(ValueError, match="c.npy: not a .npy file of numbers"):
         controls.read(tmp_path / "c.npy", "pitch", WIDE)

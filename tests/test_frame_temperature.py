@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -37,6 +38,13 @@ def test_figures_of_frames() -> None:
     twice = figures_of([frames, frames], coding)  # the step between two recordings is no change
     np.testing.assert_allclose(twice.movement, figures.movement)
     assert twice[:2] == pytest.approx(figures[:2])
+
+
+def test_a_single_frame_does_not_move() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures = figures_of([np.zeros((1, SMALL.dimensions), np.float32)], random_coding())
+    assert math.isfinite(figures.level) and np.isnan(figures.movement).all()
 
 
 def voices_of(count: int) -> FrameModel:

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 from interrupted_runs import Kill, Killed, content, interrupt
+from numpy.typing import NDArray
 from recordings import clips_of
 from torch import Tensor
 from training_runs import FEATURES, SMALL, TWO_TIERS, at_step, trainer_for, write_voices
@@ -124,7 +125,13 @@ def test_each_tier_keeps_its_own_best_weights(folder: Path, tmp_path: Path, monk
     monkeypatch.setattr("wavenet.evaluation.likelihood.bits_per_sample", lambda *arguments: next(bits))
     monkeypatch.setattr(frame_tier, "held_out_nats", lambda *arguments: FrameNats(next(nats), 0.0))
     training = two_tiers(folder, tmp_path / "run", "training.steps=6", "training.validate_steps=2")
-    weights, written = [], []
+    weights, written, played = [], [], []
+
+    def drawn(model: TwoTiers, progress: object) -> NDArray[np.float32]:
+        played.append(model)
+        return np.zeros(9, np.float32)
+
+    monkeypatch.setattr(training.clips, "_drawn", drawn)
 
     def keep(event: Event) -> None:
         if isinstance(event, Validation):
@@ -135,6 +142,8 @@ def test_each_tier_keeps_its_own_best_weights(folder: Path, tmp_path: Path, monk
     for name in ("skip.bias", "frame_model.skip.bias"):
         assert not torch.equal(weights[0][name], weights[1][name])
     best = [(0, 0), (1, 0), (1, 2)]  # of the network, and of the frame model
+    for model, saved in zip(played, written, strict=True):  # clips are those of the model file
+        assert all(torch.equal(weight, saved[name]) for name, weight in model.state_dict().items())
     for saved, (network, frames) in zip(written, best, strict=True):
         for name, weight in saved.items():
             assert torch.equal(weight, weights[frames if name.startswith("frame_model.") else network][name]), name

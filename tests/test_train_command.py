@@ -12,7 +12,8 @@ import pytest
 from training_runs import SMALL, trainer_for, write_tones, write_voices
 
 from wavenet import cli
-from wavenet.cli.train import _Reporter
+from wavenet.cli.train import _Reporter, _suggestion
+from wavenet.config import ModelConfig
 from wavenet.evaluation.likelihood import ReferenceLevels
 from wavenet.evaluation.verdict import Verdict
 from wavenet.training.events import Progress, Validation, ValidationProgress
@@ -98,6 +99,14 @@ def test_names_from_folders_do_not_reach_the_terminal(tmp_path: Path, capsys: Ca
     assert "\x1b" not in printed
     assert "\x7f" not in printed
     assert "--speaker plain" in printed
+
+
+def test_the_suggested_command_names_a_speaker_of_the_recordings() -> None:
+    """A model that was started from another one also has speakers that there are no recordings of."""
+    model = ModelConfig(speakers=("ann", "bob", "\x1b"))
+    assert _suggestion(model, Path("my run"), ["\x1b", "bob"]) == "wavenet generate 'my run' -o new.wav --speaker bob"
+    assert _suggestion(model, Path("run"), ["\x1b"]).endswith("--speaker NAME")
+    assert _suggestion(ModelConfig(), Path("run"), ["bob"]) == "wavenet generate run -o new.wav"
 
 
 def test_a_finished_run_says_how_to_continue(folder: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -78,7 +78,9 @@ def test_flat_and_over_fitting() -> None:
     barely = curve((5, 3.5, 3.4), (10, 3.4, 3.2), (20, 3.41, 2.9))
     assert trend_of(barely).words != "over-fitting"
     unstable = curve((5, 3.5, 3.4), (10, 3.4, 3.2), (20, 3.45, 3.3))  # training crops cost more, too
-    assert trend_of(unstable).words != "over-fitting"
+    assert trend_of(unstable).words == "flat"
+    long_ago = curve((5, 3.8, 3.8), (10, 3.4, 3.3), (15, 3.41, 3.2))  # the line falls, but the best was before
+    assert trend_of(long_ago) == Trend("flat")
 
 
 def test_too_little_to_tell_a_trend() -> None:
@@ -101,7 +103,7 @@ def test_the_line_that_is_printed() -> None:
     falling = [Point(minutes, 5 - 0.08 * math.log2(minutes), 4.0) for minutes in (5, 10, 15.2)]
     figures = "clip: -22 dBFS, 50% voiced, 12% silent, pitch 214 Hz (recordings: -20, 75%, 15%, 200 Hz)"
     assert verdict_of(clip, VOICE, falling).text == (
-        f"{figures}: murmurs: 25 points too little voiced; improving, 15 more minutes are worthwhile (about 0.08 bits)"
+        f"{figures}: murmurs: 25 points too little voiced; improving, 15 more minutes may save up to 0.08 bits"
     )
     assert verdict_of(VOICE, VOICE, []).text.endswith("(recordings: -20, 75%, 15%, 200 Hz): speaks")
     assert "pitch none (recordings: -20, 1%, 15%, none)" in verdict_of(RAIN, RAIN, []).text

@@ -92,7 +92,9 @@ def read(path: str | os.PathLike[str], name: str, mel: MelConfig) -> NDArray[np.
 def _read(path: Path, name: str, mel: MelConfig) -> NDArray[np.float64]:
     """`read`, where all frames may be without a value."""
     if path.suffix.lower() == ".csv":
-        return _interpolated(list(_rows(path, name)), path, mel)
+        rows = list(_rows(path, name))
+        _check(name, [value for _, value in rows], path)
+        return _interpolated(rows, path, mel)
     if path.suffix.lower() == ".npy":
         try:
             values = np.load(path, allow_pickle=False)
@@ -100,6 +102,7 @@ def _read(path: Path, name: str, mel: MelConfig) -> NDArray[np.float64]:
             raise ValueError(f"{printable(path)}: not a .npy file of numbers ({error})") from None
         if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in "fiu":
             raise ValueError(f"{printable(path)}: must be one array of numbers, a value for each frame")
+        _check(name, values, path)
         return values.astype(np.float64)
     from wavenet.data import audio  # loads libsndfile
 
@@ -112,7 +115,15 @@ def measured(audio: ArrayLike, name: str, mel: MelConfig) -> NDArray[np.float64]
     if name == "pitch":
         has_pitch, hertz = voicing_and_pitch(frames, mel)
         return np.where(has_pitch, hertz, np.nan)
-    return np.maximum(decibels(frames, mel), RANGES["loudness"][0])
+    return decibels(frames, mel).clip(*RANGES["loudness"])
+
+
+def _check(name: str, values: ArrayLike, path: Path) -> None:
+    """Raises `ValueError` as `checked`, with the name of the file."""
+    try:
+        checked(name, values)
+    except ValueError as error:
+        raise ValueError(f"{printable(path)}: {error}") from None
 
 
 def _rows(path: Path, name: str) -> Iterator[tuple[float, float]]:

@@ -106,7 +106,7 @@ def checked_temperature(value: Any, name: str = "temperature") -> float:
     """A temperature as a float. Raises `ConfigError` if it is out of range. name: of the option, for the message."""
     temperature = _real(name, value)
     if temperature is None or not 0 <= temperature < math.inf:
-        raise ConfigError(f"{name} = {shown(value)}: must be a number from 0 (argmax) upwards")
+        raise ConfigError(f"{name} = {shown(value)}: must be a number from 0 upwards")
     return temperature
 
 

@@ -131,7 +131,7 @@ class TwoTierSession(Session):
 
     @property
     def temperature(self) -> float:
-        """Scales the deviations of the frames: below 1 more monotonous, above 1 more varied; their loudness stays."""
+        """Scales the deviations of the frames' shape: below 1 slurred, above 1 more varied, 0: none; loudness stays."""
         return self._frame_temperature
 
     @temperature.setter

@@ -6,6 +6,7 @@ import json
 import math
 import shlex
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,7 +131,8 @@ def command(
         raise
     finally:
         reporter.progress.clear()
-    print_message(f"best model: {run.model}; try it: {_suggestion(trainer.recipe.model, run.path)}")
+    suggestion = _suggestion(trainer.recipe.model, run.path, recordings.summary.speakers)
+    print_message(f"best model: {run.model}; try it: {suggestion}")
     print_message(f"clips, pictures and curves: {run.page}")
 
 
@@ -199,9 +201,9 @@ def _trainer(
     return trainer
 
 
-def _suggestion(model: ModelConfig, run: Path) -> str:
-    """A command that generates audio with the model."""
-    name = next((name for name in model.speakers if name.isprintable() and len(name) <= LONGEST_NAME), "NAME")
+def _suggestion(model: ModelConfig, run: Path, speakers: Iterable[str]) -> str:
+    """A command that generates audio with the model. speakers: of the recordings."""
+    name = next((name for name in speakers if name.isprintable() and len(name) <= LONGEST_NAME), "NAME")
     speaker = f" --speaker {shlex.quote(name)}" if model.speakers else ""
     path = shlex.quote(str(run))
     if model.features is not None and model.frame_model is None:

@@ -11,8 +11,7 @@ from wavenet.training.recipe import Recipe
 TRAINED_SHARE = 0.8  # of a budget in minutes; the rest is validations and clips
 REACHED: dict[str, tuple[tuple[int, str], ...]] = {  # steps, and what a clip was like from there on
     "voice": (
-        (0, "the pitch and level of the voice at most"),
-        (100, "level, pauses and pitch of the voice, with slurred sounds"),
+        (0, "level, pauses and about the pitch of the voice, with slurred sounds"),  # the base with the voice's coding
         (600, "sounds like speech in this voice, in no language"),
     ),
     "speech": (

@@ -39,7 +39,7 @@ class FrameFigures(NamedTuple):
 
     level: float  # dBFS, of the mean power of their audio
     silent: float  # share of silent frames
-    movement: NDArray[np.float64]  # [K]: standard deviation of the change of each dimension of the shape
+    movement: NDArray[np.float64]  # [K]: standard deviation of the change of each dimension of the shape, NaN for none
 
 
 class Trial(NamedTuple):
@@ -122,7 +122,8 @@ def figures_of(
     own = 10 * math.log10(np.mean(10 ** (levels / 10)))
     silent = levels < (own if level is None else level) - SILENT_DB
     changes = np.concatenate([np.diff(frames[:, SOURCE:], axis=0) for frames in recordings])
-    return FrameFigures(own, float(silent.mean()), changes.astype(np.float64).std(axis=0))
+    movement = changes.astype(np.float64).std(axis=0) if len(changes) else np.full(coding.components, np.nan)
+    return FrameFigures(own, float(silent.mean()), movement)
 
 
 def _movement(trial: Trial) -> float:

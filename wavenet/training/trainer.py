@@ -258,7 +258,8 @@ class Trainer:
         self._save_best(is_best, frames is not None and frames.is_best)
         if self.frames is not None and self.fraction >= 1:
             self._measure_temperatures(self.frames, lambda done, total: progress("measuring temperatures", done, total))
-        clip = self.clips.generate(state.average, lambda done, total: progress("generating a clip", done, total))
+        kept = checkpoint.load_model(run.model)
+        clip = self.clips.generate(kept, lambda done, total: progress("generating a clip", done, total))
         progress("measuring the clip", 0, 1)
         records = run.read_log()
         training_bits = curves.training_bits(records, state.validated_step, state.bits)
@@ -290,7 +291,7 @@ class Trainer:
     def _save_best(self, network: bool, frames: bool) -> None:
         """Write those tiers of the model that are the best so far; the other one stays as it is in the model file."""
         run, average = self.run, self.state.average
-        if not (network or frames):
+        if not (network or frames) and run.model.exists():
             return
         tensors = {name: tensor.numpy(force=True) for name, tensor in average.state_dict().items()}
         if self.frames is not None and not (network and frames) and run.model.exists():
