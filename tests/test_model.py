@@ -17,7 +17,7 @@ from wavenet import mulaw
 from wavenet.config import ModelConfig
 from wavenet.engine import ENGINES
 from wavenet.generate import Generator
-from wavenet.model import CausalConv, Head, ResidualLayer, WaveNet, delayed
+from wavenet.model import DilatedConv, Head, ResidualLayer, WaveNet, delayed
 from wavenet.nn.outputs import masked_loss
 
 SMALL = ModelConfig(cycles=1, layers_per_cycle=4, residual_channels=6, skip_channels=6)
@@ -76,7 +76,7 @@ def test_logits_and_gradients_are_those_of_the_formulas(
 
 
 def test_a_causal_convolution_by_hand() -> None:
-    convolution = CausalConv(1, 1, kernel_size=3, dilation=2)
+    convolution = DilatedConv(1, 1, kernel_size=3, dilation=2)
     with torch.no_grad():
         convolution.weight.copy_(torch.tensor([100.0, 10.0, 1.0])[:, None, None])
         convolution.bias.fill_(0.5)

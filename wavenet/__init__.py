@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from wavenet.config import ModelConfig
     from wavenet.data import audio
     from wavenet.generate import Generator
+    from wavenet.labelling import Labeller
     from wavenet.model import WaveNet
     from wavenet.session import Session
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Generator",
+    "Labeller",
     "ModelConfig",
     "Session",
     "WaveNet",
@@ -48,6 +50,7 @@ _MODULES = {
 }
 _CLASSES = {
     "Generator": "wavenet.generate",
+    "Labeller": "wavenet.labelling",
     "ModelConfig": "wavenet.config",
     "Session": "wavenet.session",
     "WaveNet": "wavenet.model",

@@ -1,5 +1,7 @@
 """Model files: weights as safetensors, with the configuration as JSON in the metadata.
 
+There are two kinds: generators (`ModelConfig`) and labellers (`LabellerConfig`), whose metadata has `wavenet.network`.
+
 Nothing that can run code is ever read. A missing, additional or misshapen tensor is an error. Every write is to a
 temporary name, flushed to the disk and then renamed, so that an interruption leaves the old file or the new one.
 """
@@ -12,7 +14,7 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -20,21 +22,29 @@ from wavenet.config import ConfigError, FeatureRange, ModelConfig, SamplingConfi
 from wavenet.data import files, tensor_file
 from wavenet.data.errors import printable
 from wavenet.data.tensor_file import Header, TensorFileError, Tensors
+from wavenet.labelling_config import LabellerConfig
 
 if TYPE_CHECKING:  # reading a model does not need torch
+    from torch import nn
+
+    from wavenet.labelling_model import LabellingNetwork
     from wavenet.model import WaveNet
 
 FORMAT = "1"
+LABELLER = "labeller"  # value of wavenet.network in the metadata of a labeller; generators have none
 MODEL_NAME = "model.safetensors"  # of the model file in a run directory
 WRITE_PERMISSIONS = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+C = TypeVar("C", ModelConfig, LabellerConfig)
+N = TypeVar("N", bound="nn.Module")
 
 
 class CheckpointError(ValueError):
     """A file that cannot be used: one line that names it and the reason. `__cause__` is the `OSError`, if any."""
 
 
-def save_model(path: str | os.PathLike[str], model: WaveNet, half: bool = False) -> None:
+def save_model(path: str | os.PathLike[str], model: WaveNet | LabellingNetwork, half: bool = False) -> None:
     """Write a model file. half: in float16, which is half as large and rounds the weights to about three digits.
 
     Raises `CheckpointError` where it cannot be written.
@@ -44,9 +54,11 @@ def save_model(path: str | os.PathLike[str], model: WaveNet, half: bool = False)
     save_weights(path, model.config, tensors)
 
 
-def save_weights(path: str | os.PathLike[str], config: ModelConfig, tensors: Tensors) -> None:
+def save_weights(path: str | os.PathLike[str], config: ModelConfig | LabellerConfig, tensors: Tensors) -> None:
     """Write the model file of a configuration and its weights. Raises `CheckpointError` where it cannot be written."""
     metadata = {"wavenet.format": FORMAT, "wavenet.config": json.dumps(config.to_dict())}
+    if isinstance(config, LabellerConfig):
+        metadata["wavenet.network"] = LABELLER
     write_tensors(path, tensors, metadata)
 
 
@@ -91,18 +103,61 @@ def load_model(path: str | os.PathLike[str]) -> WaveNet:
     config, tensors = read_model(path)
     with torch.device("meta"):  # no memory and no random initialisation: the weights are replaced below
         model = new_model(config)
-    model.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, assign=True)
-    for weight in model.parameters():
+    return _with_weights(model, tensors)
+
+
+def load_labeller(path: str | os.PathLike[str]) -> LabellingNetwork:
+    """The network of a labeller's model file or run directory, on the CPU, in evaluation mode.
+
+    Raises `CheckpointError` for a file that is not exactly the model that its configuration describes.
+    """
+    import torch
+
+    from wavenet.labelling_model import LabellingNetwork
+
+    config, tensors = read_labeller(path)
+    with torch.device("meta"):
+        network = LabellingNetwork(config)
+    return _with_weights(network, tensors)
+
+
+def _with_weights(network: N, tensors: Tensors) -> N:
+    """The network with these weights, in evaluation mode."""
+    import torch
+
+    network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, assign=True)
+    for weight in network.parameters():
         weight.requires_grad_(True)
-    return model.eval()
+    return network.eval()
+
+
+def is_labeller(path: str | os.PathLike[str]) -> bool:
+    """Whether a model file or run directory is that of a labeller. Raises `CheckpointError` if it cannot be read."""
+    return read_header(model_file(path)).metadata.get("wavenet.network") == LABELLER
 
 
 def read_model(path: str | os.PathLike[str]) -> tuple[ModelConfig, Tensors]:
     """Configuration and weights (float32) of a model file or run directory, without torch. Raises `CheckpointError`."""
     file = model_file(path)
     header = read_header(file)
-    config = _read_config(file, header.metadata)
-    shapes = config.shapes | config.frame_model_shapes
+    if header.metadata.get("wavenet.network") == LABELLER:
+        raise _error(file, "a labeller, which generates no audio: use it with wavenet label")
+    config = _read_config(file, header.metadata, ModelConfig)
+    return config, _read_weights(file, header, config.shapes | config.frame_model_shapes)
+
+
+def read_labeller(path: str | os.PathLike[str]) -> tuple[LabellerConfig, Tensors]:
+    """Configuration and weights (float32) of a labeller, likewise. Raises `CheckpointError`."""
+    file = model_file(path)
+    header = read_header(file)
+    if "wavenet.config" in header.metadata and header.metadata.get("wavenet.network") != LABELLER:
+        raise _error(file, "not a labeller, but a model that generates audio: train one with --recipe labels")
+    config = _read_config(file, header.metadata, LabellerConfig)
+    return config, _read_weights(file, header, config.shapes)
+
+
+def _read_weights(file: Path, header: Header, shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
+    """The tensors of a file as float32. Raises `CheckpointError` unless they are exactly those, and finite."""
     for name in sorted(shapes.keys() | header.tensors.keys()):
         if name not in header.tensors:
             raise _error(file, f"the tensor {printable(name)!r} is missing")
@@ -120,7 +175,7 @@ def read_model(path: str | os.PathLike[str]) -> tuple[ModelConfig, Tensors]:
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise _error(file, f"the tensor {name!r} contains NaN or infinity: its training diverged")
-    return config, tensors
+    return tensors
 
 
 def model_file(path: str | os.PathLike[str]) -> Path:
@@ -174,7 +229,7 @@ def _error(path: str | os.PathLike[str], reason: str) -> CheckpointError:
     return CheckpointError(f"{printable(path)}: {reason}")
 
 
-def _read_config(file: Path, metadata: Mapping[str, str]) -> ModelConfig:
+def _read_config(file: Path, metadata: Mapping[str, str], kind: type[C]) -> C:
     if "wavenet.config" not in metadata:
         raise _error(file, "not a model of this toolkit (its metadata has no wavenet.config)")
     if metadata.get("wavenet.format") != FORMAT:
@@ -184,7 +239,7 @@ def _read_config(file: Path, metadata: Mapping[str, str]) -> ModelConfig:
         values = json.loads(metadata["wavenet.config"])
         if not isinstance(values, dict):
             raise ConfigError("not a table of fields")
-        return from_dict(ModelConfig, values)
+        return from_dict(kind, values)
     except (ValueError, TypeError, RecursionError, MemoryError) as error:
         raise _error(file, f"its configuration cannot be used: {error}") from None
 

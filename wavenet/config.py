@@ -29,6 +29,7 @@ from wavenet.mel_config import MelConfig as MelConfig
 from wavenet.sampling_config import SamplingConfig as SamplingConfig
 from wavenet.training_config import DataConfig as DataConfig
 from wavenet.training_config import FrameTrainingConfig as FrameTrainingConfig
+from wavenet.training_config import LabelTrainingConfig as LabelTrainingConfig
 from wavenet.training_config import TrainingConfig as TrainingConfig
 
 MU_LAW_CODES = 256  # output classes and rows of the embedding table: 8-bit mu-law
@@ -188,12 +189,7 @@ class ModelConfig:
     @property
     def frame_reach(self) -> int:
         """Context of the frame network, in frames to each side."""
-        return POOLED_FRAMES if self.frame_network == "parallel" else 2 * (PLAIN_TAPS // 2)
-
-    @property
-    def branch_channels(self) -> int:
-        """Channels of each branch of the parallel frame network; with 80 bands it then costs as much as a plain one."""
-        return self.frame_channels // 4
+        return frame_reach(self.frame_network)
 
     @property
     def gate(self) -> int:
@@ -305,7 +301,8 @@ class ModelConfig:
             shapes["conditioning.speaker.weight"] = (len(self.speakers), self.speaker_channels)
             shapes["conditioning.from_speaker.weight"] = (self.layers * 2 * gate, self.speaker_channels)
         if self.features is not None:
-            shapes |= {f"conditioning.frames.{name}": shape for name, shape in self._frame_shapes().items()}
+            of_frames = frame_network_shapes(self.frame_network, self.features.bands, self.frame_channels)
+            shapes |= {f"conditioning.frames.{name}": shape for name, shape in of_frames.items()}
             shapes["conditioning.from_frames.weight"] = (self.layers * 2 * gate, self.frame_channels)
         return shapes
 
@@ -316,23 +313,6 @@ class ModelConfig:
             return {}
         shapes = self.frame_model.shapes(self.features, self.speakers)
         return {FRAME_MODEL + name: shape for name, shape in shapes.items()}
-
-    def _frame_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Tensors of the frame network; the weights of convolutions are [taps, outputs, inputs]."""
-        bands, width, branch = typing.cast(MelConfig, self.features).bands, self.frame_channels, self.branch_channels
-        if self.frame_network == "plain":
-            return {
-                "first.weight": (PLAIN_TAPS, width, bands),
-                "first.bias": (width,),
-                "second.weight": (PLAIN_TAPS, width, width),
-                "second.bias": (width,),
-            }
-        shapes: dict[str, tuple[int, ...]] = {}
-        for name in ("point", *(f"rate_{dilation}" for dilation in PARALLEL_DILATIONS), "pooled"):
-            taps = PLAIN_TAPS if name.startswith("rate") else 1
-            shapes |= {f"{name}.weight": (taps, branch, bands), f"{name}.bias": (branch,)}
-        branches = 2 + len(PARALLEL_DILATIONS)
-        return shapes | {"joined.weight": (1, width, branches * branch), "joined.bias": (width,)}
 
     @property
     def parameters(self) -> int:
@@ -359,3 +339,31 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON or TOML."""
         return {**dataclasses.asdict(self), "speakers": list(self.speakers)}
+
+
+def frame_reach(kind: str) -> int:
+    """Context of a frame network of a kind of `FRAME_NETWORKS`, in frames to each side."""
+    return POOLED_FRAMES if kind == "parallel" else 2 * (PLAIN_TAPS // 2)
+
+
+def branch_channels(channels: int) -> int:
+    """Channels of each branch of a parallel frame network; with 80 inputs it then costs as much as a plain one."""
+    return channels // 4
+
+
+def frame_network_shapes(kind: str, inputs: int, channels: int) -> dict[str, tuple[int, ...]]:
+    """Tensors of a frame network; the weights of convolutions are [taps, outputs, inputs]."""
+    if kind == "plain":
+        return {
+            "first.weight": (PLAIN_TAPS, channels, inputs),
+            "first.bias": (channels,),
+            "second.weight": (PLAIN_TAPS, channels, channels),
+            "second.bias": (channels,),
+        }
+    shapes: dict[str, tuple[int, ...]] = {}
+    branch = branch_channels(channels)
+    for name in ("point", *(f"rate_{dilation}" for dilation in PARALLEL_DILATIONS), "pooled"):
+        taps = PLAIN_TAPS if name.startswith("rate") else 1
+        shapes |= {f"{name}.weight": (taps, branch, inputs), f"{name}.bias": (branch,)}
+    branches = 2 + len(PARALLEL_DILATIONS)
+    return shapes | {"joined.weight": (1, channels, branches * branch), "joined.bias": (channels,)}

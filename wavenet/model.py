@@ -38,24 +38,27 @@ EMBEDDING_CYCLES = 8.0  # highest frequency of the initial embedding, in cycles 
 SAMPLE_SCALE = 10.0  # initial weights of a 16-bit sample: speech has an RMS of about a tenth
 
 
-class CausalConv(nn.Module):
-    """A dilated causal convolution: y_t = bias + sum over taps k of weight[k] x_(t - (K - 1 - k) dilation).
+class DilatedConv(nn.Module):
+    """A dilated convolution: y_t = bias + sum over taps k of weight[k] x_(t - (K - 1 - ahead - k) dilation).
 
-    Source: section 2.1. Before the first sample x is zero. The last tap is on the current sample.
+    Source: section 2.1. Outside of the recording x is zero. In a causal network no tap is ahead: the last one is on the
+    current sample.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel_size: int, dilation: int) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel_size: int, dilation: int, ahead: int = 0) -> None:
+        """ahead: number of taps after the current sample."""
         super().__init__()
-        self.dilation = dilation
+        self.dilation, self.ahead = dilation, ahead
         self.weight = nn.Parameter(torch.empty(kernel_size, outputs, inputs))
         self.bias = nn.Parameter(torch.empty(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, inputs] -> [B, T, outputs]"""
-        *past, current = self.weight  # K x [outputs, inputs]
-        y = F.linear(x, current, self.bias)
-        for tap, weight in enumerate(past):
-            y = y + F.linear(delayed(x, (len(past) - tap) * self.dilation), weight)
+        current = len(self.weight) - 1 - self.ahead
+        y = F.linear(x, self.weight[current], self.bias)
+        for tap, weight in enumerate(self.weight):
+            if tap != current:
+                y = y + F.linear(delayed(x, (current - tap) * self.dilation), weight)
         return y
 
     def reset_parameters(self) -> None:
@@ -66,8 +69,12 @@ class CausalConv(nn.Module):
 
 
 def delayed(x: Tensor, samples: int) -> Tensor:
-    """x [B, T, C] delayed by a number of samples, with zeros in front: y_t = x_(t - samples)."""
-    return F.pad(x, (0, 0, samples, 0))[:, : x.shape[1]]
+    """x [B, T, C] delayed by a number of samples, with zeros in front: y_t = x_(t - samples).
+
+    A negative number advances it, with zeros behind.
+    """
+    before, behind = max(samples, 0), max(-samples, 0)
+    return F.pad(x, (0, 0, before, behind))[:, behind : behind + x.shape[1]]
 
 
 class ResidualLayer(nn.Module):
@@ -79,10 +86,11 @@ class ResidualLayer(nn.Module):
     the fused stack is then not used. After an edit of this class, set `WaveNet.fused = False`.
     """
 
-    def __init__(self, config: ModelConfig, dilation: int, last: bool) -> None:
+    def __init__(self, config: ModelConfig, dilation: int, last: bool, ahead: int = 0) -> None:
+        """ahead: taps after the current sample, see `DilatedConv`."""
         super().__init__()
         self.depth = config.layers
-        self.dilated = CausalConv(config.residual_channels, 2 * config.gate, config.kernel_size, dilation)
+        self.dilated = DilatedConv(config.residual_channels, 2 * config.gate, config.kernel_size, dilation, ahead)
         self.residual = None if last else nn.Linear(config.gate, config.residual_channels)
 
     def forward(self, x: Tensor, gate_bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -254,7 +262,7 @@ class WaveNet(nn.Module):
 
     def _stack_is_customised(self) -> bool:
         """Whether there are hooks, subclasses or other modules in the stack, which have to be called."""
-        known = (ResidualLayer, CausalConv, nn.Linear, nn.ModuleList)
+        known = (ResidualLayer, DilatedConv, nn.Linear, nn.ModuleList)
         return _global_hooks() or any(
             type(module) not in known
             or "forward" in vars(module)

@@ -60,6 +60,32 @@ class FrameTrainingConfig:
 
 
 @dataclass(frozen=True)
+class LabelTrainingConfig:
+    """What keeps a labeller from learning a small set of recordings by heart, and the weights of the classes.
+
+    Masks are those of SpecAugment (Park et al. 2019): bands, or frames, of the log-mel spectrogram are set to its mean.
+    """
+
+    dropout: float = 0.2  # share of the channels before and after the head that are zero
+    noise: float = 0.3  # standard deviation of noise on log-mel values, in nepers
+    band_masks: int = 2  # of a crop
+    band_mask: int = 8  # bands; widest mask
+    frame_masks: int = 2  # of a crop
+    frame_mask: int = 20  # frames; widest mask
+    class_balance: float = 0.3  # weights of classes are their frequency to the power of minus this; 0: all are equal
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range(self, "dropout", 0.0, 0.95)
+        check_range(self, "noise", 0.0, 100.0)
+        check_range(self, "band_masks", 0, 100)
+        check_range(self, "band_mask", 0, 1_024)
+        check_range(self, "frame_masks", 0, 1_000)
+        check_range(self, "frame_mask", 0, 100_000)
+        check_range(self, "class_balance", 0.0, 1.0)
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """The budget and the optimizer. The cosine ends with the budget: `steps` if given, otherwise `minutes`."""
 
@@ -81,10 +107,13 @@ class TrainingConfig:
     seed: int = 0
     base: str = "none"  # the model that a new run starts from: "auto": the shipped one that fits; "none": no model
     frames: FrameTrainingConfig = field(default_factory=FrameTrainingConfig)  # for networks with a frame model
+    labels: LabelTrainingConfig = field(default_factory=LabelTrainingConfig)  # for labellers
 
     def __post_init__(self) -> None:
         if isinstance(self.frames, Mapping):
             object.__setattr__(self, "frames", from_dict(FrameTrainingConfig, self.frames, "frames"))
+        if isinstance(self.labels, Mapping):
+            object.__setattr__(self, "labels", from_dict(LabelTrainingConfig, self.labels, "labels"))
         check_types(self)
         check_range(self, "minutes", 0.0, 1e6)
         check_range(self, "steps", 0, 10**9)

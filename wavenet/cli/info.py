@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from wavenet.cli.console import duration, print_result, short_name
-from wavenet.cli.models import load_network
+from wavenet.cli.labeller_info import labeller_facts
+from wavenet.cli.models import load_labeller, load_network
 from wavenet.data.errors import printable
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ def command(what: str) -> None:
     from wavenet.engine import create, native_installed
     from wavenet.evaluation.bench import generation_speed
 
+    if labeller := load_labeller(what):
+        _print(labeller_facts(what, *labeller))
+        return
     model, recipe = load_network(what)
     _print(_facts(model.config))
     if recipe is None:

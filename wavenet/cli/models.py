@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from wavenet.labelling import Labeller
     from wavenet.model import WaveNet
     from wavenet.training.recipe import Recipe
 
@@ -16,13 +17,43 @@ def load_network(what: str | None) -> tuple[WaveNet, Recipe | None]:
     None: the default recipe. Raises `CheckpointError` or `ConfigError`.
     """
     from wavenet.checkpoint import load_model
+    from wavenet.config import ConfigError
     from wavenet.model import WaveNet
     from wavenet.training import recipe
 
-    if what is not None and what not in recipe.names() and Path(what).suffix != ".toml":
+    if what is not None and not _is_recipe(what):
         return load_model(what), None
     found = recipe.load(what)
+    if found.labeller is not None:
+        raise ConfigError(f"{what}: the recipe of a labeller, which generates no audio")
     return WaveNet(found.model), found
+
+
+def load_labeller(what: str) -> tuple[Labeller, Recipe | None] | None:
+    """The labeller of a model file or run directory, and None; or that of a recipe, of random weights, and the recipe.
+
+    None if it is that of a generator. Raises `CheckpointError` or `ConfigError`.
+    """
+    from wavenet.checkpoint import is_labeller
+    from wavenet.training import recipe
+
+    found = recipe.load(what) if _is_recipe(what) else None
+    if found is None and not is_labeller(what):
+        return None
+    if found is not None and found.labeller is None:
+        return None
+    from wavenet.labelling import Labeller
+    from wavenet.labelling_model import LabellingNetwork
+
+    if found is not None and found.labeller is not None:
+        return Labeller(LabellingNetwork(found.labeller)), found
+    return Labeller.load(what), None
+
+
+def _is_recipe(what: str) -> bool:
+    from wavenet.training import recipe
+
+    return what in recipe.names() or Path(what).suffix == ".toml"
 
 
 def trained_joined(model: Path) -> bool | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wavenet.cli import train_labels
 from wavenet.cli.console import ProgressLine, duration, print_message
 from wavenet.config import TrainingConfig, listed
 from wavenet.data.errors import printable
@@ -90,6 +91,7 @@ def command(
     wavenet train recordings --out runs/speech --minutes 120     (continues the run)
     wavenet train voices --recipe speakers                       (voices/ann/*.wav, voices/bob/*.wav, ...)
     wavenet train recordings --from speech.safetensors --out runs/mine     (from a model that already speaks)
+    wavenet train recordings --recipe labels                     (clip.wav and clip.txt, its label track: see the guide)
     """
     from wavenet.training import run_policy
     from wavenet.training.trainer import check_memory
@@ -100,6 +102,9 @@ def command(
     run.check()
     settings = [*overrides, *settings]
     base, recipe = _start(run, start, name, settings, fresh)
+    if recipe.labeller is not None:
+        train_labels.train(folder, run, recipe, device, fresh, named=out is not None)
+        return
     check_memory(recipe, device)  # before the files are read
     recordings = _open(folder, recipe, run)
     if base is None and (suitable := run_policy.recipe_for_speech(run, name, settings, recordings, fresh)):

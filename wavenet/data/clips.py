@@ -21,6 +21,7 @@ class Clips:
     speakers: the speaker of each clip, [n] names; None where speakers are not distinguished.
     names: the file of each clip, [n] paths below the folder; empty for clips that are not from files.
     gains: factors by which the samples of each clip are multiplied when they are read, float64 [n]; None: unchanged.
+    starts: where each clip begins in its file, in samples, int64 [n]; None: all are whole files.
     """
 
     def __init__(
@@ -32,9 +33,11 @@ class Clips:
         speakers: Sequence[str] | None = None,
         names: Sequence[str] = (),
         gains: NDArray[np.float64] | None = None,
+        starts: NDArray[np.int64] | None = None,
     ) -> None:
         self.samples, self.offsets, self.lengths, self.sample_rate = samples, offsets, lengths, sample_rate
         self.speakers, self.names, self.gains = speakers, names, gains
+        self.starts = np.zeros_like(offsets) if starts is None else starts
         self._positions: dict[int, NDArray[np.int64]] = {}  # by overhang
         self._of_speaker: dict[str, NDArray[np.int64]] = {}
 
@@ -68,6 +71,7 @@ class Clips:
             None if self.speakers is None else [self.speakers[i] for i in chosen],
             [self.names[i] for i in chosen] if self.names else (),
             None if self.gains is None else self.gains[chosen],
+            self.starts[chosen] + starts,
         )
 
     def clip(self, i: int, start: int = 0, stop: int | None = None) -> NDArray[np.int16]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,8 @@ from wavenet.data.split import Split, Windows, split
 from wavenet.data.summary import Summary as Summary
 from wavenet.data.summary import kinds
 from wavenet.data.summary import write_skipped as write_skipped
+
+Reject = Callable[[Mapping[str, float]], Mapping[str, str]]  # durations in seconds by path -> reasons
 
 CANCELLING_DB = 10.0  # two channels of equal level are averaged to this much less if their correlation is -0.8
 LIMITED_DB = 0.5  # recordings that are this far below data.loudness are reported
@@ -55,11 +58,17 @@ class _Recording:
 
 
 def open_folder(
-    folder: str | os.PathLike[str], sample_rate: int, data: DataConfig, progress: Progress | None = None
+    folder: str | os.PathLike[str],
+    sample_rate: int,
+    data: DataConfig,
+    progress: Progress | None = None,
+    reject: Reject | None = None,
 ) -> Recordings:
     """Index a folder of recordings at `sample_rate` Hz, decode new ones, and split it into training and validation.
 
     progress: called a few times a second with the number of files done and of all files.
+    reject: called with the durations of all readable recordings, by their path below the folder; returns the reasons
+        for which some of them are skipped.
     An interruption (Ctrl-C) loses at most a second of decoding. Several processes may open a folder simultaneously.
     Raises `DatasetError` for a folder that does not exist or has no usable recording, for a table of speakers that
     cannot be used, and for a cache that cannot be written.
@@ -76,9 +85,13 @@ def open_folder(
         hashes, unreadable = update(cache, Decoder(root, sample_rate, data.trim_db, cache.keys()), found, progress)
         stored = cache.clips()
         skipped += unreadable
+        readable = {name: stored[key] for name, key in sorted(hashes.items()) if key in stored}
+        durations = {name: clip.length / sample_rate for name, clip in readable.items() if not clip.reason}
+        rejected = reject(durations) if reject else {}
         recordings = []
         for name, key in sorted(hashes.items()):
             reason = stored[key].reason if key in stored else CHANGED  # a copy of a file that changed meanwhile
+            reason = reason or rejected.get(name, "")
             speaker, no_speaker = speaker_of(name)
             if reason or no_speaker:
                 skipped.append((name, reason or no_speaker))
@@ -118,7 +131,8 @@ def _recordings(
         speakers = [recording.speaker for recording in chosen] if data.speakers else None
         names = [recording.name for recording in chosen]
         gains = np.array([recording.gain for recording in chosen]) if data.loudness else None
-        return Clips(samples, offsets, windows.stops - windows.starts, sample_rate, speakers, names, gains)
+        lengths = windows.stops - windows.starts
+        return Clips(samples, offsets, lengths, sample_rate, speakers, names, gains, windows.starts)
 
     windows = parts.train
     if data.edge_silence >= 0:

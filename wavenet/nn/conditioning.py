@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavenet.config import MelConfig, ModelConfig, listed
-from wavenet.nn.frame_network import FrameConv, ParallelFrames, PlainFrames
+from wavenet.nn.frame_network import FrameConv, frame_network
 from wavenet.nn.interpolation import interpolation_weights
 
 
@@ -36,7 +36,7 @@ class Conditioning(nn.Module):
             self.speaker = nn.Embedding(len(config.speakers), config.speaker_channels)
             self.from_speaker = nn.Linear(config.speaker_channels, gates, bias=False)
         if config.features is not None:
-            self.frames = PlainFrames(config) if config.frame_network == "plain" else ParallelFrames(config)
+            self.frames = frame_network(config.frame_network, config.features.bands, config.frame_channels)
             self.from_frames = nn.Linear(config.frame_channels, gates, bias=False)
 
     def reset_parameters(self) -> None:

@@ -1,7 +1,8 @@
 """Networks at frame rate: normalised features of a frame and its neighbours -> conditioning channels of that frame.
 
-All of them map [N, B, bands] to [N - 2 reach, B, C], frames first and without padding, where `reach` is the number of
-context frames to each side (`ModelConfig.frame_reach`) and C = `frame_channels`.
+All of them map [N, B, inputs] to [N - 2 reach, B, C], frames first and without padding, where `reach` is the number of
+context frames to each side (`wavenet.config.frame_reach`). The inputs are the bands of the features and C is
+`ModelConfig.frame_channels`; in a labeller they are its skip channels and C is `LabellerConfig.head_channels`.
 
 plain     two convolutions of three taps, one after the other
 parallel  parallel branches: a projection of the frame alone, convolutions with dilations of 1, 2, 4, 8 and 16 frames,
@@ -12,13 +13,12 @@ parallel  parallel branches: a projection of the frame alone, convolutions with 
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavenet.config import PARALLEL_DILATIONS, PLAIN_TAPS, POOLED_FRAMES, MelConfig, ModelConfig
+from wavenet.config import PARALLEL_DILATIONS, PLAIN_TAPS, POOLED_FRAMES, branch_channels
 
 
 class FrameConv(nn.Module):
@@ -46,31 +46,30 @@ class FrameConv(nn.Module):
 class PlainFrames(nn.Module):
     """Two convolutions of three taps: two context frames to each side."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
-        bands, channels = cast(MelConfig, config.features).bands, config.frame_channels
-        self.first = FrameConv(bands, channels, PLAIN_TAPS)
+        self.first = FrameConv(inputs, channels, PLAIN_TAPS)
         self.second = FrameConv(channels, channels, PLAIN_TAPS)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """[N, B, bands] -> [N - 2 reach, B, C]"""
+        """[N, B, inputs] -> [N - 2 reach, B, C]"""
         return F.relu(self.second(F.relu(self.first(frames))))
 
 
 class ParallelFrames(nn.Module):
     """Parallel branches of different dilations and one of average pooling, then a projection of all of them."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
-        bands, branch = cast(MelConfig, config.features).bands, config.branch_channels
-        self.point = FrameConv(bands, branch)
+        branch = branch_channels(channels)
+        self.point = FrameConv(inputs, branch)
         for dilation in PARALLEL_DILATIONS:
-            self.add_module(f"rate_{dilation}", FrameConv(bands, branch, PLAIN_TAPS, dilation))
-        self.pooled = FrameConv(bands, branch)
-        self.joined = FrameConv((2 + len(PARALLEL_DILATIONS)) * branch, config.frame_channels)
+            self.add_module(f"rate_{dilation}", FrameConv(inputs, branch, PLAIN_TAPS, dilation))
+        self.pooled = FrameConv(inputs, branch)
+        self.joined = FrameConv((2 + len(PARALLEL_DILATIONS)) * branch, channels)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """[N, B, bands] -> [N - 2 reach, B, C]"""
+        """[N, B, inputs] -> [N - 2 reach, B, C]"""
         count = len(frames) - 2 * POOLED_FRAMES
         branches = [self.point(frames[POOLED_FRAMES:][:count])]  # [n, B, branch]
         for dilation in PARALLEL_DILATIONS:
@@ -79,3 +78,8 @@ class ParallelFrames(nn.Module):
         average = F.avg_pool1d(frames.permute(1, 2, 0), 2 * POOLED_FRAMES + 1, stride=1).permute(2, 0, 1)
         branches.append(self.pooled(average))
         return F.relu(self.joined(F.relu(torch.cat(branches, dim=-1))))
+
+
+def frame_network(kind: str, inputs: int, channels: int) -> PlainFrames | ParallelFrames:
+    """The network of a kind of `wavenet.config.FRAME_NETWORKS`, not initialised."""
+    return PlainFrames(inputs, channels) if kind == "plain" else ParallelFrames(inputs, channels)

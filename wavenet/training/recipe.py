@@ -1,5 +1,7 @@
 """Recipes: what to train and how, as TOML files with the tables [model], [data] and [training].
 
+The recipe of a labeller has [labeller] instead of [model].
+
 Every key has a default, so a recipe contains only what differs. Errors name the key.
 """
 
@@ -16,20 +18,25 @@ from typing import Any
 
 from wavenet.config import ConfigError, DataConfig, ModelConfig, TrainingConfig, from_dict, suggest
 from wavenet.data.errors import printable
+from wavenet.labelling_config import LabellerConfig
 
-SECTIONS = {"model": ModelConfig, "data": DataConfig, "training": TrainingConfig}
+SECTIONS = {"model": ModelConfig, "labeller": LabellerConfig, "data": DataConfig, "training": TrainingConfig}
 LONGEST_TEXT = 100  # characters of a name or value in a message
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The configurations of a training run."""
+    """The configurations of a training run. labeller: of a run that trains one, and not `model`."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    labeller: LabellerConfig | None = None
 
     def __post_init__(self) -> None:
+        if self.labeller is not None:
+            self._check_labeller(self.labeller)
+            return
         reach, crop = self.model.prediction_reach, self.training.crop
         if crop <= reach:
             raise ConfigError(
@@ -37,13 +44,26 @@ class Recipe:
                 "past that the linear prediction needs"
             )
 
+    def _check_labeller(self, labeller: LabellerConfig) -> None:
+        """Raises `ConfigError` for settings with which labels would not be where the audio is, or have no effect."""
+        if self.model != ModelConfig():
+            raise ConfigError("[model] and [labeller]: a recipe has one of them")
+        if self.data.trim_db or self.data.pitch_shift != (1.0, 1.0):
+            raise ConfigError("data.trim_db and data.pitch_shift: move the audio, but not its labels; leave them out")
+        if self.data.speakers:
+            raise ConfigError("data.speakers: a labeller has no speakers; leave it out")
+        if self.training.crop < labeller.samples_per_frame:
+            raise ConfigError(f"training.crop = {self.training.crop}: must be a frame, {labeller.hop}, or more")
+
     def to_toml(self) -> str:
         """The recipe with every key resolved, as TOML that `load` reads back to an equal one."""
         lines: list[str] = []
         for section in SECTIONS:
+            if section == ("labeller" if self.labeller is None else "model"):
+                continue
             config = getattr(self, section)
-            values = config.to_dict() if isinstance(config, ModelConfig) else dataclasses.asdict(config)
-            lines += _table(section, values)
+            has_lists = isinstance(config, ModelConfig | LabellerConfig)
+            lines += _table(section, config.to_dict() if has_lists else dataclasses.asdict(config))
         return "\n".join(lines)
 
 

@@ -113,11 +113,14 @@ class RunDirectory:
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
-    def create(self) -> None:
-        """Create the folders. Raises `CheckpointError` if they cannot be created, or as `check` does."""
+    def create(self, clips: bool = True) -> None:
+        """Create the folders; clips: also that of the clips, which the run of a labeller does not have.
+
+        Raises `CheckpointError` if they cannot be created, or as `check` does.
+        """
         self.check()
         try:
-            for folder in (self.state.parent, self.sample(0).parent):
+            for folder in (self.state.parent, self.sample(0).parent)[: 1 + clips]:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(self.path, error) from error

@@ -110,6 +110,8 @@ def recipe_for(
     Raises `ConfigError` where the run was started with another network or other data.
     """
     if base is not None:
+        if name is not None and recipes.load(name, overrides).labeller is not None:
+            raise ConfigError("--from: a labeller starts from random weights; leave it out")
         return base_model.recipe_from(base, name, overrides)
     if fresh or not run.exists():
         return recipes.load(name, overrides)
@@ -117,20 +119,27 @@ def recipe_for(
     recipe = recipes.load(name or run.recipe, overrides)
     if recipe.data.split == "auto":
         recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, split=own.data.split))
-    if name and run.state.exists() and base_of(run.state):
+    if (own.labeller is None) != (recipe.labeller is None):
+        raise ConfigError(
+            f"{printable(run.path)} was started with another kind of network: give another --out, or start again with "
+            "--fresh"
+        )
+    if name and recipe.labeller is None and run.state.exists() and base_of(run.state):
         recipe = base_model.with_lower_rate(recipe, overrides)  # as when the run was started
-    for section in ("model", "data"):
+    for section in ("model", "data") if recipe.labeller is None else ("labeller", "data"):
         before, now = getattr(own, section), getattr(recipe, section)
         for field in dataclasses.fields(before):
             old, new = getattr(before, field.name), getattr(now, field.name)
             if section == "model" and (field.name in MEASURED or (field.name == "speakers" and {*new} <= {*old})):
                 continue  # the run's own are kept below; other speakers come from the recordings or the base
+            if field.name == "classes" and not new:
+                continue  # those of the recordings that the run was started with
             if old != new:
                 raise ConfigError(
                     f"{printable(run.path)} was started with {section}.{field.name} = {_short(old)}, not "
                     f"{_short(new)}: give another --out, or start again with --fresh"
                 )
-    return dataclasses.replace(recipe, model=own.model)
+    return dataclasses.replace(recipe, model=own.model, labeller=own.labeller)
 
 
 def recipe_for_speech(

@@ -166,7 +166,7 @@ class Trainer:
             progress = self._step()
             report(progress)
             if progress.seconds - logged >= LOG_SECONDS:
-                self.run.append_log({"event": "train", **_finite(dataclasses.asdict(progress))})
+                self.run.append_log({"event": "train", **finite(dataclasses.asdict(progress))})
                 logged = progress.seconds
 
     def _step(self) -> Progress:
@@ -278,7 +278,7 @@ class Trainer:
         result = Validation(
             state.step, bits, best, is_best, seconds, state.skipped, self.references, training_bits, verdict, frames
         )
-        record = {"event": "validation", **_finite(dataclasses.asdict(result))}
+        record = {"event": "validation", **finite(dataclasses.asdict(result))}
         run.append_log(record)
         run_page.write(run, self.recipe.to_toml(), [*records, record])
         state.best, state.seconds = best, seconds
@@ -344,8 +344,8 @@ def _out_of_memory(config: TrainingConfig) -> str:
     )
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The value, a table for example, with None for NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
-        return {name: _finite(entry) for name, entry in value.items()}
+        return {name: finite(entry) for name, entry in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

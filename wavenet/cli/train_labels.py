@@ -1,0 +1,110 @@
+"""wavenet train with the recipe of a labeller."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wavenet.cli.console import ProgressLine, duration, print_message
+from wavenet.config import listed
+from wavenet.data.errors import printable
+from wavenet.training.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from wavenet.training.labelling_trainer import LabellingTrainer, LabelProgress, LabelValidation
+    from wavenet.training.labelling_validation import LabelFigures
+    from wavenet.training.recipe import Recipe
+
+MOST_PROBLEMS = 20  # that are printed
+NO_LABEL_NAME = "no label"
+
+
+def train(folder: Path, run: RunDirectory, recipe: Recipe, device: str, fresh: bool, named: bool) -> None:
+    """Train a labeller on a folder of recordings with labels beside them. named: --out was given."""
+    from wavenet.training.labelling_data import open_labelled
+    from wavenet.training.labelling_trainer import LabellingTrainer
+
+    progress = ProgressLine("reading", "files")
+    recordings, recipe = open_labelled(folder, recipe, progress)
+    progress.clear()
+    for line in (*recordings.summary.lines(run.skipped), *recordings.problems[:MOST_PROBLEMS]):
+        print_message(line)
+    if (more := len(recordings.problems) - MOST_PROBLEMS) > 0:
+        print_message(f"... and {more:,} more problems of labels")
+    trainer = LabellingTrainer(run, recipe, recordings, device, fresh)
+    if trainer.state.first_folder != trainer.state.folder:
+        if not named:
+            raise click.UsageError(
+                f"{run.path} was started with {trainer.state.first_folder}: give another run with --out"
+            )
+        print_message(f"note: this run was started with {trainer.state.first_folder}")
+    _announce(trainer)
+    if trainer.finished:
+        print_message("the budget is spent: continue with a larger --minutes or --steps, or start again with --fresh")
+        return
+    reporter = _Reporter()
+    try:
+        trainer.train(reporter)
+    except KeyboardInterrupt:
+        reporter.progress.clear()
+        again = "the same command without --fresh" if fresh else "the same command"
+        print_message(
+            f"stopped at step {trainer.state.step:,}, saved at step {trainer.saved_step:,}; {again} continues there"
+        )
+        raise
+    finally:
+        reporter.progress.clear()
+    print_message(f"best model: {run.model}; try it: wavenet label {shlex.quote(str(run.path))} IN.wav -o labels.txt")
+
+
+def _announce(trainer: LabellingTrainer) -> None:
+    config, training, state = trainer.config, trainer.recipe.training, trainer.state
+    before, after = (frames * config.frame_seconds for frames in config.context_frames)
+    print_message(
+        f"network: {config.stack.layers} layers, {config.parameters:,} parameters; a label depends on {before:.2f} s "
+        f"before its frame and {after:.2f} s after it"
+    )
+    print_message(f"{len(config.classes):,} classes: {listed(config.classes)}")
+    budget = f"{training.steps:,} steps" if training.steps else f"{training.minutes:g} minutes"
+    start = f"continuing at step {state.step:,} of" if state.step else "budget:"
+    crops = f"{training.batch} x {training.crop / config.sample_rate:.2g} s a step"
+    print_message(f"run {trainer.run.path}: {start} {budget}, {crops}, on the {trainer.device.type.upper()}")
+    figures, name = trainer.reference.figures, trainer.reference.name or NO_LABEL_NAME
+    if not math.isnan(figures.accuracy):
+        print_message(
+            f"held-out reference: {printable(name)}, the most frequent class, for all frames: {_figures(figures)}"
+        )
+
+
+def _figures(figures: LabelFigures) -> str:
+    return f"frame accuracy {100 * figures.accuracy:.1f}%, macro F1 {figures.macro_f1:.3f}"
+
+
+class _Reporter:
+    """Shows the progress of training and of validations, and prints a line for every validation."""
+
+    def __init__(self) -> None:
+        self.progress = ProgressLine("training")
+
+    def __call__(self, event: LabelProgress | LabelValidation) -> None:
+        from wavenet.training.labelling_trainer import LabelProgress
+
+        if isinstance(event, LabelProgress):
+            details = [
+                f"{event.loss:.3f} nats",
+                f"step {event.step:,}",
+                *([f"{event.skipped} steps skipped"] if event.skipped else []),
+            ]
+            self.progress.draw(event.fraction, event.seconds_left, details, label=event.phase)
+            return
+        self.progress.clear()
+        held_out = "nothing held out" if math.isnan(event.figures.accuracy) else f"{_figures(event.figures)} held out"
+        best = " (best)" if event.is_best else f" (best F1 {event.best:.3f})"
+        reference = event.reference.figures
+        beside = "" if math.isnan(reference.accuracy) else f"; the most frequent class: {_figures(reference)}"
+        skipped = f", {event.skipped} steps skipped" if event.skipped else ""
+        print_message(f"step {event.step:,}, {duration(event.seconds)}: {held_out}{best}{beside}{skipped}")
