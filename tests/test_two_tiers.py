@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from frame_data import MEL, SMALL, random_coding
 
 from wavenet import checkpoint, engine
 from wavenet.config import ConfigError, MelConfig, ModelConfig, SamplingConfig, from_dict
+from wavenet.evaluation import bench
 from wavenet.frame_model_config import FrameModelConfig
 from wavenet.generate import Generator
 from wavenet.model import WaveNet
@@ -85,7 +87,25 @@ def test_info_describes_both_tiers(tmp_path: Path, capsys: Capture) -> None:
     checkpoint.save_model(tmp_path / "model.safetensors", two_tiers())
     assert run("info", tmp_path / "model.safetensors") == 0
     output = capsys.readouterr().out
+    assert re.search(r"f32 in all +[0-9.]+ x real time, with frames \([0-9.,]+ x\)\n", output)
     assert "frame model      3 layers, " in output and "receptive field 0.1 s, 6 components" in output
+
+
+def test_bench_measures_all_that_a_model_computes(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bench.OtherParts(frames=0.1, refinement=0.25).with_network(2.0) == pytest.approx(1 / 0.85)
+    assert bench.OtherParts().with_network(2.0) == 2.0
+    assert bench.other_parts(WaveNet(NETWORK)) == bench.OtherParts()
+    config = dataclasses.replace(CONFIG, sampling=SamplingConfig(refine=1))
+    checkpoint.save_model(tmp_path / "model.safetensors", new_model(config))
+    for name in ("GENERATION_SECONDS", "PART_SECONDS"):
+        monkeypatch.setattr(bench, name, 0.05)
+    assert run("bench", tmp_path / "model.safetensors") == 0
+    titles, *rows, parts, _ = capsys.readouterr().out.splitlines()
+    assert "x real time      in all " in titles
+    assert all(0 < float(row.split()[5]) < float(row.split()[4]) + 0.001 for row in rows if "native" in row)
+    assert parts.startswith("in all: with frames (") and "1 iterations of refinement (" in parts
 
 
 def test_a_configuration_survives_json() -> None:

@@ -9,7 +9,7 @@ import click
 
 from wavenet.cli.console import duration, print_result, short_name
 from wavenet.cli.labeller_info import labeller_facts
-from wavenet.cli.models import load_labeller, load_network
+from wavenet.cli.models import load_labeller, load_network, parts_text
 from wavenet.data.errors import printable
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def command(what: str) -> None:
     wavenet info large
     """
     from wavenet.engine import create, native_installed
-    from wavenet.evaluation.bench import generation_speed
+    from wavenet.evaluation.bench import generation_speed, other_parts
 
     if labeller := load_labeller(what):
         _print(labeller_facts(what, *labeller))
@@ -40,6 +40,7 @@ def command(what: str) -> None:
     _print(_facts(model.config))
     if recipe is None:
         _print(_run_facts(Path(what)))
+    parts = other_parts(model)
     for engine, precision in (("native", "f32"), ("native", "int8")) if native_installed() else (("torch", "f32"),):
         speed = generation_speed(create(engine, model.config, model.state_dict(), precision))
         threads = f"{speed.threads} thread{'s' if speed.threads > 1 else ''}"
@@ -48,6 +49,9 @@ def command(what: str) -> None:
             f"({speed.engine} engine, {speed.precision}, {threads})"
         )
         _print([("speed here", text)])
+        if parts.frames or parts.refinement:
+            whole = f"{parts.with_network(speed.times_real_time):.2f} x real time"
+            _print([(f"{precision} in all", f"{whole}, with {parts_text(parts, model.config.sampling.refine)}")])
     if recipe is not None:
         _print(_training_facts(recipe))
 

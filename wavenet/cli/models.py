@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from wavenet.evaluation.bench import OtherParts
     from wavenet.labelling import Labeller
     from wavenet.model import WaveNet
     from wavenet.training.recipe import Recipe
@@ -18,15 +19,21 @@ def load_network(what: str | None) -> tuple[WaveNet, Recipe | None]:
     """
     from wavenet.checkpoint import load_model
     from wavenet.config import ConfigError
-    from wavenet.model import WaveNet
     from wavenet.training import recipe
+    from wavenet.two_tiers import new_model
 
     if what is not None and not _is_recipe(what):
         return load_model(what), None
     found = recipe.load(what)
     if found.labeller is not None:
         raise ConfigError(f"{what}: the recipe of a labeller, which generates no audio")
-    return WaveNet(found.model), found
+    return new_model(found.model), found
+
+
+def parts_text(parts: OtherParts, iterations: int) -> str:
+    """The speeds of what generation computes beside the network, on one core; iterations: of the refinement."""
+    texts = {"frames": parts.frames, f"{iterations} iterations of refinement": parts.refinement}
+    return " and ".join(f"{name} ({1 / seconds:,.1f} x)" for name, seconds in texts.items() if seconds)
 
 
 def load_labeller(what: str) -> tuple[Labeller, Recipe | None] | None:

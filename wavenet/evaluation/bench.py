@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from wavenet.consistency import refine
 from wavenet.engine import Engine, EngineUnavailable, cores, create
-from wavenet.engine.conditioning import placeholder_conditioning
+from wavenet.engine.conditioning import placeholder_conditioning, speaker_shares
+from wavenet.features import mel_spectrogram
 from wavenet.generate import Generator, Session
 from wavenet.model import WaveNet
+from wavenet.two_tier_session import frame_sampler, frame_weights
 
 GENERATION_SECONDS = 1.0  # time measured per row, after a warm-up of half that time
 BLOCK_SECONDS = 0.05  # time to generate a block, between two readings of the clock
 FEATURE_SECONDS = 20.0  # length of the features for a network that is conditioned on features
+PART_SECONDS = 1.0  # of audio, for which frames are drawn, and which is refined
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,50 @@ class Speed:
     times_real_time: float
     macs_per_second: float
     peak_share: float | None  # share of the peak multiply-adds per second of `threads` cores, for data in the cache
+
+
+@dataclass(frozen=True)
+class OtherParts:
+    """What generation computes beside the network, one after the other on one core.
+
+    frames, refinement: seconds of computation per second of audio of one stream; 0: the model does not have it.
+    """
+
+    frames: float = 0.0
+    refinement: float = 0.0
+
+    def with_network(self, times_real_time: float) -> float:
+        """x real time of everything, for a network with this speed."""
+        return 1 / (1 / times_real_time + self.frames + self.refinement)
+
+
+def other_parts(model: WaveNet) -> OtherParts:
+    """Measure the frames of a model of two tiers, and the refinement that a model recommends, of a whole file."""
+    config = model.config
+    mel, iterations, frames, refinement = config.features, config.sampling.refine, 0.0, 0.0
+    if mel is None:
+        return OtherParts()
+    if config.frame_model is not None:
+        speaker, _ = placeholder_conditioning(config, 0)
+        sampler = frame_sampler(config, frame_weights(model.state_dict()), speaker_shares(config, 1, speaker))
+        count = round(PART_SECONDS * mel.sample_rate / mel.hop)
+        frames = _least_seconds(lambda: sampler.next(count)) / PART_SECONDS
+    if iterations:
+        noise = 0.1 * np.random.default_rng(0).standard_normal(round(PART_SECONDS * mel.sample_rate))
+        audio = noise.clip(-1, 1).astype(np.float32)
+        features = mel_spectrogram(audio, mel)
+        refinement = _least_seconds(lambda: refine(audio, features, mel, iterations)) / PART_SECONDS
+    return OtherParts(frames, refinement)
+
+
+def _least_seconds(call: Callable[[], object]) -> float:
+    """The least of two times."""
+    times = []
+    for _ in range(2):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return min(times)
 
 
 def generation_speeds(
