@@ -107,26 +107,6 @@ def test_the_fused_stack_gives_the_same(speakers: int, monkeypatch: pytest.Monke
         torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize("speakers", [0, 2])
-def test_a_stack_in_bfloat16_is_close_and_only_for_training(speakers: int) -> None:
-    model = random_frame_model(speakers=speakers)
-    frames, speaker = frames_of(SMALL, 40), torch.tensor([1, 0]) if speakers else None
-
-    def loss_and_gradient() -> tuple[float, Tensor]:
-        loss = sum(nats.mean() for nats in model.losses(frames[:, :-1], frames[:, 1:], speaker))
-        gradients = torch.autograd.grad(loss, list(model.parameters()))
-        return loss.item(), torch.cat([gradient.flatten() for gradient in gradients])
-
-    exact, gradient = loss_and_gradient()
-    model.bfloat16_stack = True
-    close, close_gradient = loss_and_gradient()
-    assert close != exact and close == pytest.approx(exact, rel=0.02)
-    assert close_gradient.dtype == torch.float32
-    assert torch.cosine_similarity(gradient, close_gradient, dim=0) > 0.99
-    model.eval()
-    assert loss_and_gradient()[0] == exact
-
-
 def test_speakers_are_indices_or_shares() -> None:
     model = double(random_frame_model(speakers=2))
     frames = frames_of(SMALL, 8).double()

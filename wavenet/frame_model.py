@@ -18,10 +18,9 @@ Symbols: B streams, T frames, D = 3 + K dimensions, R residual and S skip channe
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -185,13 +184,8 @@ class FrameModel(nn.Module):
 
     speakers: number of voices; 0: a single one. A voice is a bias of the gates of all layers (van den Oord et al. 2016,
         section 2.5, global conditioning).
-    bfloat16_stack: whether the layers are computed in bfloat16 in training mode. On a processor with instructions for
-        it (AVX512-BF16, AMX) a training step of the default network takes a third less time, on others more. The
-        weights, their gradients and everything behind the skip sum remain float32.
     Raises `ConfigError` for a configuration that does not fit the features.
     """
-
-    bfloat16_stack = False
 
     def __init__(self, config: FrameModelConfig, mel: MelConfig, speakers: int = 0) -> None:
         super().__init__()
@@ -268,16 +262,9 @@ class FrameModel(nn.Module):
 
     def _fused_stack(self, x: Tensor, gate_bias: GateBias | None) -> Tensor:
         """All layers and the skip sum by `wavenet.nn.fused`: x [B, T, R] -> [B, T, S]."""
-        dtype = torch.bfloat16 if self.training and self.bfloat16_stack else x.dtype
-        layers = []
-        for layer in self.typed_layers:
-            converted = [None if weight is None else weight.to(dtype) for weight in layer.weights()]
-            layers.append(LayerWeights(*cast(Any, converted)))
-        if gate_bias is not None:
-            gate_bias = dataclasses.replace(gate_bias, frames=gate_bias.frames.to(dtype))
-        skip_weight, skip_bias = self.skip.weight.to(dtype), self.skip.bias.to(dtype)
+        layers = [LayerWeights(*layer.weights()) for layer in self.typed_layers]
         dilations = self.config.dilations
-        return fused.residual_stack(x.to(dtype), layers, dilations, skip_weight, skip_bias, gate_bias).to(x.dtype)
+        return fused.residual_stack(x, layers, dilations, self.skip.weight, self.skip.bias, gate_bias)
 
     def _gate_bias(self, frames: Tensor, speaker: Tensor | None) -> GateBias | None:
         if (speaker is None) == bool(self.speakers):
