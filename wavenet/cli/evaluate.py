@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from wavenet.cli.console import ProgressLine, print_message, print_result
 from wavenet.cli.options import PARTICLES, REFINE, TEMPERATURE, TOP_P, VOICED_TEMPERATURE, parse_speaker
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from wavenet.sampling_config import SamplingConfig
 
 COPIED = 10  # recordings, without --copies
+OF_LABELLERS = ("model", "folder", "table", "save")  # parameters
 
 
 @click.command()
@@ -45,8 +47,12 @@ COPIED = 10  # recordings, without --copies
 @REFINE
 @PARTICLES
 @click.option("--tune", is_flag=True, help="Choose the sampling options, and store them in MODEL; see above.")
-@click.option("--csv", "table", type=click.Path(path_type=Path), help="Write the figures of every copy to this file.")
-@click.option("--save", type=click.Path(path_type=Path), help="Write the copies to this folder.")
+@click.option(
+    "--csv", "table", type=click.Path(path_type=Path), help="Write the figures of every copy, or class, to this file."
+)
+@click.option(
+    "--save", type=click.Path(path_type=Path), help="Write the copies, or the confusion matrix, to this folder."
+)
 @click.option("--page", type=click.Path(path_type=Path), help="Write a listening test to this folder: index.html.")
 @click.option(
     "--words", is_flag=True, help="Count the words that an English speech recogniser does not find in copies."
@@ -88,6 +94,10 @@ def command(
     takes some minutes; Ctrl-C leaves MODEL as it was. Use recordings that were held out from training, and others for
     the final figures.
 
+    With a labeller, FOLDER has labels beside the recordings (docs/labelling.md): frame accuracy, figures of each class,
+    and F1 of the boundaries are printed. --csv writes the figures of each class, --save the confusion matrix and
+    pictures of recordings.
+
     \b
     wavenet evaluate runs/speech recordings/test
     wavenet evaluate runs/speech recordings/test --precision int8
@@ -95,11 +105,18 @@ def command(
     wavenet evaluate runs/vocoder recordings/test --words --csv copies.csv --save copies
     wavenet evaluate runs/vocoder recordings/test --copies 20 --page listening
     wavenet evaluate runs/vocoder recordings/validation --tune
+    wavenet evaluate runs/turns recordings/test --csv classes.csv --save confusion
     """
-    from wavenet.checkpoint import load_model
+    from wavenet.checkpoint import is_labeller, load_model
+    from wavenet.cli.evaluate_labels import evaluate_labels
     from wavenet.cli.tuning import tune_options
     from wavenet.evaluation.copy_synthesis import LEAST_SECONDS, long_clips
 
+    if is_labeller(model):
+        _refuse_options_of_generators()
+        outputs = _outputs(table, save, None)
+        evaluate_labels(model, folder, outputs.table, outputs.save)
+        return
     sampling: RenderOptions = {
         "temperature": temperature,
         "voiced_temperature": voiced_temperature,
@@ -133,6 +150,20 @@ def command(
         options: RenderOptions = {**sampling, "seed": seed, "speaker": named}
         made = _copies(network, result, count, precision, options, recogniser, outputs)
         _print_figures(made, words, of_model)
+
+
+def _refuse_options_of_generators() -> None:
+    """Raises `UsageError` if an option was given that does not apply to a labeller."""
+    context = click.get_current_context()
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in OF_LABELLERS
+        and parameter.name is not None
+        and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: not for a labeller; leave it out")
 
 
 def _copy_count(copies: int | None, given: list[str], with_features: bool, model: str) -> int:

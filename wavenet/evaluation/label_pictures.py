@@ -92,11 +92,11 @@ def _label(segment: Segment, top: float, scale: float, colour: str) -> str:
     """A labelled rectangle; scale: units per second."""
     left, width = segment.start * scale, (segment.end - segment.start) * scale
     letters = int(width / LETTER)
-    label = segment.label if len(segment.label) <= letters else segment.label[: max(letters - 1, 0)] + "…"
-    text = f'<text x="{left + width / 2:.1f}" y="{top + 15}" text-anchor="middle">{escaped(label)}</text>'
+    text = segment.label if len(segment.label) <= letters else segment.label[: letters - 1] + "…"
+    written = f'<text x="{left + width / 2:.1f}" y="{top + 15}" text-anchor="middle">{escaped(text)}</text>'
     return (
         f'<rect class="label" x="{left:.1f}" y="{top}" width="{width:.1f}" height="{TRACK}" fill="{colour}">'
-        f"<title>{escaped(segment.label)}</title></rect>{text if letters >= 1 else ''}"
+        f"<title>{escaped(segment.label)}</title></rect>{written if letters >= min(len(segment.label), 3) else ''}"
     )
 
 
