@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from wavenet.config import MelConfig, ModelConfig
 from wavenet.model import WaveNet
 from wavenet.nn.conditioning import Conditioning, GateBias
-from wavenet.nn.frame_network import ParallelFrames, PlainFrames
+from wavenet.nn.frame_network import ParallelFrames, PlainFrames, moving_average
 from wavenet.nn.interpolation import interpolation_weights
 
 every = pytest.mark.parametrize("config", CONDITIONINGS.values(), ids=CONDITIONINGS.keys())
@@ -298,6 +298,14 @@ def test_the_outputs_of_a_new_frame_network_have_unit_size(kind: type[nn.Module]
     assert rows.shape == (300 - 2 * config.frame_reach, 4, 64)
     assert 0.2 < rows.square().mean().sqrt() < 2
     assert 0.1 < conditioning.from_frames(rows).std() < 1  # about a half
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 129])
+def test_a_moving_average_is_that_of_pytorch(size: int) -> None:
+    frames = torch.randn(200, 2, 3)
+    expected = nn.functional.avg_pool1d(frames.permute(1, 2, 0), size, stride=1).permute(2, 0, 1)
+    assert torch.allclose(moving_average(frames, size), expected, atol=1e-6)
+    assert torch.allclose(moving_average(frames[:size], size)[0], frames[:size].mean(0), atol=1e-6)
 
 
 def test_the_parallel_network_costs_what_the_plain_one_does() -> None:

@@ -113,7 +113,7 @@ def test_a_generator_does_not_label_and_a_labeller_does_not_generate(
 ) -> None:
     generator = save_model(tmp_path / "generator.safetensors")
     assert "not a labeller" in error_of(capsys, "label", generator, clip)
-    for command in (["generate", model, "-o", tmp_path / "x.wav"], ["evaluate", model, tmp_path], ["bench", model]):
+    for command in (["generate", model, "-o", tmp_path / "x.wav"], ["vocode", model, clip], ["bench", model]):
         assert "a labeller, which generates no audio" in error_of(capsys, *command)
 
 

@@ -21,7 +21,7 @@ from wavenet.features import mel_spectrogram
 from wavenet.labelling import Labeller, Labels
 
 KINDS: list[dict[str, Any]] = [{}, {"head": "plain", "causal": True}, {"input": "samples"}]
-SAMPLES = 21 * SAMPLE_RATE + 37  # more than two blocks of 10 s; the last frame is not whole
+SAMPLES = 41 * SAMPLE_RATE + 37  # more than two blocks of 20 s; the last frame is not whole
 
 
 def pushed(labeller: Labeller, audio: NDArray[np.float32], block: int, **options: float) -> Labels:
@@ -79,6 +79,15 @@ def test_a_label_depends_on_the_look_ahead_and_no_more(options: dict[str, Any]) 
     assert not np.array_equal(labeller(at).probabilities[59], before[59])
 
 
+def test_short_blocks_change_nothing_but_rounding() -> None:
+    labeller, audio = small_labeller(), noise_of(3 * SAMPLE_RATE)
+    session = labeller.session(block_seconds=0.1)
+    parts = [session.push(audio), session.finish()]
+    assert len(parts[0].probabilities) == 220  # all but the look-ahead of 0.73 s, in blocks of ten frames
+    found = np.concatenate([part.probabilities for part in parts])
+    assert np.allclose(found, labeller(audio).probabilities, atol=1e-5)
+
+
 def test_the_look_ahead_by_hand() -> None:
     # dilations 1, 2, 4, the average of 64 frames to each side, and half of the transform beyond the last frame
     assert small_labeller().look_ahead == pytest.approx((7 + 64) * 0.01 + (256 - 80) / 2 / SAMPLE_RATE)
@@ -87,7 +96,7 @@ def test_the_look_ahead_by_hand() -> None:
 
 def test_a_session_forgets_the_audio_that_it_does_not_need() -> None:
     labeller = small_labeller(head="plain")
-    session, most = labeller.session(smoothing=0.1, min_duration=0.1), 0
+    session, most = labeller.session(smoothing=0.1, min_duration=0.1, block_seconds=10.0), 0
     for _ in range(80):
         session.push(noise_of(SAMPLE_RATE // 2))
         most = max(most, sum(map(len, session._pieces)))
@@ -97,7 +106,7 @@ def test_a_session_forgets_the_audio_that_it_does_not_need() -> None:
 
 def test_a_session_returns_labels_as_soon_as_they_are_complete() -> None:
     labeller = small_labeller(head="plain")
-    session = labeller.session()
+    session = labeller.session(block_seconds=10.0)
     blocks = [len(session.push(noise_of(SAMPLE_RATE)).probabilities) for _ in range(21)]
     assert [index for index, frames in enumerate(blocks) if frames] == [10, 20]  # with the context of ten seconds
     assert sum(blocks) == 2_000 and len(session.finish().probabilities) == 100
@@ -127,9 +136,11 @@ def test_audio_that_cannot_be_labelled_is_refused(audio: NDArray[Any], message: 
         small_labeller()(audio)
 
 
-@pytest.mark.parametrize("options", [{"smoothing": -1.0}, {"min_duration": float("nan")}, {"smoothing": 1e3}])
+@pytest.mark.parametrize(
+    "options", [{"smoothing": -1.0}, {"min_duration": float("nan")}, {"smoothing": 1e3}, {"block_seconds": 0.0}]
+)
 def test_options_are_checked(options: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match=r"(smoothing|min_duration) = .*: must be between"):
+    with pytest.raises(ConfigError, match=r"(smoothing|min_duration|block_seconds) = .*: must be between"):
         small_labeller().session(**options)
 
 

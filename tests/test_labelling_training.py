@@ -20,7 +20,6 @@ from wavenet.training import recipe as recipes
 from wavenet.training import run_policy
 from wavenet.training.labelling_data import LabelBatches, LabelledRecordings, augmented, open_labelled
 from wavenet.training.labelling_trainer import LabellingTrainer, LabelProgress, LabelValidation, class_weights
-from wavenet.training.labelling_validation import figures_of
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_directory import RunDirectory
 
@@ -140,13 +139,6 @@ def test_class_weights_by_hand() -> None:
     weights = class_weights(np.array([6, 2, 0]), 1.0)  # every class counts alike: 0.75 w0 = 0.25 w1
     assert weights[2] == 0 and weights[0] * 6 == pytest.approx(weights[1] * 2)
     assert weights[0] * 0.75 + weights[1] * 0.25 == pytest.approx(1)
-
-
-def test_figures_by_hand() -> None:
-    confusion = np.array([[6, 2, 0], [1, 3, 0], [0, 0, 0]])
-    # F1 of class 0: 2 x 6 / (8 + 7); of class 1: 2 x 3 / (4 + 5); class 2 does not occur
-    assert figures_of(confusion) == (pytest.approx(9 / 12), pytest.approx((12 / 15 + 6 / 9) / 2))
-    assert np.isnan(figures_of(np.zeros((2, 2), np.int64))).all()
 
 
 LOGS = {"log.jsonl", "skipped.csv"}

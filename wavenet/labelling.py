@@ -3,13 +3,13 @@
     labeller = wavenet.Labeller.load("turns.safetensors")
     labels = labeller(audio, sample_rate=44_100)  # labels.segments, labels.probabilities [frames, classes]
 
-    session = labeller.session(smoothing=0.1)  # audio that arrives in blocks, in constant memory
-    for block in blocks:
-        print(session.push(block).segments)
+    session = labeller.session(smoothing=0.1)  # audio that arrives in pieces, in constant memory
+    for piece in pieces:
+        print(session.push(piece).segments)
     print(session.finish().segments)
 
 A recording is computed in blocks of fixed places, each with all the context that its labels depend on: `Labeller` and
-sessions give the same values, bit for bit, whatever the sizes of the pushed blocks.
+sessions give the same values, bit for bit, whatever the sizes of the pieces of audio that are pushed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from wavenet.segmenting import Segmenter, Smoother
 if TYPE_CHECKING:
     from wavenet.labelling_model import LabellingNetwork
 
-BLOCK_SECONDS = {"mel": 10.0, "samples": 2.0}  # computed at a time, by the network's input
+BLOCK_SECONDS = {"mel": 20.0, "samples": 2.0}  # computed at a time, by the network's input
+LEAST_BLOCK, LONGEST_BLOCK = 0.01, 600.0  # seconds, for sessions
 LONGEST_SMOOTHING, LONGEST_MINIMUM = 60.0, 3_600.0  # seconds
 
 
@@ -55,14 +56,17 @@ class LabellingOptions:
 
     smoothing: seconds over which probabilities are averaged, centred on the frame; 0: not at all.
     min_duration: seconds; shorter segments, and shorter gaps without a label, become part of the segment before them.
+    block_seconds: computed at a time, see `Labeller.session`.
     Raises `ConfigError` for values that are not allowed.
     """
 
     smoothing: float = 0.0
     min_duration: float = 0.0
+    block_seconds: float = 20.0
 
     def __post_init__(self) -> None:
         check_types(self)
+        check_range(self, "block_seconds", LEAST_BLOCK, LONGEST_BLOCK)
         check_range(self, "smoothing", 0.0, LONGEST_SMOOTHING)
         check_range(self, "min_duration", 0.0, LONGEST_MINIMUM)
 
@@ -99,14 +103,14 @@ class Labeller:
     def look_ahead(self) -> float:
         """Seconds of audio after the end of a frame on which its probabilities depend, without smoothing.
 
-        A session computes blocks (`block_frames`), so that they are completed up to one block later.
+        A session computes blocks (`block_seconds`), so that they are complete up to one block later.
         """
         return (self._samples_up_to(1) - self.config.samples_per_frame) / self.sample_rate
 
     @property
-    def block_frames(self) -> int:
-        """Frames that are computed at a time."""
-        return max(1, round(BLOCK_SECONDS[self.config.input] / self.frame_seconds))
+    def block_seconds(self) -> float:
+        """Seconds that are computed at a time, unless a session is given another number."""
+        return BLOCK_SECONDS[self.config.input]
 
     def __call__(
         self, audio: ArrayLike, sample_rate: int | None = None, smoothing: float = 0.0, min_duration: float = 0.0
@@ -118,6 +122,8 @@ class Labeller:
         Raises `ValueError` for audio that is empty or not finite, or of another type or shape, and for the options.
         """
         session = self.session(smoothing, min_duration)
+        if sample_rate is not None and not sample_rate > 0:
+            raise ValueError(f"sample_rate = {shown(sample_rate)}: must be a number of samples per second above 0")
         samples = _checked(audio)
         if not len(samples):
             raise ValueError("the audio is empty: there is nothing to label")
@@ -130,9 +136,17 @@ class Labeller:
         segments = [segment for part in parts for segment in part.segments]
         return Labels(segments, probabilities, self.classes, self.frame_seconds)
 
-    def session(self, smoothing: float = 0.0, min_duration: float = 0.0) -> LabellingSession:
-        """A recording that arrives in blocks; see `LabellingOptions`."""
-        return LabellingSession(self, LabellingOptions(smoothing, min_duration))
+    def session(
+        self, smoothing: float = 0.0, min_duration: float = 0.0, block_seconds: float | None = None
+    ) -> LabellingSession:
+        """A recording that arrives in pieces; see `LabellingOptions`.
+
+        block_seconds: computed at a time; with fewer, labels are known earlier after their audio, and take more time to
+            compute: each block is computed with the context to both sides. Probabilities differ by rounding only.
+        Raises `ConfigError` for values that are not allowed.
+        """
+        seconds = self.block_seconds if block_seconds is None else block_seconds
+        return LabellingSession(self, LabellingOptions(smoothing, min_duration, seconds))
 
     def window(self, first: int, last: int, total: int) -> tuple[int, int]:
         """The frames [begin, end) of a recording of `total` frames that frames [first, last) depend on."""
@@ -165,7 +179,7 @@ class Labeller:
 
 
 class LabellingSession:
-    """Labels a recording that arrives in blocks. Its memory does not grow with the recording.
+    """Labels a recording that arrives in pieces. Its memory does not grow with the recording.
 
     Every call returns what it completed; frames and segments follow those of the call before. A frame is complete when
     its block is, the audio that it depends on (`Labeller.look_ahead`), and half of the smoothing after it; a segment,
@@ -175,6 +189,7 @@ class LabellingSession:
     def __init__(self, labeller: Labeller, options: LabellingOptions) -> None:
         self.labeller = labeller
         seconds = labeller.frame_seconds
+        self._block = max(1, round(options.block_seconds / seconds))  # frames
         self._smoother = Smoother(round(options.smoothing / seconds / 2), len(labeller.classes))
         self._segmenter = Segmenter(math.ceil(options.min_duration / seconds - 1e-6), len(labeller.classes))
         self._pieces: list[NDArray[np.float32]] = []  # of the recording, from the sample `_start` on
@@ -192,8 +207,8 @@ class LabellingSession:
         self._pieces.append(samples)
         self._total += len(samples)
         parts = []
-        while self._total >= self.labeller._samples_up_to(self._frames + self.labeller.block_frames):
-            last = self._frames + self.labeller.block_frames
+        while self._total >= self.labeller._samples_up_to(self._frames + self._block):
+            last = self._frames + self._block
             parts.append(self._next_block(last, last + self.labeller.config.context_frames[1]))
         return self._labels(parts, ended=False)
 
@@ -204,7 +219,7 @@ class LabellingSession:
         frames = -(-self._total // self.labeller.config.samples_per_frame)
         parts = []
         while self._frames < frames:
-            parts.append(self._next_block(min(self._frames + self.labeller.block_frames, frames), frames))
+            parts.append(self._next_block(min(self._frames + self._block, frames), frames))
         return self._labels(parts, ended=True)
 
     def _next_block(self, last: int, total: int) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from wavenet.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from wavenet.training.labelling_trainer import LabellingTrainer, LabelProgress, LabelValidation
-    from wavenet.training.labelling_validation import LabelFigures
+    from wavenet.training.labelling_validation import HeldOutFigures
     from wavenet.training.recipe import Recipe
 
 MOST_PROBLEMS = 20  # that are printed
@@ -80,7 +80,7 @@ def _announce(trainer: LabellingTrainer) -> None:
         )
 
 
-def _figures(figures: LabelFigures) -> str:
+def _figures(figures: HeldOutFigures) -> str:
     return f"frame accuracy {100 * figures.accuracy:.1f}%, macro F1 {figures.macro_f1:.3f}"
 
 

@@ -75,9 +75,26 @@ class ParallelFrames(nn.Module):
         for dilation in PARALLEL_DILATIONS:
             margin = POOLED_FRAMES - dilation * (PLAIN_TAPS // 2)
             branches.append(self.get_submodule(f"rate_{dilation}")(frames[margin : len(frames) - margin]))
-        average = F.avg_pool1d(frames.permute(1, 2, 0), 2 * POOLED_FRAMES + 1, stride=1).permute(2, 0, 1)
-        branches.append(self.pooled(average))
+        branches.append(self.pooled(moving_average(frames, 2 * POOLED_FRAMES + 1)))
         return F.relu(self.joined(F.relu(torch.cat(branches, dim=-1))))
+
+
+def moving_average(frames: Tensor, size: int) -> Tensor:
+    """The means of `size` consecutive frames: [N, B, C] -> [N - size + 1, B, C].
+
+    A sum is put together from sums of 1, 2, 4, ... frames, of which all windows share those of two halves: a few
+    additions of all frames instead of `size`. Each mean depends on its own frames only, also in its rounding.
+    """
+    count = len(frames) - size + 1
+    total, begin, sums = frames.new_zeros(()), 0, frames
+    for power in range(size.bit_length()):
+        width = 2**power
+        if size & width:
+            total = total + sums[begin : begin + count]
+            begin += width
+        if begin < size:
+            sums = sums[:-width] + sums[width:]  # of 2 x width frames
+    return total / size
 
 
 def frame_network(kind: str, inputs: int, channels: int) -> PlainFrames | ParallelFrames:

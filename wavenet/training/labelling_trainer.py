@@ -28,7 +28,7 @@ from wavenet.training import run_policy, schedule
 from wavenet.training.interruption import interruption
 from wavenet.training.labelling_data import LabelBatch, LabelBatches, LabelledRecordings
 from wavenet.training.labelling_state import LabellingState
-from wavenet.training.labelling_validation import LabelFigures, LabelReference, held_out_figures, reference_of
+from wavenet.training.labelling_validation import HeldOutFigures, LabelReference, held_out_figures, reference_of
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_directory import RunDirectory
 from wavenet.training.state import START_AGAIN
@@ -55,7 +55,7 @@ class LabelValidation:
 
     step: int
     seconds: float
-    figures: LabelFigures
+    figures: HeldOutFigures
     best: float  # macro F1
     is_best: bool
     reference: LabelReference
@@ -98,7 +98,7 @@ class LabellingTrainer:
             raise checkpoint.CheckpointError(f"{printable(run.path)}: has a model but no {run.state}; {START_AGAIN}")
         self.state.network.dropout = recipe.training.labels.dropout
         self.batches = LabelBatches(recordings.train, recipe, self.device)
-        self.reference = reference_of(recordings.train, recordings.validation, self.config.class_names)
+        self.reference = reference_of(recordings.train, recordings.validation, self.config.classes)
         counts = recordings.train.counts(len(self.config.class_names))
         self.weights = torch.from_numpy(class_weights(counts, recipe.training.labels.class_balance)).to(self.device)
         self._skipped_in_a_row = 0
