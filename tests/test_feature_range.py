@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wavenet import WaveNet
 from wavenet.checkpoint import read_model, update_config
 from wavenet.config import ConfigError, FeatureRange, MelConfig, ModelConfig, from_dict
-from wavenet.engine.feature_range import measured_range, warn_outside
+from wavenet.engine.feature_range import measured_range, quietest_level, warn_outside
 from wavenet.features import mel_spectrogram
 from wavenet.generate import Generator
 from wavenet.training import recipe as recipes
@@ -88,10 +88,10 @@ def test_features_within_the_range_and_slightly_beyond_give_none(pitch: float, g
     assert warnings_of(pitch, gain, trained_on(180, 220, 260)) == []
 
 
-def of_levels(*parts: tuple[int, float]) -> list[str]:
+def of_levels(*parts: tuple[int, float], quietest: float | None = None) -> list[str]:
     """The warnings for frames whose bands are all equal. parts: number of frames and their level in dB."""
     levels = np.concatenate([np.full(count, level) for count, level in parts]) * math.log(10) / 20
-    trained = FeatureRange((-84.0, -28.0), (0.0, 0.0))
+    trained = FeatureRange((-84.0, -28.0), (0.0, 0.0), quietest=quietest)
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         warn_outside(np.broadcast_to(levels.astype(np.float32), (1, 80, len(levels))), MEL, trained)
@@ -107,6 +107,23 @@ def test_the_advice_is_for_the_frames_outside_of_the_range() -> None:
     assert of_levels((60, -84), (40, -43)) == []
     assert of_levels((60, -90), (40, -30)) == []  # quiet pauses between speech at the level of the training data
     assert len(of_levels((60, -84), (40, -45))) == 1
+
+
+def test_quiet_is_what_is_quieter_than_the_quietest_recordings() -> None:
+    """Without knowing them: 16 dB below the upper limit of -28 dB."""
+    for quietest, quiet in [(-40.0, -44.0), (-60.0, -64.0)]:
+        (warning,) = of_levels((60, -84), (40, quiet), quietest=quietest)
+        assert "even the loud frames are quieter" in warning and f"by {quietest - quiet:.0f} dB" in warning
+        assert of_levels((60, -84), (40, quietest - 2.5), quietest=quietest) == []
+
+
+def test_the_quietest_recordings() -> None:
+    """A fiftieth may be quieter; their loud frames count, and silence does not."""
+    frames = [np.full((40, 80), level * math.log(10) / 20, np.float32) for level in range(-50, 0)]
+    assert quietest_level(frames, MEL) == pytest.approx(-49, abs=0.1)
+    speech = np.concatenate([frames[0], np.full((10, 80), -1, np.float32)])  # a fifth at -8.7 dB
+    assert quietest_level([speech, np.full((9, 80), MEL.silence, np.float32)], MEL) == pytest.approx(-8.7, abs=0.1)
+    assert quietest_level([], MEL) is None
 
 
 def test_levels_that_gain_shift_gave_are_not_quiet() -> None:

@@ -102,10 +102,13 @@ class FeatureRange:
 
     level: tuple[float, float]  # dB; the mean over the bands of a frame
     pitch: tuple[float, float]  # Hz, of voiced frames; [0, 0]: there were none
-    gains: float = 0.0  # dB; width of `data.gain_shift`: audio that much quieter than the loudest was trained on, too
+    gains: float = 0.0  # dB; width of `data.gain_shift`, of earlier versions, which have no `quietest`
+    quietest: float | None = None  # dB; the level of the loud frames of the quietest recordings; None: not known
 
     def __post_init__(self) -> None:
         check_interval(self, "level", -1e4, 1e4)
         check_interval(self, "pitch", 0.0, 1e6)
         check_types(self)
         check_range(self, "gains", 0.0, 1e4)
+        if self.quietest is not None:
+            check_range(self, "quietest", -1e4, 1e4)

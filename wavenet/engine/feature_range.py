@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +18,13 @@ from wavenet.engine.feature_check import AUDIBLE, LEAST_FRAMES, probe
 from wavenet.nn.linear_prediction import pitch_periods, voiced
 
 COVERED = 0.98  # share of the training data's frames within the range
-MARGIN_DB = 3.0  # above the range in which a level counts as within it
+MARGIN_DB = 3.0  # beyond the range in which a level counts as within it
 MARGIN_PITCH = 1.12  # factor beyond the range in which a pitch counts as within it: two semitones
 TOLERATED = 0.25  # share of frames outside of the range up to which there is no warning
 OUTLYING = 0.05  # share of the lowest or highest values beyond the one that the range is compared with
-# The loud frames of a recording, those at this quantile, are up to 10 dB below the upper limit where its level is that
-# of the training data. The lower limit tells nothing of its level: that is the level of pauses.
-QUIET_DB = 16.0
+# The level of a recording is that of its loud frames: the lower limit of the range is the level of pauses.
+QUIETEST = 0.02  # share of the training data's recordings that are quieter than what counts as their lowest level
+QUIET_DB = 16.0  # below the upper limit, for models of earlier versions, whose lowest level is not known
 
 
 def measured_range(frames: NDArray[np.float32], mel: MelConfig) -> FeatureRange | None:
@@ -34,25 +35,37 @@ def measured_range(frames: NDArray[np.float32], mel: MelConfig) -> FeatureRange 
     return FeatureRange(_interval(levels), _interval(pitches) if len(pitches) >= LEAST_FRAMES else (0.0, 0.0))
 
 
+def quietest_level(recordings: Iterable[NDArray[np.float32]], mel: MelConfig) -> float | None:
+    """The level in dB of the loud frames of the quietest recordings, log-mel frames [n, bands] each; None without any.
+
+    Measured in four sets of 100 recordings each, of others of the same set, up to 2.5% were quieter by `MARGIN_DB`; of
+    those attenuated by 10 dB, 55 to 93% in three sets with even levels, and 10% in one that varies by 30 dB.
+    """
+    loud = [_loud(levels) for levels, _ in (_levels_and_pitches(frames, mel) for frames in recordings) if len(levels)]
+    return round(float(np.quantile(loud, QUIETEST)), 1) if loud else None
+
+
 def warn_outside(features: NDArray[np.float32], mel: MelConfig, trained: FeatureRange) -> None:
     """Warns, in a line for each, of a level or pitch of features [B, bands, N] that is not that of the training data.
 
-    Too loud: more than a quarter of the frames are above the range. Too quiet: the loud frames, too, are far below its
-    upper limit. Another pitch: more than a quarter of the voiced frames are below the range, or above it.
+    Too loud: more than a quarter of the frames are above the range. Too quiet: the loud frames, too, are below those of
+    the quietest recordings. Another pitch: more than a quarter of the voiced frames are below the range, or above it.
     """
     levels, pitches = _levels_and_pitches(probe(features), mel)
     if len(levels) >= LEAST_FRAMES:
         _, high = trained.level
-        share, loud = _outside(levels, -math.inf, high + MARGIN_DB)
+        lowest = high - QUIET_DB - trained.gains + MARGIN_DB if trained.quietest is None else trained.quietest
+        share, loud = float((levels > high + MARGIN_DB).mean()), _loud(levels)
         if share > TOLERATED:
             _warn(
                 f"{share:.0%} of the frames are louder than the training data of this model; attenuate the audio by "
                 f"{loud - high:.0f} dB before computing the features"
             )
-        elif loud < high - QUIET_DB - trained.gains:
+        elif loud < lowest - MARGIN_DB:
+            target = high if trained.quietest is None else lowest
             _warn(
                 "even the loud frames are quieter than the training data of this model; amplify the audio by "
-                f"{high - loud:.0f} dB before computing the features"
+                f"{target - loud:.0f} dB before computing the features"
             )
     low, high = trained.pitch
     if len(pitches) >= LEAST_FRAMES and high:
@@ -63,6 +76,11 @@ def warn_outside(features: NDArray[np.float32], mel: MelConfig, trained: Feature
                 f"the pitch of {share:.0%} of the voiced frames is {side} that of the training data, {low:.0f} to "
                 f"{high:.0f} Hz (here {direction} to {extreme:.0f} Hz): expect a hoarse voice, or train on such voices"
             )
+
+
+def _loud(levels: NDArray[np.float64]) -> float:
+    """The level of the loud frames of a recording."""
+    return float(np.quantile(levels, 1 - OUTLYING))
 
 
 def _outside(values: NDArray[np.float64], low: float, high: float) -> tuple[float, float]:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from wavenet.config import ConfigError
+from wavenet.config import ConfigError, MelConfig
 from wavenet.data.crop_features import CropFeatures
 from wavenet.data.crops import random_crops
 from wavenet.data.dataset import Recordings
 from wavenet.data.errors import printable
-from wavenet.engine.feature_range import measured_range
+from wavenet.data.pcm import to_float32
+from wavenet.engine.feature_range import measured_range, quietest_level
+from wavenet.features import mel_spectrogram
 from wavenet.training import base_model
 from wavenet.training import recipe as recipes
 from wavenet.training.base_model import BaseModel
@@ -29,6 +32,7 @@ from wavenet.training_config import BASES
 MEASURED = ("sampling", "training_range")  # fields of a model that do not come from its recipe
 SPEECH_RECIPE = "voice"  # its sample rate and data settings are the defaults
 RANGE_CROPS = 200  # crops of which the range of the features is measured
+LEVEL_CLIPS, LEVEL_SECONDS = 100, 10.0  # recordings of which the lowest level is measured, and their lengths, at most
 LONGEST_VALUE = 60  # characters of a name or value in a message
 
 
@@ -204,9 +208,20 @@ def with_training_range(recipe: Recipe, recordings: Recordings) -> Recipe:
         frames.append(features_of(crop.samples, crop.bounds)[0].T)  # [N, bands]
     measured = measured_range(np.concatenate(frames), mel)
     if measured is not None:
-        quietest, loudest = recipe.data.gain_shift
-        measured = dataclasses.replace(measured, gains=loudest - quietest)
+        quietest = quietest_level(_frames_of_recordings(recordings, mel, rng), mel)
+        if quietest is not None:
+            measured = dataclasses.replace(measured, quietest=quietest + recipe.data.gain_shift[0])
     return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, training_range=measured))
+
+
+def _frames_of_recordings(
+    recordings: Recordings, mel: MelConfig, rng: np.random.Generator
+) -> Iterator[NDArray[np.float32]]:
+    """The log-mel frames [n, bands] of the first seconds of some of the recordings for training."""
+    clips, most = recordings.train, round(LEVEL_SECONDS * mel.sample_rate)
+    for clip in rng.permutation(len(clips))[:LEVEL_CLIPS].tolist():
+        samples = to_float32(clips.clip(clip, 0, min(most, int(clips.lengths[clip]))))
+        yield mel_spectrogram(samples, mel).T
 
 
 def pick_device(name: str) -> str:
