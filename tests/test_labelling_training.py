@@ -22,6 +22,7 @@ from wavenet.training.labelling_data import LabelBatches, LabelledRecordings, au
 from wavenet.training.labelling_trainer import LabellingTrainer, LabelProgress, LabelValidation, class_weights
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_directory import RunDirectory
+from wavenet.training.trainer import TrainingError
 
 CPU = torch.device("cpu")
 PLAIN = [f"training.labels.{name}=0" for name in ("dropout", "noise", "band_masks", "frame_masks")]
@@ -224,3 +225,24 @@ def test_a_base_is_refused_for_labellers() -> None:
     base: Any = object()
     with pytest.raises(ConfigError, match="--from: a labeller starts from random weights"):
         run_policy.recipe_for(RunDirectory(Path("none")), "labels", [], base=base)
+
+
+def test_memory_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = trainer_for(write_labelled(tmp_path / "tones"), tmp_path / "run", "training.steps=1")
+
+    def fail(batch: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 TB")
+
+    monkeypatch.setattr(trainer, "_update", fail)
+    with pytest.raises(TrainingError, match=r"^out of memory: lower training.batch \(now 4\)[^\n]*$"):
+        trainer.train()
+
+
+def test_steps_that_are_not_finite_are_skipped_and_end_the_training(tmp_path: Path) -> None:
+    trainer = trainer_for(write_labelled(tmp_path / "tones"), tmp_path / "run", "training.steps=200")
+    trainer.weights.fill_(float("nan"))
+    before = [weight.clone() for weight in trainer.state.network.parameters()]
+    with pytest.raises(TrainingError, match=r"not finite for 100 steps in a row: lower training.learning_rate"):
+        trainer.train()
+    assert trainer.state.skipped == trainer.state.step == 100
+    assert all(torch.equal(*pair) for pair in zip(before, trainer.state.network.parameters(), strict=True))

@@ -32,7 +32,14 @@ from wavenet.training.labelling_validation import HeldOutFigures, LabelReference
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_directory import RunDirectory
 from wavenet.training.state import START_AGAIN
-from wavenet.training.trainer import LOG_SECONDS, MAX_SKIPPED_IN_A_ROW, TrainingError, finite
+from wavenet.training.trainer import (
+    LOG_SECONDS,
+    MAX_SKIPPED_IN_A_ROW,
+    TrainingError,
+    finite,
+    is_out_of_memory,
+    out_of_memory,
+)
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,10 @@ class LabellingTrainer:
                 raise KeyboardInterrupt from None
             except dataset.DatasetError:
                 self._save_interrupted()
+                raise
+            except (MemoryError, RuntimeError) as error:
+                if is_out_of_memory(error):
+                    raise TrainingError(out_of_memory(self.recipe.training)) from error
                 raise
 
     def _prepare_run(self) -> None:

@@ -129,8 +129,8 @@ class Trainer:
                 self._save_interrupted()
                 raise
             except (MemoryError, RuntimeError) as error:
-                if _is_out_of_memory(error):
-                    raise TrainingError(_out_of_memory(self.recipe.training)) from error
+                if is_out_of_memory(error):
+                    raise TrainingError(out_of_memory(self.recipe.training)) from error
                 raise
 
     def _prepare_run(self) -> None:
@@ -332,12 +332,14 @@ def check_memory(recipe: Recipe, device: str = "cpu") -> None:
         raise TrainingError(str(error)) from error
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error is that of memory that could not be allocated, which PyTorch reports in several ways."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text
 
 
-def _out_of_memory(config: TrainingConfig) -> str:
+def out_of_memory(config: TrainingConfig) -> str:
+    """What to do then."""
     return (
         f"out of memory: lower training.batch (now {config.batch}) or training.crop (now {config.crop}), for "
         "example with --set training.batch=1, or the model's channels; wavenet info RECIPE estimates the memory"
