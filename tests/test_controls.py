@@ -15,11 +15,10 @@ from wavenet import checkpoint, controls
 from wavenet import engine as engines
 from wavenet.config import MelConfig
 from wavenet.data import audio
-from wavenet.engine.frame_sampler import FrameSampler
+from wavenet.engine.frame_sampler import PERIODIC, FrameSampler
 from wavenet.features import mel_spectrogram
 from wavenet.frame_coding import FrameCoding, decibels
 from wavenet.frame_model_config import LOUDNESS, PITCH, VOICING, FrameModelConfig
-from wavenet.nn.linear_prediction import voicing_and_pitch
 from wavenet.two_tier_session import TwoTierSession
 
 WIDE = MelConfig()  # 16 kHz, 100 frames per second
@@ -140,7 +139,7 @@ def test_frames_have_the_given_level_and_pitch() -> None:
     inside = (encoded[:, 5:, LOUDNESS] > limits[0, LOUDNESS]) & (encoded[:, 5:, LOUDNESS] < limits[1, LOUDNESS])
     assert inside.mean() > 0.5
     found = decibels(coding.decode(encoded[:, 5:]), WIDE)
-    np.testing.assert_allclose(found[inside], np.tile(level[5:], (3, 1))[inside], atol=0.1)
+    np.testing.assert_allclose(found[inside], np.tile(level[5:], (3, 1))[inside], atol=0.2)
     is_voiced = encoded[:, 5:, VOICING] == 1
     assert 0.2 < is_voiced.mean() < 0.98
     expected = np.tile(coding.encoded_pitch(hertz[5:]).clip(*limits[:, PITCH]), (3, 1))
@@ -152,14 +151,13 @@ def test_frames_have_the_given_level_and_pitch() -> None:
 
 
 def test_candidates_are_chosen_for_the_given_pitch() -> None:
-    hertz, errors = np.full(60, 170.0), []
+    hertz, missed = np.full(60, 170.0), []
     for candidates in (1, 8):
         sampler = sampler_of(streams=4, candidates=candidates)
         encoded = sampler.draw(60, hertz)
-        found, measured = voicing_and_pitch(sampler.coding.decode(encoded), WIDE)
-        error = np.where(found, np.abs(np.log(measured / 170)), np.inf)[encoded[..., VOICING] == 1]
-        errors.append(float(np.minimum(error, 0.5).mean()))
-    assert errors[1] < 0.9 * errors[0]
+        periodicity = sampler.coding.periodicity(encoded[encoded[..., VOICING] == 1])
+        missed.append((periodicity < PERIODIC).mean())
+    assert missed[1] < 0.5 * missed[0]
 
 
 def test_a_level_is_that_of_the_audio() -> None:
@@ -192,7 +190,7 @@ def test_a_session_follows_curves_that_begin_with_the_next_frame_drawn() -> None
     features = np.concatenate(parts, axis=2)[0].T  # [frames, bands]
     followed = np.abs(decibels(features[:60], MEL) - curve) < 0.1
     assert followed.mean() > 0.5  # others are beyond the levels of the training data
-    assert (np.abs(decibels(features[60:100], MEL) + 20) > 0.1).all()  # the model's choice after the end
+    assert (np.abs(decibels(features[60:100], MEL) + 20) > 0.1).mean() > 0.8  # the model's choice after the end
     blocks = generator.session(seed=3, loudness=curve)
     whole = generator.render(4 * CHUNK / 8_000, seed=3, loudness=curve)
     np.testing.assert_array_equal(np.concatenate([blocks.next(n) for n in (1, 700, 1_347)]), whole)

@@ -93,13 +93,26 @@ def test_noise_and_silence_have_no_pitch_and_silence_stays_silent() -> None:
     np.testing.assert_allclose(ALL_BANDS.decode(ALL_BANDS.encode(silent)), silent, atol=1e-3)
 
 
-def test_pitch_error_compares_a_frame_with_the_encoded_pitch() -> None:
-    frames = np.concatenate([tone(200.0)[:1], tone(200.0)[:1], np.full((2, 80), MEL.silence, np.float32)])
-    encoded = CODING.encode(frames)
-    encoded[1, 2] += 0.5
-    encoded[3, 1] = 1
-    errors = CODING.pitch_error(frames, encoded)
-    np.testing.assert_allclose(errors, [0, 0.5 * CODING.pitch[0, 1], 0, np.inf], atol=1e-4)
+def test_frames_are_periodic_at_their_own_pitch_only() -> None:
+    encoded = np.repeat(CODING.encode(tone(200.0)[:1]), 3, axis=0)
+    own = encoded[0, 2]
+    encoded[1, 2] = CODING.encoded_pitch(np.array(206.0))  # within a semitone
+    encoded[2, 2] = CODING.encoded_pitch(np.array(270.0))
+    exact, near, other = CODING.periodicity(encoded)
+    assert CODING.encoded_pitch(np.array(200.0)) == pytest.approx(own, abs=0.05)
+    assert exact == near > 0.3 and other < 0.5 * exact
+
+
+def test_a_given_pitch_replaces_that_of_the_frames() -> None:
+    frames, pitch = tone(200.0)[:4], np.array([np.nan, 100.0, 400.0, 200.0])
+    encoded, estimated = CODING.encode(frames, 0, pitch), CODING.encode(frames)
+    np.testing.assert_array_equal(encoded[:, 1], [0, 1, 1, 1])
+    expected = [0, *(np.log(pitch[1:]) - CODING.pitch[0, 0]) / CODING.pitch[0, 1]]
+    np.testing.assert_allclose(encoded[:, 2], expected, atol=1e-5)
+    np.testing.assert_array_equal(np.delete(encoded, (1, 2), 1), np.delete(estimated, (1, 2), 1))
+    given = FrameCoding.fit([frames], MEL, 4, [pitch])
+    assert given.pitch[0] == pytest.approx([np.log(pitch[1:]).mean(), np.log(pitch[1:]).std()])
+    assert CODING.renormalised([frames], [pitch]).pitch[0] == pytest.approx(given.pitch[0])
 
 
 @settings(max_examples=30)

@@ -20,7 +20,6 @@ from wavenet.training.frame_batches import (
     FrameClips,
     encoded_clips,
     fit_coding,
-    log_mel,
 )
 from wavenet.training.frame_training import (
     FROM_SCRATCH,
@@ -29,6 +28,7 @@ from wavenet.training.frame_training import (
     held_out_nats,
     new_frame_model,
 )
+from wavenet.training.recorded_frames import recorded_frames
 
 LOW_RATE = MelConfig(sample_rate=8_000, window=320, fft=512, hop=80, bands=40, high=4_000.0)
 
@@ -95,9 +95,8 @@ def test_some_crops_begin_before_a_clip_with_a_zero_frame() -> None:
 
 def test_frames_of_digital_silence_differ() -> None:
     clips = clips_of(4_000, values=np.zeros(4_000, np.int16))
-    (frames,) = log_mel(clips, LOW_RATE)
-    again = log_mel(clips, LOW_RATE)[0]
-    np.testing.assert_array_equal(frames, again)
+    (frames,) = recorded_frames(clips, LOW_RATE).frames
+    np.testing.assert_array_equal(frames, recorded_frames(clips, LOW_RATE).frames[0])
     assert 0.1 < frames[5:-5].std(axis=0).mean() < 1
     assert frames.mean() < LOW_RATE.silence + 5
 
@@ -126,7 +125,9 @@ def test_there_must_be_frames() -> None:
 def test_a_coding_of_recordings_has_the_voices_of_its_speakers() -> None:
     parts = [noisy_voice(1.0, 200, 0), noisy_voice(1.5, 300, 1), noisy_voice(0.5, 204, 2)]
     joined = clips_of(*map(len, parts), values=np.concatenate(parts))
-    clips = Clips(joined.samples, joined.offsets, joined.lengths, 8_000, ["ann", "bob", "ann"])
+    clips = recorded_frames(
+        Clips(joined.samples, joined.offsets, joined.lengths, 8_000, ["ann", "bob", "ann"]), LOW_RATE
+    )
     coding = fit_coding(clips, LOW_RATE, 6, ("bob", "ann"))
     np.testing.assert_allclose(np.exp(coding.pitch[:, 0]), [300, 201], rtol=0.03)
     encoded = encoded_clips(clips, coding, ("bob", "ann"))

@@ -68,7 +68,7 @@ class ModelConfig:
     frame_model: the slow tier, which draws the frames of the features that this network, the fast tier, is conditioned
         on; None: the network has no slow tier, its features are given.
     sampling: the recommended sampling options, which are used unless others are given.
-    training_range: the levels and pitches of the features that the network was trained on; None: not known.
+    training_range: what the features that the network was trained on were like; None: not known.
     """
 
     cycles: int = 2
@@ -158,6 +158,11 @@ class ModelConfig:
             if self.features is None:
                 raise ConfigError("frame_model: needs features, which it draws")
             self.frame_model.check(self.features)
+
+        if self.training_range is not None and self.training_range.voiced:
+            shares, voices = len(self.training_range.voiced), max(1, len(self.speakers))
+            if shares != voices:
+                raise ConfigError(f"training_range.voiced: has {shares:,} shares for {voices:,} voices")
 
     def _check_sampling(self) -> None:
         try:

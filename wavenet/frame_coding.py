@@ -6,9 +6,9 @@
     shape     (m - l - mean) A: K principal components of the spectrum without its loudness
 
 Loudness, pitch and shape are normalised: zero mean and unit variance over the recordings of each voice. The first three
-are explicit, so that they can be predicted first, and controlled. Voicing and pitch are functions of the frame, which
-the shape contains, too; a decoder needs only loudness and shape. It restores the loudness exactly, and the frame up to
-the components that were left out.
+are explicit, so that they can be predicted first, and controlled. Voicing and pitch come with a recording, or are
+estimated from the frame alone, whose shape contains them, too; a decoder needs only loudness and shape. It restores the
+loudness exactly, and the frame up to the components that were left out.
 
 The components are whitened, and then rotated so that their changes from frame to frame are uncorrelated as well: linear
 slow feature analysis (Wiskott and Sejnowski 2002, "Slow feature analysis: unsupervised learning of invariances").
@@ -28,17 +28,19 @@ from numpy.typing import ArrayLike, NDArray
 from wavenet.config import MelConfig
 from wavenet.frame_model_config import LOUDNESS, PITCH, SOURCE, VOICING
 from wavenet.mel_config import PITCH_RANGE
-from wavenet.nn.linear_prediction import predictor_rows, unpack_rows, voicing_and_pitch
+from wavenet.nn.linear_prediction import periodicity, predictor_rows, unpack_rows, voicing_and_pitch
 
 LEAST_DEVIATION = 0.01  # nepers; lower limit of a component's standard deviation
 LEAST_SPREAD = 0.05  # nepers; the same for loudness and pitch: a monotone is not magnified to a melody
 NEPER_DB = 20 / math.log(10)  # dB in a neper
 LARGEST = 1e4  # limit of encoded values and of frames: those that no audio has stay finite
-VOICED = 0.2  # cepstral peak from which a frame counts as voiced; finds most frames of low and of reverberant voices
+VOICED = 0.2  # cepstral peak from which a single frame counts as voiced; finds most frames of low voices
+PITCH_TOLERANCE = 0.06  # of ln F0: a peak within a semitone of the encoded pitch is that of this pitch
 COVERED = 0.999  # share of the frames within the limits of each dimension
 NAMES = ("mean", "analysis", "synthesis", "loudness", "pitch", "limits")  # of the arrays of a coding
 
 Array = NDArray[np.float64]
+Pitches = Sequence[NDArray[np.floating]]
 
 
 def loudness(frames: NDArray[np.floating]) -> Array:
@@ -77,10 +79,13 @@ class FrameCoding:
         return self.analysis.shape[1]
 
     @staticmethod
-    def fit(voices: Sequence[NDArray[np.floating]], mel: MelConfig, components: int) -> FrameCoding:
+    def fit(
+        voices: Sequence[NDArray[np.floating]], mel: MelConfig, components: int, pitches: Pitches | None = None
+    ) -> FrameCoding:
         """The coding of recordings: one array [N, bands] of consecutive log-mel frames for each voice.
 
         components: K, at most the bands; with all of them nothing is left out.
+        pitches: as of `encode`, one array [N] for each voice.
         Raises `ValueError` for recordings without frames, with another number of bands, or that are not finite.
         """
         if not 1 <= components <= mel.bands:
@@ -94,22 +99,25 @@ class FrameCoding:
         whitened = [shape @ (vectors / deviation) for shape in shapes]
         rotation = np.linalg.eigh(_covariance([np.diff(rows, axis=0) for rows in whitened]))[1]  # [K, K], slow first
         analysis, synthesis = vectors / deviation @ rotation, (rotation.T * deviation) @ vectors.T
-        return _normalised(voices, mel, analysis, synthesis)
+        return _normalised(voices, mel, analysis, synthesis, pitches)
 
-    def renormalised(self, voices: Sequence[NDArray[np.floating]]) -> FrameCoding:
+    def renormalised(self, voices: Sequence[NDArray[np.floating]], pitches: Pitches | None = None) -> FrameCoding:
         """The same components with the normalisation of other recordings; arguments and errors as of `fit`."""
-        return _normalised(_checked(voices, self.mel), self.mel, self.analysis, self.synthesis)
+        return _normalised(_checked(voices, self.mel), self.mel, self.analysis, self.synthesis, pitches)
 
-    def encode(self, frames: NDArray[np.floating], speaker: ArrayLike = 0) -> NDArray[np.float32]:
+    def encode(
+        self, frames: NDArray[np.floating], speaker: ArrayLike = 0, pitch: NDArray[np.floating] | None = None
+    ) -> NDArray[np.float32]:
         """Log-mel frames [..., bands] -> encoded frames [..., 3 + K].
 
-        speaker: index of the voice, or shares of all voices [..., V], which broadcast with the frames. Raises
-        `ValueError` for frames with another number of bands, or that are not finite.
+        speaker: index of the voice, or shares of all voices [..., V], which broadcast with the frames.
+        pitch: of the frames [...] in Hz, NaN where they are unvoiced; None: estimated from each frame.
+        Raises `ValueError` for frames with another number of bands, or that are not finite.
         """
         (checked,) = _checked([frames], self.mel)
         mean, scale, tone = self._normalisation(speaker)
         level = loudness(checked)
-        has_pitch, hertz = voicing_and_pitch(checked, self.mel, VOICED)
+        has_pitch, hertz = _voicing(checked, self.mel, pitch)
         encoded = np.empty((*checked.shape[:-1], SOURCE + self.components))
         encoded[..., LOUDNESS] = (level - scale[..., 0]) / scale[..., 1]
         encoded[..., VOICING] = has_pitch
@@ -129,16 +137,11 @@ class FrameCoding:
         frames += (level - loudness(frames))[..., None]
         return frames.clip(self.mel.silence, LARGEST).astype(np.float32)
 
-    def pitch_error(self, frames: NDArray[np.floating], encoded: NDArray[np.floating], speaker: ArrayLike = 0) -> Array:
-        """How far the pitch of decoded frames [..., bands] is from the encoded one [..., 3 + K], in ln F0, [...].
-
-        0 where both are unvoiced, infinity where one is and the other is not.
-        """
+    def periodicity(self, encoded: NDArray[np.floating], speaker: ArrayLike = 0) -> Array:
+        """How clearly the decoded frames show the encoded pitch of voiced frames [..., 3 + K]: cepstral peaks [...]."""
         tone = self._normalisation(speaker)[2]
-        has_pitch, hertz = voicing_and_pitch(frames, self.mel, VOICED)
-        wanted = encoded[..., VOICING] > 0.5
-        error = np.abs(np.log(hertz) - encoded[..., PITCH] * tone[..., 1] - tone[..., 0])
-        return np.where(has_pitch != wanted, np.inf, np.where(wanted, error, 0))
+        hertz = np.exp(encoded[..., PITCH] * tone[..., 1] + tone[..., 0])
+        return periodicity(self.decode(encoded, speaker), hertz.clip(*PITCH_RANGE), self.mel, PITCH_TOLERANCE)
 
     def with_level(
         self, encoded: NDArray[np.floating], level: NDArray[np.floating], speaker: ArrayLike = 0
@@ -173,21 +176,32 @@ class FrameCoding:
 
 
 def _normalised(
-    voices: Sequence[NDArray[np.floating]], mel: MelConfig, analysis: Array, synthesis: Array
+    voices: Sequence[Array], mel: MelConfig, analysis: Array, synthesis: Array, pitches: Pitches | None
 ) -> FrameCoding:
     """A coding with these components and the normalisation of these voices."""
     means, scales, tones = [], [], []
-    for frames in voices:
+    given: Sequence[NDArray[np.floating] | None] = pitches or [None] * len(voices)
+    for frames, pitch in zip(voices, given, strict=True):
         level = loudness(frames)
-        has_pitch, hertz = voicing_and_pitch(frames, mel, VOICED)
+        has_pitch, hertz = _voicing(frames, mel, pitch)
         means.append((frames - level[:, None]).mean(0))
         scales.append((level.mean(), max(level.std(), LEAST_SPREAD)))
         tones.append(_tone(np.log(hertz[has_pitch])))
     unlimited = np.zeros((2, SOURCE + analysis.shape[1]))
     coding = FrameCoding(mel, np.array(means), analysis, synthesis, np.array(scales), np.array(tones), unlimited)
     coding = FrameCoding.from_tensors(mel, coding.tensors())  # rounded as in a model file
-    encoded = np.concatenate([coding.encode(frames, voice) for voice, frames in enumerate(voices)])
+    encoded = np.concatenate([coding.encode(*each) for each in zip(voices, range(len(voices)), given, strict=True)])
     return dataclasses.replace(coding, limits=_limits(encoded).astype(np.float64))
+
+
+def _voicing(
+    frames: Array, mel: MelConfig, pitch: NDArray[np.floating] | None
+) -> tuple[NDArray[np.bool_], NDArray[np.floating]]:
+    """Whether frames [..., bands] are voiced, and their pitch in Hz; it is arbitrary for others, but positive."""
+    if pitch is None:
+        return voicing_and_pitch(frames, mel, VOICED)
+    is_voiced = np.isfinite(pitch)
+    return is_voiced, np.where(is_voiced, pitch, PITCH_RANGE[0])
 
 
 def _limits(encoded: NDArray[np.float32]) -> NDArray[np.float32]:

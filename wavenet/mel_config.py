@@ -104,11 +104,17 @@ class FeatureRange:
     pitch: tuple[float, float]  # Hz, of voiced frames; [0, 0]: there were none
     gains: float = 0.0  # dB; width of `data.gain_shift`, of earlier versions, which have no `quietest`
     quietest: float | None = None  # dB; the level of the loud frames of the quietest recordings; None: not known
+    voiced: tuple[float, ...] = ()  # with a frame model: share of voiced frames of each speaker, which its streams keep
 
     def __post_init__(self) -> None:
         check_interval(self, "level", -1e4, 1e4)
         check_interval(self, "pitch", 0.0, 1e6)
+        if isinstance(self.voiced, list):  # from JSON or TOML
+            object.__setattr__(self, "voiced", tuple(self.voiced))
         check_types(self)
         check_range(self, "gains", 0.0, 1e4)
         if self.quietest is not None:
             check_range(self, "quietest", -1e4, 1e4)
+        for share in self.voiced:
+            if type(share) not in (int, float) or not 0 <= share <= 1:
+                raise ConfigError(f"voiced: {shown(share)} is not a share, from 0 to 1")

@@ -303,7 +303,8 @@ def frame_sampler(
     """A sampler of the frame model of a configuration. shares [B, speakers]: the same for all streams."""
     assert config.frame_model is not None and config.features is not None
     speaker = None if shares is None else shares[0]
-    return FrameSampler(config.frame_model, config.features, weights, streams, seed, speaker=speaker)
+    voiced = () if config.training_range is None else config.training_range.voiced
+    return FrameSampler(config.frame_model, config.features, weights, streams, seed, speaker=speaker, voiced=voiced)
 
 
 def _start(sampler: FrameSampler) -> None:

@@ -196,7 +196,8 @@ def _trainer(
     from wavenet.training.trainer import Trainer
 
     progress = ProgressLine("reference levels", "samples")
-    trainer = Trainer(run, recipe, recordings, device, fresh, progress, base)
+    tracking = ProgressLine("tracking the pitch", "recordings")
+    trainer = Trainer(run, recipe, recordings, device, fresh, progress, base, tracking)
     progress.clear()
     state = trainer.state
     if state.first_folder != state.folder:

@@ -1,187 +1,60 @@
-"""Generation frame by frame with a frame model (`wavenet.frame_model`): cached queues, and draws. NumPy only.
+"""Generation frame by frame with a frame model (`wavenet.frame_model`): draws from its distributions. NumPy only.
 
 For each next frame, in this order: a component of the source's mixture, loudness, voicing and pitch; then candidates of
-the shape, each of a component of its mixture. Voicing and pitch are functions of a frame, and a sum of independent
-deviations in every component often contradicts those that were drawn. The first candidate whose decoded frame has them
-is taken; that is rejection sampling (von Neumann 1951) with a limited number of trials.
+the shape, each of a component of its mixture. Harmonics are a fine pattern over the bands, which a sum of independent
+deviations in every component often destroys. The first candidate whose decoded frame shows the drawn pitch is taken;
+that is rejection sampling (von Neumann 1951) with a limited number of trials.
 
 The temperature scales the deviations of the shape in what is returned; the network's past is always the frame as it was
 drawn, without temperature. So loudness, voicing and pitch are the same at every temperature, and with them level and
 pauses. A past at another temperature is one that training never sees: of a voice with reverberation, 0.8 made a third
 of the frames silent instead of a quarter.
 
+Small errors of every frame add up: a stream that has become quieter, or has fewer voiced frames, than the recordings
+stays so, as its past says so. Where the share of voiced frames in the recordings is known, the differences of the last
+seconds (`Drift`) are fed back into the distributions that are drawn from: the voicing's logits, and the means of
+loudness and pitch.
+
 The random numbers of a frame are `uniforms_per_frame` numbers of the stream's own generator, whatever is drawn; they
-are independent of those that the samples of the stream are drawn with. A stream's results do not depend on the other
-streams: every product is computed for one stream at a time, and not by a BLAS library, whose sums depend on the number
-of rows and threads.
+are independent of those that the samples of the stream are drawn with.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wavenet.config import MelConfig
+from wavenet.engine.frame_step import FrameNetwork, FrameState, SourceParameters, sigmoid
 from wavenet.engine.sampling import uniform_generator
 from wavenet.frame_coding import FrameCoding
-from wavenet.frame_model_config import (
-    BUMP_RANGE,
-    BUMPS,
-    CODING,
-    LOUDNESS,
-    MAX_LOG_SCALE,
-    MAX_PITCH_LOG_SCALE,
-    MIN_LOG_SCALE,
-    PITCH,
-    SOURCE,
-    SOURCE_PARAMETERS,
-    VOICING,
-    FrameModelConfig,
-)
+from wavenet.frame_model_config import CODING, LOUDNESS, PITCH, SOURCE, VOICING, FrameModelConfig
 from wavenet.sampling_config import checked_temperature
 
 CANDIDATES = 8  # of the shape of each frame
-PITCH_TOLERANCE = 0.06  # of ln F0: a candidate within a semitone of the drawn pitch is taken
-CENTRES = np.linspace(-BUMP_RANGE, BUMP_RANGE, BUMPS, dtype=np.float32)
+PERIODIC = (
+    0.15  # cepstral peak at the drawn pitch from which a candidate is taken; most voiced frames of recordings have it
+)
+
+DRIFT_SECONDS = 3.0  # time constant of the average differences from the recordings
+VOICING_FEEDBACK = 12.0  # of the voicing's logits, per difference of the share of voiced frames
+MEAN_FEEDBACK = 0.5  # of loudness and pitch, in deviations of linear prediction, per difference of encoded values
 
 Array = NDArray[np.float32]
 Curve = NDArray[np.float64]
 
 
-class SourceParameters(NamedTuple):
-    """The source's distribution of B streams; fields as of `wavenet.frame_model.SourceDistribution`, [B, M] each."""
+class Drift(NamedTuple):
+    """Exponential averages of the differences between the last frames of B streams and the recordings, [B] each."""
 
-    log_weights: Array
-    loudness: Array
-    loudness_log_scale: Array
-    pitch: Array
-    pitch_log_scale: Array
-    voicing_logit: Array
-
-
-class ShapeParameters(NamedTuple):
-    """The shape's distribution of B streams; fields as of `wavenet.frame_model.ShapeDistribution`."""
-
-    log_weights: Array  # [B, M]
-    means: Array  # [B, M, K]
-    log_scales: Array  # [B, M, K]
-
-
-class FrameState:
-    """What a frame model remembers of B streams: the past inputs of every layer, and the last frames."""
-
-    def __init__(self, config: FrameModelConfig, streams: int) -> None:
-        width, order = config.residual_channels, config.prediction_order
-        self.step = 0
-        self.queues = [
-            np.zeros((dilation, streams, width), np.float32) for dilation in config.dilations
-        ]  # ring buffers
-        self.frames = np.zeros((order, streams, config.dimensions), np.float32)  # the last one first
-        self.h = np.zeros((streams, config.skip_channels), np.float32)  # of the last frame
-
-    def copy(self) -> FrameState:
-        """An independent state that continues from the same frame."""
-        return self.select(np.arange(self.frames.shape[1]))
-
-    def select(self, streams: NDArray[np.integer]) -> FrameState:
-        """A new state whose stream i continues as an exact copy of stream `streams[i]`."""
-        other = object.__new__(FrameState)
-        other.step = self.step
-        other.queues = [queue[:, streams] for queue in self.queues]
-        other.frames, other.h = self.frames[:, streams], self.h[streams]
-        return other
-
-
-class FrameNetwork:
-    """The weights of a frame model, and one step of it; the equations are those of `wavenet.frame_model`.
-
-    weights: arrays by their names in `FrameModelConfig.shapes`. speaker: shares of all voices [V] or [B, V], for a
-    model with speakers.
-    Raises `KeyError` for an array that is missing.
-    """
-
-    def __init__(
-        self, config: FrameModelConfig, weights: Mapping[str, ArrayLike], speaker: ArrayLike | None = None
-    ) -> None:
-        self.config = config
-        self._weights = {name: np.ascontiguousarray(array, np.float32) for name, array in weights.items()}
-        # [2R, 2R]: the weights of both taps side by side
-        taps = [self._weights[f"layers.{layer}.dilated.weight"] for layer in range(config.layers)]  # [2, 2R, R] each
-        self._taps = [np.ascontiguousarray(np.concatenate(list(both), axis=1)) for both in taps]
-        self._gate_bias = self._gate_biases(speaker)  # [2R] or [B, 2R] for each layer
-        self._prediction, self._deviation = self._weights["prediction"], self._weights["deviation"]
-
-    def spoken_by(self, speaker: ArrayLike | None) -> FrameNetwork:
-        """The same network for other shares of the voices; the weights are shared."""
-        other = copy.copy(self)
-        other._gate_bias = self._gate_biases(speaker)
-        return other
-
-    def _gate_biases(self, speaker: ArrayLike | None) -> list[Array]:
-        biases = [self._weights[f"layers.{layer}.dilated.bias"] for layer in range(self.config.layers)]
-        if speaker is None:
-            return biases
-        gates = np.asarray(speaker, np.float32) @ self._weights["speaker.weight"]  # [..., L*2R]
-        return [bias + own for bias, own in zip(biases, np.split(gates, self.config.layers, axis=-1), strict=True)]
-
-    def advance(self, state: FrameState, frames: Array) -> None:
-        """Append one frame [B, D] to each stream; afterwards `state.h` is that of the distribution of the next."""
-        config, gated = self.config, []
-        x = self._linear("input", frames)  # [B, R]
-        for layer, queue in enumerate(state.queues):
-            slot = state.step % len(queue)
-            gates = _product(self._taps[layer], np.concatenate([queue[slot], x], axis=1)) + self._gate_bias[layer]
-            queue[slot] = x
-            a, b = np.split(gates, 2, axis=1)
-            z = np.tanh(a) * _sigmoid(b)  # [B, R]
-            gated.append(z)
-            if layer < config.layers - 1:
-                x = x + self._linear(f"layers.{layer}.residual", z)
-        state.h = _relu(self._linear("skip", np.concatenate(gated, axis=1)))  # [B, S]
-        state.frames = np.concatenate([frames[None], state.frames[:-1]])
-        state.step += 1
-
-    def predicted(self, state: FrameState) -> Array:
-        """The linear prediction [B, D] of the next frame."""
-        return np.sum(self._prediction[:, None] * state.frames, axis=0, dtype=np.float32)
-
-    def source(self, state: FrameState, predicted: Array) -> SourceParameters:
-        """The distribution of the next source."""
-        hidden = _relu(self._linear("source.hidden", state.h))
-        outputs = self._linear("source.output", hidden).reshape(len(hidden), -1, SOURCE_PARAMETERS)
-        logit, loudness, loudness_scale, pitch, pitch_scale, voicing = np.moveaxis(outputs, -1, 0)  # [B, M] each
-        deviation, log_deviation = self._deviation, np.log(self._deviation)
-        return SourceParameters(
-            _log_softmax(logit),
-            predicted[:, LOUDNESS, None] + deviation[LOUDNESS] * loudness,
-            log_deviation[LOUDNESS] + loudness_scale.clip(MIN_LOG_SCALE, MAX_LOG_SCALE),
-            predicted[:, PITCH, None] + deviation[PITCH] * pitch,
-            log_deviation[PITCH] + pitch_scale.clip(MIN_LOG_SCALE, MAX_PITCH_LOG_SCALE),
-            voicing,
-        )
-
-    def shape(self, state: FrameState, source: Array, predicted: Array) -> ShapeParameters:
-        """The distribution of the next shape, given the next source [B, 3]."""
-        conditioned = self._linear("shape.hidden", state.h) + self._linear("shape.source", _source_inputs(source))
-        outputs = self._linear("shape.output", _relu(conditioned))
-        mixtures, components = self.config.mixtures, self.config.components
-        logits, means, scales = np.split(outputs, [mixtures, mixtures * (1 + components)], axis=1)
-        deviation = self._deviation[SOURCE:]
-        return ShapeParameters(
-            _log_softmax(logits),
-            predicted[:, None, SOURCE:] + deviation * means.reshape(-1, mixtures, components),
-            np.log(deviation) + scales.reshape(-1, mixtures, components).clip(MIN_LOG_SCALE, MAX_LOG_SCALE),
-        )
-
-    def _linear(self, name: str, x: Array) -> Array:
-        product = _product(self._weights[f"{name}.weight"], x)
-        bias = self._weights.get(f"{name}.bias")
-        return product if bias is None else product + bias
+    voiced: Array  # share of voiced frames
+    loudness: Array  # encoded; zero is the mean of the recordings
+    pitch: Array  # the same, of voiced frames
 
 
 class FrameSampler:
@@ -191,6 +64,7 @@ class FrameSampler:
     seed: of the random numbers; stream i uses those of seed + i.
     temperature: see the module; 0 is without deviations of the shape. It may be changed at any time.
     speaker: index of the voice, or shares of all voices, [V] or [B, V]; None: a model of a single voice.
+    voiced: share of voiced frames in the recordings of each voice [V], which streams keep; empty: they drift.
     candidates: shapes that are drawn for each frame.
     Raises `ValueError` for a seed, temperature, number of streams, or speaker that is not allowed.
     """
@@ -204,6 +78,7 @@ class FrameSampler:
         seed: int = 0,
         temperature: float = 1.0,
         speaker: ArrayLike | None = None,
+        voiced: Sequence[float] = (),
         candidates: int = CANDIDATES,
     ) -> None:
         if streams < 1 or candidates < 1:
@@ -217,8 +92,10 @@ class FrameSampler:
         self.network = FrameNetwork(config, tensors, shares)
         self.temperature, self.candidates = checked_temperature(temperature), candidates
         self._limits = self.coding.limits.astype(np.float32)  # [2, D]
-        self._speaker = _broadcast(shares)
+        self._speaker, self._voiced = _broadcast(shares), np.array(voiced, np.float32)
+        self._share = self._voiced_share(shares)
         self._streams = streams
+        self._drift_decay = math.exp(-mel.hop / mel.sample_rate / DRIFT_SECONDS)
         self.reseed(seed)
         self.restart()
 
@@ -230,11 +107,13 @@ class FrameSampler:
         """Continue as if there had been no frame before, with the next random numbers."""
         self._state = FrameState(self.network.config, self._streams)
         self._last: Array | None = None  # drawn or given, and not yet in the state
+        self._drift = Drift(*np.zeros((3, self._streams), np.float32))
 
     def speak(self, speaker: ArrayLike | None) -> None:
         """Continue with another voice; speaker and errors as of the constructor."""
         shares = _shares(speaker, self._voices)
         self.network, self._speaker = self.network.spoken_by(shares), _broadcast(shares)
+        self._share = self._voiced_share(shares)
 
     @property
     def uniforms_per_frame(self) -> int:
@@ -281,7 +160,7 @@ class FrameSampler:
         """An independent sampler whose streams continue exactly as these would."""
         other = object.__new__(FrameSampler)
         other.__dict__.update(self.__dict__)
-        other._state = self._state.copy()  # `_last` is replaced, never written to
+        other._state = self._state.copy()  # other arrays are replaced, never written to
         other._generators = copy.deepcopy(self._generators)
         return other
 
@@ -296,7 +175,7 @@ class FrameSampler:
         predicted = network.predicted(self._state)
         given = network.source(self._state, predicted)
         wanted = np.stack([self._at_level(before, level)[:, LOUDNESS], tone])
-        source = self._draw_source(given, choices[:, :2], deviations[:, :2], wanted)  # [B, 3]
+        source = self._draw_source(self._corrected(given), choices[:, :2], deviations[:, :2], wanted)  # [B, 3]
         shape = network.shape(self._state, source, predicted)
         components = np.stack([_choose(shape.log_weights, choices[:, 2 + j]) for j in range(trials)], axis=1)  # [B, J]
         size = network.config.components
@@ -309,6 +188,7 @@ class FrameSampler:
         chosen = rows, self._chosen(frames)
         drawn, returned = frames[chosen], frames[chosen]
         returned[:, SOURCE:] = means[chosen] + np.float32(self.temperature) * (scales * noise)[chosen]
+        self._follow(source, wanted)
         if not math.isnan(level):
             drawn, returned = self._at_level(drawn, level).clip(*self._limits), self._at_level(returned, level)
         return drawn, returned.clip(*self._limits)
@@ -325,7 +205,7 @@ class FrameSampler:
         """Loudness, voicing, voicing times pitch [B, 3]; wanted: loudness and pitch [2, B], not drawn unless NaN."""
         component = np.arange(len(choices)), _choose(source.log_weights, choices[:, 0])
         loudness = source.loudness[component] + np.exp(source.loudness_log_scale[component]) * noise[:, 0]
-        is_voiced = choices[:, 1] < _sigmoid(source.voicing_logit[component])
+        is_voiced = choices[:, 1] < sigmoid(source.voicing_logit[component])
         pitch = source.pitch[component] + np.exp(source.pitch_log_scale[component]) * noise[:, 1]
         loudness, pitch = np.where(np.isnan(wanted), (loudness, pitch), wanted)
         pitch = np.where(is_voiced, pitch, 0)
@@ -333,11 +213,42 @@ class FrameSampler:
         return drawn.clip(*self._limits[:, :SOURCE])
 
     def _chosen(self, frames: Array) -> NDArray[np.intp]:
-        """The candidate [B] of each stream's [B, J, D]: the first with the drawn voicing and pitch, or the nearest."""
+        """The candidate [B] of each stream's [B, J, D]: the first that is periodic enough, or the most periodic one."""
         if self.candidates == 1:
             return np.zeros(len(frames), np.intp)
-        error = self.coding.pitch_error(self.coding.decode(frames, self._speaker), frames, self._speaker)  # [B, J]
-        return np.maximum(error, PITCH_TOLERANCE).argmin(axis=1)
+        enough = self.coding.periodicity(frames, self._speaker).clip(max=PERIODIC)  # [B, J]
+        return np.where(frames[..., VOICING] > 0.5, enough, 0).argmax(axis=1)  # any of those that are unvoiced
+
+    def _voiced_share(self, shares: Array | None) -> Array | None:
+        """The share of voiced frames [] or [B] of a speaker; None: not known."""
+        if not len(self._voiced):
+            return None
+        return self._voiced[0] if shares is None else np.sum(shares * self._voiced, axis=-1)
+
+    def _corrected(self, source: SourceParameters) -> SourceParameters:
+        """The distribution that brings the streams back to the recordings."""
+        if self._share is None:
+            return source
+        voiced, loudness, pitch = (difference[:, None] for difference in self._drift)
+        deviation = self.network.deviation
+        return source._replace(
+            voicing_logit=source.voicing_logit - np.float32(VOICING_FEEDBACK) * voiced,
+            loudness=source.loudness - np.float32(MEAN_FEEDBACK) * deviation[LOUDNESS] * loudness,
+            pitch=source.pitch - np.float32(MEAN_FEEDBACK) * deviation[PITCH] * pitch,
+        )
+
+    def _follow(self, source: Array, wanted: Array) -> None:
+        """Update the drift with frames that have these sources [B, 3]; what was not drawn, but wanted, has none."""
+        if self._share is None:
+            return
+        has_pitch, (given_loudness, given_pitch) = source[:, VOICING] > 0.5, np.isfinite(wanted)
+        latest = Drift(
+            source[:, VOICING] - self._share,
+            np.where(given_loudness, self._drift.loudness, source[:, LOUDNESS]),
+            np.where(has_pitch & ~given_pitch, source[:, PITCH], self._drift.pitch),
+        )
+        decay = np.float32(self._drift_decay)
+        self._drift = Drift(*(decay * old + (1 - decay) * new for old, new in zip(self._drift, latest, strict=True)))
 
 
 def _shares(speaker: ArrayLike | None, voices: int) -> Array | None:
@@ -361,11 +272,6 @@ def _broadcast(shares: Array | None) -> ArrayLike:
     return 0 if shares is None else shares[..., None, :] if shares.ndim == 2 else shares
 
 
-def _product(weight: Array, x: Array) -> Array:
-    """weight [out, in] times each row of x [B, in], [B, out]; see the module for how."""
-    return np.stack([np.einsum("oi,i->o", weight, row) for row in x])
-
-
 def _normal(uniforms: NDArray[np.float64]) -> Array:
     """Standard normal numbers [B, n] for uniform ones [B, n], n even (Box and Muller 1958)."""
     radius, angle = np.split(uniforms, 2, axis=1)
@@ -379,22 +285,3 @@ def _choose(log_weights: Array, uniform: NDArray[np.float64]) -> NDArray[np.intp
     """The mixture component [B] that a uniform number [B] selects from log weights [B, M]."""
     cumulative = np.cumsum(np.exp(log_weights.astype(np.float64)), axis=1)
     return (cumulative > uniform[:, None] * cumulative[:, -1:]).argmax(axis=1)
-
-
-def _source_inputs(source: Array) -> Array:
-    """As `wavenet.frame_model.source_inputs`: [B, 3] -> [B, 3 + bumps]."""
-    distance = (source[:, PITCH:SOURCE] - CENTRES) * np.float32((BUMPS - 1) / (2 * BUMP_RANGE))
-    return np.concatenate([source, np.exp(-0.5 * np.square(distance)) * source[:, VOICING:PITCH]], axis=1)
-
-
-def _log_softmax(logits: Array) -> Array:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-
-
-def _sigmoid(x: Array) -> Array:
-    return np.float32(0.5) + np.float32(0.5) * np.tanh(np.float32(0.5) * x)
-
-
-def _relu(x: Array) -> Array:
-    return np.maximum(x, 0)

@@ -109,6 +109,25 @@ def voicing_and_pitch(
     return found.reshape(features.shape[:-1]), hertz.reshape(features.shape[:-1])
 
 
+def periodicity(
+    features: NDArray[np.floating], hertz: NDArray[np.floating], mel: MelConfig, tolerance: float
+) -> NDArray[np.float64]:
+    """The largest values [...] of the cepstra of log-mel frames [..., bands] near the periods of frequencies [...].
+
+    Near: within a factor e^tolerance. The values are relative to the share of the ripple that the bands leave, as the
+    threshold of `voicing_and_pitch` is; minus infinity for a frequency outside of the range of pitches.
+    """
+    frames, wanted = features.reshape(-1, mel.bands), np.log(mel.sample_rate / hertz).reshape(-1, 1)
+    periods = mel.pitch_periods[0] + np.arange(mel.pitch_periods[1] - mel.pitch_periods[0] + 1)
+    largest = np.empty(len(frames))
+    for first in range(0, len(frames), CHUNK):
+        part = slice(first, first + CHUNK)
+        values = _cepstrum(frames[part], mel) / (mel.power * _resolution(mel))  # [n, periods]
+        near = np.abs(np.log(periods) - wanted[part]) <= tolerance
+        largest[part] = np.where(near, values, -np.inf).max(-1)
+    return largest.reshape(features.shape[:-1])
+
+
 def _vertex(rows: NDArray[np.float64], peaks: NDArray[np.int64]) -> NDArray[np.float64]:
     """The positions [n] of the vertices of the parabolas through the largest values [n] of rows [n, periods].
 

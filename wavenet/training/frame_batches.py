@@ -12,20 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wavenet.config import MelConfig
-from wavenet.data.clips import Clips
-from wavenet.data.pcm import FULL_SCALE
-from wavenet.features import mel_spectrogram
 from wavenet.frame_coding import FrameCoding
 from wavenet.frame_model_config import PITCH, VOICING
+from wavenet.training.recorded_frames import RecordedFrames
 
 # Disturbances of the inputs, as standard deviations: a network that has only seen recorded frames does not recover from
 # its own errors (Blaauw and Bonada 2017, regularisation). Each is multiplied by a random number from 0 to 2 per crop.
 NOISE = 0.02  # of encoded dimensions, which have unit variance
 RESIDUAL_NOISE = 0.1  # as a share of the deviation of linear prediction
 
-# White noise added to the audio, as its RMS: -80 dBFS. The frames of digital silence are all the same and would have an
-# unbounded density, which says nothing about speech and outweighs it: -114 nats per frame, where speech has 25.
-DITHER = 1e-4
 START_SHARE = 0.1  # of the crops begin before a clip, where the sampler of a new stream does
 
 Frames = NDArray[np.float32]
@@ -44,44 +39,33 @@ class FrameClips:
 
 
 def fit_coding(
-    clips: Clips, mel: MelConfig, components: int, speakers: Sequence[str] = (), base: FrameCoding | None = None
+    recorded: RecordedFrames,
+    mel: MelConfig,
+    components: int,
+    speakers: Sequence[str] = (),
+    base: FrameCoding | None = None,
 ) -> FrameCoding:
     """The frame coding of recordings; base: one whose components are kept, with new normalisation.
 
     speakers: the names of the voices, of which each has a normalisation of its own; empty: all clips are of one voice.
     Raises `ValueError` for a voice without recordings.
     """
-    frames, voices = log_mel(clips, mel), _voices(clips, speakers)
-    by_voice = []
-    for voice in range(max(1, len(speakers))):
-        own = [part for part, of in zip(frames, voices, strict=True) if of == voice]
-        if not own:
-            name = f"speaker {speakers[voice]!r}" if speakers else "the folder"
-            raise ValueError(f"{name} has no recordings to fit a frame coding to")
-        by_voice.append(np.concatenate(own))
-    return base.renormalised(by_voice) if base else FrameCoding.fit(by_voice, mel, components)
+    voices, pitches = [], []
+    for name in speakers or (None,):
+        own = recorded.of_speaker(name)
+        if not own.frames:
+            described = "the folder" if name is None else f"speaker {name!r}"
+            raise ValueError(f"{described} has no recordings to fit a frame coding to")
+        voices.append(np.concatenate(own.frames))
+        pitches.append(np.concatenate(own.pitches))
+    return base.renormalised(voices, pitches) if base else FrameCoding.fit(voices, mel, components, pitches)
 
 
-def encoded_clips(clips: Clips, coding: FrameCoding, speakers: Sequence[str] = ()) -> FrameClips:
+def encoded_clips(recorded: RecordedFrames, coding: FrameCoding, speakers: Sequence[str] = ()) -> FrameClips:
     """Recordings as encoded frames. speakers: the names of the coding's voices."""
-    voices = _voices(clips, speakers)
-    frames = [coding.encode(part, voice) for part, voice in zip(log_mel(clips, coding.mel), voices, strict=True)]
-    return FrameClips(coding, frames, voices)
-
-
-def log_mel(clips: Clips, mel: MelConfig) -> list[Frames]:
-    """The log-mel frames [N, bands] of each clip, with dither."""
-    rng, frames = np.random.default_rng(0), []
-    for clip in clips:
-        noise = np.float32(DITHER) * rng.standard_normal(len(clip), dtype=np.float32)
-        frames.append(mel_spectrogram(clip.astype(np.float32) / np.float32(FULL_SCALE) + noise, mel).T)
-    return frames
-
-
-def _voices(clips: Clips, speakers: Sequence[str]) -> list[int]:
-    if not speakers or clips.speakers is None:
-        return [0] * len(clips)
-    return [speakers.index(name) for name in clips.speakers]
+    voices = [speakers.index(name) if speakers else 0 for name in recorded.speakers]
+    clips = zip(recorded.frames, recorded.pitches, voices, strict=True)
+    return FrameClips(coding, [coding.encode(frames, voice, pitch) for frames, pitch, voice in clips], voices)
 
 
 class FrameBatch(NamedTuple):

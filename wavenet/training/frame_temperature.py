@@ -57,19 +57,28 @@ class Trial(NamedTuple):
 
 
 def sampler_of(
-    model: FrameModel, streams: int, seed: int, temperature: float, speaker: int | None = None
+    model: FrameModel,
+    streams: int,
+    seed: int,
+    temperature: float,
+    speaker: int | None = None,
+    voiced: Sequence[float] = (),
 ) -> FrameSampler:
-    """A sampler of the model's frames. speaker: index of a voice, for a model with speakers."""
+    """A sampler of the model's frames. speaker: index of a voice, for a model with speakers. voiced: see there."""
     weights = {name: tensor.numpy(force=True) for name, tensor in model.state_dict().items()}
-    return FrameSampler(model.config, model.mel, weights, streams, seed, temperature, speaker)
+    return FrameSampler(model.config, model.mel, weights, streams, seed, temperature, speaker, voiced)
 
 
 def measured_temperatures(
-    model: FrameModel, clips: FrameClips, seed: int = 0, progress: Callable[[int, int], None] = lambda done, total: None
+    model: FrameModel,
+    clips: FrameClips,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    voiced: Sequence[float] = (),
 ) -> list[Trial]:
     """A trial at each of the `TEMPERATURES`; with several voices, the mean of those of up to `STREAMS` of them.
 
-    clips: recordings. progress: called with the number of voices done, and of all.
+    clips: recordings. progress: called with the number of voices done, and of all. voiced: as of `FrameSampler`.
     """
     recorded = sorted(set(clips.voices))
     voices = recorded[:: math.ceil(len(recorded) / STREAMS)]
@@ -77,18 +86,26 @@ def measured_temperatures(
     for done, voice in enumerate(voices):
         progress(done, len(voices))
         recordings = _recorded_figures(model, clips, voice)
-        drawn = frames_at(TEMPERATURES, model, STREAMS // len(voices), seed, voice if model.speakers else None)
+        speaker, streams = voice if model.speakers else None, STREAMS // len(voices)
+        drawn = frames_at(TEMPERATURES, model, streams, seed, speaker, voiced)
         differences.append([_difference(list(frames), recordings, clips.coding, voice) for frames in drawn])
     means = np.mean(differences, axis=0)  # [temperatures, 3]
     return [Trial(temperature, *row) for temperature, row in zip(TEMPERATURES, means.tolist(), strict=True)]
 
 
 def frames_at(
-    temperatures: Sequence[float], model: FrameModel, streams: int, seed: int, speaker: int | None = None
+    temperatures: Sequence[float],
+    model: FrameModel,
+    streams: int,
+    seed: int,
+    speaker: int | None = None,
+    voiced: Sequence[float] = (),
 ) -> NDArray[np.float32]:
     """The encoded frames [temperatures, streams, N, D] that a sampler returns at each temperature, `STREAM_SECONDS`."""
     count = round(STREAM_SECONDS * model.mel.sample_rate / model.mel.hop)
-    least, one = (sampler_of(model, streams, seed, temperature, speaker).draw(count) for temperature in (0.0, 1.0))
+    least, one = (
+        sampler_of(model, streams, seed, temperature, speaker, voiced).draw(count) for temperature in (0.0, 1.0)
+    )
     scale = np.array(temperatures, np.float32)[:, None, None, None]
     return (least + scale * (one - least)).clip(*model.frame_coding.limits.astype(np.float32))
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wavenet.config import ConfigError, SamplingConfig
+from wavenet.config import ConfigError, MelConfig, SamplingConfig
 from wavenet.data.clips import Clips
 from wavenet.data.dataset import Recordings
 from wavenet.frame_coding import FrameCoding
@@ -22,6 +22,7 @@ from wavenet.training.frame_batches import FrameClips, encoded_clips, fit_coding
 from wavenet.training.frame_temperature import measured_temperatures, with_temperatures
 from wavenet.training.frame_training import FrameTrainer, fit_to, frame_model_from, held_out_nats
 from wavenet.training.recipe import Recipe
+from wavenet.training.recorded_frames import RecordedFrames, recorded_frames
 from wavenet.training.state import TrainingState
 from wavenet.two_tiers import TwoTiers
 
@@ -46,22 +47,29 @@ class FrameTier:
     """Trains the frame model of a run's state, whose network `TrainingState` and `Trainer` train."""
 
     def __init__(
-        self, recipe: Recipe, recordings: Recordings, state: TrainingState, new: bool, base: FrameModel | None = None
+        self,
+        recipe: Recipe,
+        recorded: RecordedFrames,
+        held_out: RecordedFrames,
+        state: TrainingState,
+        new: bool,
+        base: FrameModel | None = None,
     ) -> None:
-        """new: the state's frame model is replaced by one that starts at these recordings, or from the base.
+        """recorded, held_out: frames of recordings to train on, and to validate with, see `frames_of`.
 
+        new: the state's frame model is replaced by one that starts at these recordings, or from the base.
         Raises `ConfigError` for a speaker without recordings to train on.
         """
         model, average = (each.frame_model for each in (state.model, state.average) if isinstance(each, TwoTiers))
         assert state.frame_optimizer is not None
         self.state, self.config, self.seed = state, recipe.training.frames, recipe.training.seed
-        speakers = recipe.model.speakers
-        training = limited(recordings.train, MOST_SECONDS)
-        coding = _coding(recipe, limited(training, FIT_SECONDS), base) if new else model.frame_coding
-        clips = encoded_clips(training, coding, speakers)
+        speakers, known = recipe.model.speakers, recipe.model.training_range
+        self.voiced = () if known is None else known.voiced
+        coding = _coding(recipe, recorded, base) if new else model.frame_coding
+        clips = encoded_clips(recorded, coding, speakers)
         if new:
             state.start_frames(_started(model, clips, base, len(speakers)))
-        self.held_out = encoded_clips(limited(recordings.validation, HELD_OUT_SECONDS), coding, speakers)
+        self.held_out = encoded_clips(held_out, coding, speakers)
         self.trainer = FrameTrainer(model, clips, self.config, self.seed, average, state.frame_optimizer)
         self.levels = ReferenceLevels(math.nan, math.nan)
         if any(len(frames) > 1 for frames in self.held_out.frames):
@@ -104,8 +112,16 @@ class FrameTier:
         self, sampling: SamplingConfig, model: FrameModel, progress: Callable[[int, int], None]
     ) -> SamplingConfig:
         """The sampling options with the temperatures that are measured for a model of this run."""
-        trials = measured_temperatures(model, self.trainer.batches.clips, self.seed, progress)
+        trials = measured_temperatures(model, self.trainer.batches.clips, self.seed, progress, self.voiced)
         return with_temperatures(sampling, trials)
+
+
+def frames_of(
+    recordings: Recordings, mel: MelConfig, progress: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[RecordedFrames, RecordedFrames]:
+    """The frames of recordings to train on, and of held-out ones. progress: as of `recorded_frames`."""
+    training = recorded_frames(limited(recordings.train, MOST_SECONDS), mel, progress)
+    return training, recorded_frames(limited(recordings.validation, HELD_OUT_SECONDS), mel)
 
 
 def limited(clips: Clips, seconds: float) -> Clips:
@@ -134,15 +150,17 @@ def _started(model: FrameModel, clips: FrameClips, base: FrameModel | None, spea
     return model
 
 
-def _coding(recipe: Recipe, clips: Clips, base: FrameModel | None) -> FrameCoding:
+def _coding(recipe: Recipe, recorded: RecordedFrames, base: FrameModel | None) -> FrameCoding:
     """The coding of the recordings; that of the base's voices without recordings here is the base's."""
     mel, config, speakers = recipe.model.features, recipe.model.frame_model, recipe.model.speakers
     assert mel is not None and config is not None
     known = None if base is None else base.frame_coding
     kept = 0 if base is None else base.speakers
-    present = [name for index, name in enumerate(speakers) if index >= kept or name in (clips.speakers or ())]
+    present = [name for index, name in enumerate(speakers) if index >= kept or name in recorded.speakers]
+    per_second = mel.sample_rate / mel.hop
+    recorded = recorded.thinned(round(FIT_SECONDS * per_second), round(PIECE_SECONDS * per_second))
     try:
-        coding = fit_coding(clips, mel, config.components, present, known)
+        coding = fit_coding(recorded, mel, config.components, present, known)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     if known is None or len(present) == len(speakers):

@@ -23,6 +23,7 @@ from wavenet.training import base_model
 from wavenet.training import recipe as recipes
 from wavenet.training.base_model import BaseModel
 from wavenet.training.recipe import Recipe
+from wavenet.training.recorded_frames import RecordedFrames
 from wavenet.training.run_directory import RunDirectory
 from wavenet.training.shipped_bases import is_shipped, shipped_base
 from wavenet.training.state import base_of
@@ -196,8 +197,11 @@ def with_speakers(recipe: Recipe, recordings: Recordings, add: bool = False) -> 
     return recipe
 
 
-def with_training_range(recipe: Recipe, recordings: Recordings) -> Recipe:
-    """The recipe with the range of the features of random crops, for a model with features that has none yet."""
+def with_training_range(recipe: Recipe, recordings: Recordings, recorded: RecordedFrames | None = None) -> Recipe:
+    """The recipe with the range of the features of random crops, for a model with features that has none yet.
+
+    recorded: the frames that a frame model is trained on.
+    """
     mel, training = recipe.model.features, recipe.training
     if mel is None or recipe.model.training_range is not None:
         return recipe
@@ -211,6 +215,8 @@ def with_training_range(recipe: Recipe, recordings: Recordings) -> Recipe:
         quietest = quietest_level(_frames_of_recordings(recordings, mel, rng), mel)
         if quietest is not None:
             measured = dataclasses.replace(measured, quietest=quietest + recipe.data.gain_shift[0])
+        if recorded is not None:
+            measured = dataclasses.replace(measured, voiced=recorded.voiced_shares(recipe.model.speakers))
     return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, training_range=measured))
 
 

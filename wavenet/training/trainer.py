@@ -30,7 +30,7 @@ from wavenet.training import base_model, curves, run_page, run_policy, schedule
 from wavenet.training.base_model import BaseModel
 from wavenet.training.batches import Batch, Batches
 from wavenet.training.events import Progress, Report, Validation, ValidationProgress
-from wavenet.training.frame_tier import FrameTier
+from wavenet.training.frame_tier import FrameTier, frames_of
 from wavenet.training.interruption import interruption
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_directory import RunDirectory
@@ -63,17 +63,22 @@ class Trainer:
         fresh: bool = False,
         progress: Callable[[int, int], None] | None = None,
         base: BaseModel | None = None,
+        tracking: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         """Continue the run if it exists; with `fresh`, start it again (its files are removed when training starts).
 
         progress: called with the number of samples counted for the reference levels, and their total.
+        tracking: called with the number of recordings whose pitch is tracked, for a frame model, and of all.
         base: the model that a new run starts from; the recipe has its network, see `base_model.recipe_from`.
         Raises `CheckpointError` for a run whose saved state cannot be used, `TrainingError` if a training step would
         not fit into memory, `ConfigError` for a speaker without recordings to train a frame model on.
         """
         self.device = torch.device(run_policy.pick_device(device))
         check_memory(recipe, self.device.type)
-        recipe = run_policy.with_training_range(run_policy.with_split(recipe, recordings), recordings)
+        two_tiers, mel = recipe.model.frame_model is not None, recipe.model.features
+        recorded = frames_of(recordings, mel, tracking) if two_tiers and mel is not None else None
+        recipe = run_policy.with_split(recipe, recordings)
+        recipe = run_policy.with_training_range(recipe, recordings, None if recorded is None else recorded[0])
         self.run, self.recipe, self.recordings, self.fresh = run, recipe, recordings, fresh
         self.state = TrainingState(recipe, self.device, os.path.abspath(recordings.summary.folder))
         self.saved_step = 0
@@ -86,9 +91,9 @@ class Trainer:
         elif base is not None:
             self.state.start_from(base)
         self.frames: FrameTier | None = None  # of a network with a frame model
-        if recipe.model.frame_model is not None:
+        if recorded is not None:
             frame_base = None if base is None else base_model.frame_model_of(base)
-            self.frames = FrameTier(recipe, recordings, self.state, not continued, frame_base)
+            self.frames = FrameTier(recipe, *recorded, self.state, not continued, frame_base)
         self.batches = Batches(recordings.train, recipe, self.device)
         self.clips = ValidationClips(recipe, recordings)
         self.references = likelihood.reference_levels(
