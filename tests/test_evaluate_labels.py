@@ -51,9 +51,10 @@ def test_figures_of_a_folder(folder: Path) -> None:
     assert any("1 of 3 recordings without labels" in problem for problem in evaluation.problems)
 
 
-def test_command(model: Path, folder: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_command(model: Path, folder: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "unknown.txt").unlink()
-    assert run("evaluate", model, folder, "--csv", tmp_path / "classes.csv", "--save", tmp_path / "made") == 0
+    monkeypatch.chdir(tmp_path)
+    assert run("evaluate", model, "recordings", "--csv", tmp_path / "classes.csv", "--save", tmp_path / "made") == 0
     output = capsys.readouterr()
     assert output.out.startswith("frame accuracy  100.00%\nmacro F1        1.000\nboundary F1     1.000 at 20 ms")
     assert "1 recording with labels, 0.0 minutes" in output.err

@@ -63,13 +63,12 @@ def evaluate_folder(
     evaluation.problems += [f"{audio.printable(name)}: {reason}: skipped" for name, reason in skipped]
     durations: list[Recording] = []
     for index, file in enumerate(sorted(found)):
-        path = folder / file.name
         try:
-            samples = sum(map(len, audio.blocks(path, labeller.sample_rate)))
+            samples = sum(map(len, audio.blocks(folder / file.name, labeller.sample_rate)))
         except audio.AudioError as error:
             evaluation.problems.append(f"{error}: skipped")
         else:
-            durations.append(Recording(path, samples / labeller.sample_rate))
+            durations.append(Recording(Path(file.name), samples / labeller.sample_rate))
         if reading:
             reading(index + 1, len(found))
     labelled = read_labels(folder, durations)
@@ -78,11 +77,14 @@ def evaluate_folder(
         raise DatasetError(f"{audio.printable(folder)}: no labels beside its recordings, such as clip.txt for clip.wav")
     if unknown := sorted(set(labelled.classes) - set(labeller.classes)):
         evaluation.problems.append(f"labels that the model does not have count as none: {', '.join(unknown)}")
-    for path, seconds in durations:
-        if path in labelled.segments:
-            segments = label_file(labeller, path)
-            evaluation.figures.add(labelled.segments[path], segments, seconds)
-            evaluation.recordings.append(EvaluatedRecording(path, seconds, labelled.segments[path], segments))
+    for name, seconds in durations:
+        if name not in labelled.segments:
+            continue
+        recording = EvaluatedRecording(
+            folder / name, seconds, labelled.segments[name], label_file(labeller, folder / name)
+        )
+        evaluation.figures.add(recording.reference, recording.found, seconds)
+        evaluation.recordings.append(recording)
         if labelling:
             labelling(len(evaluation.recordings), len(labelled.segments))
     return evaluation
