@@ -13,6 +13,7 @@ from commands import Capture, error_of, run, save_model
 from labellers import SAMPLE_RATE, SETTINGS, noise_of, small_labeller, write_labelled
 
 from wavenet import checkpoint
+from wavenet.cli.console import ProgressLine
 from wavenet.data import audio
 from wavenet.data.label_tracks import read_track
 from wavenet.labelling import Labeller
@@ -150,3 +151,17 @@ def test_a_labeller_is_trained_and_used(tmp_path: Path, capsys: Capture) -> None
     assert run(*command) == 0
     assert "the budget is spent" in capsys.readouterr().err
     assert "was started with" in error_of(capsys, "train", tmp_path, "--recipe", "speech", "--out", out)
+
+
+def test_progress_is_drawn_while_a_file_is_labelled(
+    model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[int, int]] = []
+
+    class Line(ProgressLine):
+        def __call__(self, done: int, total: int) -> None:
+            drawn.append((done, total))
+
+    monkeypatch.setattr("wavenet.cli.label.ProgressLine", Line)
+    assert run("label", model, clip, "-o", tmp_path / "out.txt") == 0
+    assert drawn == sorted(drawn) and drawn[-1] == (3, 4)  # the recording has 3 seconds and 11 samples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,7 +96,9 @@ def command(
         check_label_file(output)
     labeller = Labeller.load(model)
     if not several:
-        _write(labeller, found[0], outputs[0], options)
+        line = ProgressLine("labelling", "seconds of audio")
+        _write(labeller, found[0], outputs[0], options, line)
+        line.clear()
         return
     labels: dict[str, Sequence[Segment]] = {}
     failed, progress = 0, ProgressLine("labelling", "recordings")
@@ -159,14 +162,24 @@ def _outputs(recordings: Sequence[_Recording], folder: Path | None, extension: s
     return list(outputs)
 
 
-def _write(labeller: Labeller, recording: _Recording, output: Path | None, options: LabellingOptions) -> None:
-    """Label a recording, and write the labels to a file, or to standard output as soon as they are known."""
+def _write(
+    labeller: Labeller,
+    recording: _Recording,
+    output: Path | None,
+    options: LabellingOptions,
+    progress: ProgressLine | None = None,
+) -> None:
+    """Label a recording, and write the labels to a file, or to standard output as soon as they are known.
+
+    progress: drawn while a file is labelled.
+    """
     from wavenet.data.label_tracks import write_labels
 
     if output is None:
         _label(labeller, recording.path, options, show=True)
         return
-    labelled = _label(labeller, recording.path, options, keep=output.suffix.lower() == ".npz")
+    keep = output.suffix.lower() == ".npz"
+    labelled = _label(labeller, recording.path, options, keep=keep, progress=progress)
     write_labels(
         output,
         labelled.segments,
@@ -179,7 +192,12 @@ def _write(labeller: Labeller, recording: _Recording, output: Path | None, optio
 
 
 def _label(
-    labeller: Labeller, path: Path, options: LabellingOptions, show: bool = False, keep: bool = False
+    labeller: Labeller,
+    path: Path,
+    options: LabellingOptions,
+    show: bool = False,
+    keep: bool = False,
+    progress: ProgressLine | None = None,
 ) -> _Labelled:
     """Label a recording block by block. show: print the segments. keep: return the probabilities."""
     import numpy as np
@@ -189,7 +207,7 @@ def _label(
     session = labeller.session(options.smoothing, options.min_duration)
     segments: list[Segment] = []
     probabilities = [np.zeros((0, len(labeller.classes)), np.float32)]
-    samples = 0
+    samples, total = 0, _stated_seconds(path) if progress else 0
     blocks = audio.blocks(path, labeller.sample_rate)
     ended = False
     while not ended:
@@ -197,6 +215,8 @@ def _label(
         ended = block is None
         labels = session.finish() if block is None else session.push(block)
         samples += 0 if block is None else len(block)
+        if progress and total:
+            progress(min(samples // labeller.sample_rate, total), total)
         if show:
             for start, end, label in labels.segments:
                 click.echo(f"{start:.6f}\t{end:.6f}\t{' '.join(label.split())}")
@@ -207,3 +227,13 @@ def _label(
     if not samples:
         raise AudioError(path, "no samples")
     return _Labelled(segments, samples / labeller.sample_rate, np.concatenate(probabilities) if keep else None)
+
+
+def _stated_seconds(path: Path) -> int:
+    """The duration that the file states; 0 if it states none. It is good enough for a progress line."""
+    import soundfile
+
+    try:
+        return math.ceil(soundfile.info(os.fspath(path)).duration)
+    except (soundfile.SoundFileError, ValueError, OverflowError):
+        return 0
