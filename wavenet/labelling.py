@@ -204,12 +204,14 @@ class LabellingSession:
         """
         samples = _checked(audio)
         self._check_unfinished()
-        self._pieces.append(samples)
-        self._total += len(samples)
         parts = []
-        while self._total >= self.labeller._samples_up_to(self._frames + self._block):
-            last = self._frames + self._block
-            parts.append(self._next_block(last, last + self.labeller.config.context_frames[1]))
+        size = self._block * self.labeller.config.samples_per_frame
+        for start in range(0, len(samples), size):  # not more at a time: what is kept is copied with every block
+            self._pieces.append(samples[start : start + size])
+            self._total += len(self._pieces[-1])
+            while self._total >= self.labeller._samples_up_to(self._frames + self._block):
+                last = self._frames + self._block
+                parts.append(self._next_block(last, last + self.labeller.config.context_frames[1]))
         return self._labels(parts, ended=False)
 
     def finish(self) -> Labels:
