@@ -87,19 +87,6 @@ def test_a_copy_continues_as_its_original() -> None:
     np.testing.assert_array_equal(copy.draw(5), sampler.draw(5))
 
 
-def test_a_selected_state_continues_as_the_streams_it_was_taken_from() -> None:
-    frames, network = random_frames(SMALL, 12, 3, 3), FrameNetwork(SMALL, SINGLE)
-    state = FrameState(SMALL, 3)
-    for t in range(9):
-        network.advance(state, frames[:, t])
-    chosen = np.array([2, 2, 0])
-    selected = state.select(chosen)
-    for t in range(9, 12):
-        network.advance(state, frames[:, t])
-        network.advance(selected, frames[chosen, t])
-    np.testing.assert_array_equal(selected.h, state.h[chosen])
-
-
 def test_priming_is_as_if_the_frames_had_been_drawn() -> None:
     clip = syllables(0.3, seed=9)
     sampler = sampler_of(streams=2)

@@ -65,14 +65,8 @@ class FrameState:
 
     def copy(self) -> FrameState:
         """An independent state that continues from the same frame."""
-        return self.select(np.arange(self.frames.shape[1]))
-
-    def select(self, streams: NDArray[np.integer]) -> FrameState:
-        """A new state whose stream i continues as an exact copy of stream `streams[i]`."""
-        other = object.__new__(FrameState)
-        other.step = self.step
-        other.queues = [queue[:, streams] for queue in self.queues]
-        other.frames, other.h = self.frames[:, streams], self.h[streams]
+        other = copy.copy(self)
+        other.queues = [queue.copy() for queue in self.queues]  # `frames` and `h` are replaced, never written to
         return other
 
 
