@@ -67,11 +67,11 @@ class LabelTrainingConfig:
     """
 
     dropout: float = 0.2  # share of the channels before and after the head that are zero
-    noise: float = 0.3  # standard deviation of noise on log-mel values, in nepers
-    band_masks: int = 2  # of a crop
+    noise: float = 0.0  # standard deviation of noise on log-mel values, in nepers
+    band_masks: int = 1  # of a crop
     band_mask: int = 8  # bands; widest mask
-    frame_masks: int = 2  # of a crop
-    frame_mask: int = 20  # frames; widest mask
+    frame_masks: int = 1  # of a crop
+    frame_mask: int = 10  # frames; widest mask
     class_balance: float = 0.3  # weights of classes are their frequency to the power of minus this; 0: all are equal
 
     def __post_init__(self) -> None:
