@@ -31,16 +31,22 @@ PipelineJob<P>::PipelineJob(const Network<P>& network, int count) : network(netw
 template <class P>
 void PipelineJob<P>::run(int index) {
     Worker& worker = workers[index];
+    // Main takes a worker that has left for one that does not read. So an order that was given just before it left is not
+    // followed when it returns, until main has withdrawn it.
+    bool has_answered = false;
     Spin idle;
     while (!closed.load(std::memory_order_acquire)) {
         const std::uint64_t order = worker.order.get();
-        if (order % 2) {
+        if (order % 2 && has_answered) {
             follow(worker, order);
             idle = Spin();
             continue;
         }
-        move_off(processor.load(std::memory_order_relaxed));
-        worker.answer.set(order);
+        if (order % 2 == 0) {
+            move_off(processor.load(std::memory_order_relaxed));
+            worker.answer.set(order);
+            has_answered = true;
+        }
         if (!idle.again(IDLE)) break;
     }
     worker.answer.set(GONE);
