@@ -14,6 +14,7 @@ from wavenet import checkpoint
 from wavenet.data.cached_samples import DatasetError
 from wavenet.data.label_tracks import Segment, write_labels
 from wavenet.evaluation.labelled_folder import evaluate_folder
+from wavenet.labelling import LabellingOptions
 
 SECONDS = 1.5
 
@@ -67,6 +68,15 @@ def test_command(model: Path, folder: Path, tmp_path: Path, capsys: Capture, mon
 def test_options_of_generators_are_refused(model: Path, folder: Path, capsys: Capture) -> None:
     message = error_of(capsys, "evaluate", model, folder, "--seed", 1, "--words")
     assert "--seed, --words: not for a labeller" in message
+
+
+def test_segments_are_made_with_the_given_options(model: Path, folder: Path, capsys: Capture) -> None:
+    whole = evaluate_folder(small_labeller(), folder, options=LabellingOptions(min_duration=0.3))
+    (segments,) = (recording.found for recording in whole.recordings if recording.path.name == "found.wav")
+    assert segments == small_labeller()(noise_of(round(SECONDS * SAMPLE_RATE)), min_duration=0.3).segments
+    assert run("evaluate", model, folder, "--min-duration", 0.3, "--smoothing", 0.1) == 0
+    assert "100.00%" not in capsys.readouterr().out
+    assert "min_duration = -1.0" in error_of(capsys, "evaluate", model, folder, "--min-duration", -1)
 
 
 def test_folders_without_labels(model: Path, folder: Path, tmp_path: Path, capsys: Capture) -> None:

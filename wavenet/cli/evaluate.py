@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,16 @@ import click
 from click.core import ParameterSource
 
 from wavenet.cli.console import ProgressLine, print_message, print_result
-from wavenet.cli.options import PARTICLES, REFINE, TEMPERATURE, TOP_P, VOICED_TEMPERATURE, parse_speaker
+from wavenet.cli.options import (
+    MIN_DURATION,
+    PARTICLES,
+    REFINE,
+    SMOOTHING,
+    TEMPERATURE,
+    TOP_P,
+    VOICED_TEMPERATURE,
+    parse_speaker,
+)
 from wavenet.data import files
 from wavenet.data.errors import printable
 
@@ -24,7 +34,8 @@ if TYPE_CHECKING:
     from wavenet.sampling_config import SamplingConfig
 
 COPIED = 10  # recordings, without --copies
-OF_LABELLERS = ("model", "folder", "table", "save")  # parameters
+ONLY_OF_LABELLERS = ("smoothing", "min_duration")  # parameters
+OF_LABELLERS = ("model", "folder", "table", "save", *ONLY_OF_LABELLERS)
 
 
 @click.command()
@@ -57,6 +68,8 @@ OF_LABELLERS = ("model", "folder", "table", "save")  # parameters
 @click.option(
     "--words", is_flag=True, help="Count the words that an English speech recogniser does not find in copies."
 )
+@SMOOTHING
+@MIN_DURATION
 def command(
     model: Path,
     folder: Path,
@@ -75,6 +88,8 @@ def command(
     save: Path | None,
     page: Path | None,
     words: bool,
+    smoothing: float,
+    min_duration: float,
 ) -> None:
     """Measure the bits per sample of MODEL on a FOLDER of recordings that it was not trained on.
 
@@ -113,10 +128,11 @@ def command(
     from wavenet.evaluation.copy_synthesis import LEAST_SECONDS, long_clips
 
     if is_labeller(model):
-        _refuse_options_of_generators()
+        _refuse(lambda name: name not in OF_LABELLERS, "not for a labeller")
         outputs = _outputs(table, save, None)
-        evaluate_labels(model, folder, outputs.table, outputs.save)
+        evaluate_labels(model, folder, outputs.table, outputs.save, smoothing, min_duration)
         return
+    _refuse(lambda name: name in ONLY_OF_LABELLERS, "only for a labeller")
     sampling: RenderOptions = {
         "temperature": temperature,
         "voiced_temperature": voiced_temperature,
@@ -152,18 +168,18 @@ def command(
         _print_figures(made, words, of_model)
 
 
-def _refuse_options_of_generators() -> None:
-    """Raises `UsageError` if an option was given that does not apply to a labeller."""
+def _refuse(refused: Callable[[str], bool], why: str) -> None:
+    """Raises `UsageError` if an option was given whose parameter is refused."""
     context = click.get_current_context()
     given = [
         parameter.opts[0]
         for parameter in context.command.params
-        if parameter.name not in OF_LABELLERS
-        and parameter.name is not None
+        if parameter.name is not None
+        and refused(parameter.name)
         and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
     ]
     if given:
-        raise click.UsageError(f"{', '.join(given)}: not for a labeller; leave it out")
+        raise click.UsageError(f"{', '.join(given)}: {why}; leave it out")
 
 
 def _copy_count(copies: int | None, given: list[str], with_features: bool, model: str) -> int:

@@ -17,19 +17,22 @@ MOST_PROBLEMS = 20  # that are printed
 PICTURES = 10  # of recordings, at most
 
 
-def evaluate_labels(model: Path, folder: Path, table: Path | None, save: Path | None) -> None:
+def evaluate_labels(
+    model: Path, folder: Path, table: Path | None, save: Path | None, smoothing: float, min_duration: float
+) -> None:
     """Print the figures of a labeller on a folder of recordings with labels beside them.
 
     table: where to write the figures of each class, CSV. save: folder for the confusion matrix and for pictures. Both
-    can be written, as `wavenet.cli.evaluate` has checked.
+    can be written, as `wavenet.cli.evaluate` has checked. smoothing, min_duration: see `LabellingOptions`.
     """
     from wavenet.evaluation.labelled_folder import evaluate_folder
-    from wavenet.labelling import Labeller
+    from wavenet.labelling import Labeller, LabellingOptions
 
+    options = LabellingOptions(smoothing, min_duration)
     labeller = Labeller.load(model)
     reading, labelling = ProgressLine("reading", "files"), ProgressLine("labelling", "recordings")
     try:
-        evaluation = evaluate_folder(labeller, folder, reading, labelling)
+        evaluation = evaluate_folder(labeller, folder, reading, labelling, options)
     finally:
         for line in (reading, labelling):
             line.clear()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from wavenet.cli.console import ProgressLine, print_message
+from wavenet.cli.options import MIN_DURATION, SMOOTHING
 from wavenet.data.errors import AudioError, printable
 
 if TYPE_CHECKING:
@@ -56,13 +57,8 @@ class _Labelled(NamedTuple):
     show_default=True,
     help="Of the files in an output folder.",
 )
-@click.option("--smoothing", type=float, default=0.0, help="Seconds over which probabilities are averaged.")
-@click.option(
-    "--min-duration",
-    type=float,
-    default=0.0,
-    help="Seconds; shorter segments and gaps become part of the segment before them.",
-)
+@SMOOTHING
+@MIN_DURATION
 def command(
     model: Path,
     recordings: tuple[Path, ...],

@@ -71,3 +71,14 @@ def parse_speaker(text: str | None, names: Sequence[str]) -> str | dict[str, flo
         except ValueError:
             raise click.UsageError(f"--speaker {text}: expected a name, or shares such as ann=0.3,bob=0.7") from None
     return shares
+
+
+SMOOTHING = click.option(
+    "--smoothing", type=float, default=0.0, help="Labellers: seconds over which probabilities are averaged."
+)
+MIN_DURATION = click.option(
+    "--min-duration",
+    type=float,
+    default=0.0,
+    help="Labellers: seconds; shorter segments and gaps become part of the segment before them.",
+)

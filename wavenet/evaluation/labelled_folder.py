@@ -13,7 +13,7 @@ from wavenet.data.label_tracks import Recording, Segment, read_labels
 from wavenet.data.scan import scan
 from wavenet.evaluation.label_pictures import clip_picture
 from wavenet.evaluation.labelling import LabelFigures
-from wavenet.labelling import Labeller
+from wavenet.labelling import Labeller, LabellingOptions
 
 Progress = Callable[[int, int], None]  # recordings done, and of all
 
@@ -50,11 +50,16 @@ class LabelEvaluation:
 
 
 def evaluate_folder(
-    labeller: Labeller, folder: Path, reading: Progress | None = None, labelling: Progress | None = None
+    labeller: Labeller,
+    folder: Path,
+    reading: Progress | None = None,
+    labelling: Progress | None = None,
+    options: LabellingOptions | None = None,
 ) -> LabelEvaluation:
     """Label the recordings of a folder that have labels, and compare.
 
-    reading, labelling: are called after each recording. Raises `DatasetError` for a folder without labels.
+    reading, labelling: are called after each recording. options: how probabilities become segments; None: the defaults.
+    Raises `DatasetError` for a folder without labels.
     """
     if not folder.is_dir():
         raise DatasetError(f"{audio.printable(folder)}: give a folder of recordings with labels beside them")
@@ -80,9 +85,8 @@ def evaluate_folder(
     for name, seconds in durations:
         if name not in labelled.segments:
             continue
-        recording = EvaluatedRecording(
-            folder / name, seconds, labelled.segments[name], label_file(labeller, folder / name)
-        )
+        segments = label_file(labeller, folder / name, options or LabellingOptions())
+        recording = EvaluatedRecording(folder / name, seconds, labelled.segments[name], segments)
         evaluation.figures.add(recording.reference, recording.found, seconds)
         evaluation.recordings.append(recording)
         if labelling:
@@ -90,9 +94,9 @@ def evaluate_folder(
     return evaluation
 
 
-def label_file(labeller: Labeller, path: str | os.PathLike[str]) -> list[Segment]:
+def label_file(labeller: Labeller, path: str | os.PathLike[str], options: LabellingOptions) -> list[Segment]:
     """The segments of a recording of any length, in constant memory. Raises `AudioError`."""
-    session = labeller.session()
+    session = labeller.session(options.smoothing, options.min_duration)
     segments: list[Segment] = []
     for block in audio.blocks(path, labeller.sample_rate):
         segments += session.push(block).segments
