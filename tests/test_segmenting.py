@@ -9,7 +9,7 @@ from wavenet.segmenting import Run, Segmenter, Smoother
 
 
 def segmented(classes: str, shortest: int, block: int) -> list[Run]:
-    segmenter, found = Segmenter(shortest, 10), []
+    segmenter, found = Segmenter(shortest), []
     frames = np.array([int(name) for name in classes], np.int64)
     for start in range(0, len(frames), block):
         found += segmenter.push(frames[start : start + block], ended=False)
@@ -41,7 +41,7 @@ def test_short_runs_become_part_of_others(shortest: int, classes: str, expected:
 
 
 def test_nothing_gives_no_run() -> None:
-    assert Segmenter(2, 3).push(np.zeros(0, np.int64), ended=True) == []
+    assert Segmenter(2).push(np.zeros(0, np.int64), ended=True) == []
 
 
 def test_smoothing_by_hand() -> None:

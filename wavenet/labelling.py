@@ -191,7 +191,7 @@ class LabellingSession:
         seconds = labeller.frame_seconds
         self._block = max(1, round(options.block_seconds / seconds))  # frames
         self._smoother = Smoother(round(options.smoothing / seconds / 2), len(labeller.classes))
-        self._segmenter = Segmenter(math.ceil(options.min_duration / seconds - 1e-6), len(labeller.classes))
+        self._segmenter = Segmenter(math.ceil(options.min_duration / seconds - 1e-6))
         self._pieces: list[NDArray[np.float32]] = []  # of the recording, from the sample `_start` on
         self._start = self._total = 0  # samples
         self._frames = 0  # computed

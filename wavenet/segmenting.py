@@ -56,12 +56,12 @@ class Segmenter:
     """Joins frames of equal class to runs of at least `shortest` frames.
 
     A run that is shorter becomes part of the one before it, at the start of the recording of the one behind it. If all
-    runs of a recording are shorter, it is one run of the most frequent class.
+    runs of a recording are shorter, it is one run of the most frequent class, of several the first.
     """
 
-    def __init__(self, shortest: int, classes: int) -> None:
+    def __init__(self, shortest: int) -> None:
         self.shortest = shortest
-        self._counts = np.zeros(classes, np.int64)  # of frames, until a run is long enough
+        self._counts: dict[int, int] = {}  # frames of each class, until a run is long enough; in the order of time
         self._current: Run | None = None  # its stop is not known yet
         self._latest: Run | None = None  # of equal class, perhaps too short yet
         self._total = 0
@@ -74,7 +74,8 @@ class Segmenter:
             self._extend(int(classes[start]), self._total + start, self._total + stop, complete)
         self._total += len(classes)
         if ended and self._total:
-            label, start = (int(self._counts.argmax()), 0) if self._current is None else self._current[:2]
+            most = max(self._counts, key=lambda label: self._counts[label])
+            label, start = (most, 0) if self._current is None else self._current[:2]
             complete.append(Run(label, start, self._total))
         return complete
 
@@ -84,7 +85,7 @@ class Segmenter:
             start = self._latest.start
         self._latest = Run(label, start, stop)
         if self._current is None:
-            self._counts[label] += stop - max(start, self._total)
+            self._counts[label] = self._counts.get(label, 0) + stop - max(start, self._total)
         if stop - start < self.shortest or (self._current is not None and self._current.label == label):
             return
         if self._current is not None:
