@@ -70,6 +70,12 @@ def test_options_of_generators_are_refused(model: Path, folder: Path, capsys: Ca
     assert "--seed, --words: not for a labeller" in message
 
 
+def test_labels_of_another_model_are_refused(model: Path, folder: Path, capsys: Capture) -> None:
+    (folder / "found.txt").unlink()
+    message = error_of(capsys, "evaluate", model, folder)
+    assert "none of its labels is one of the model: c; the model has a, b" in message
+
+
 def test_segments_are_made_with_the_given_options(model: Path, folder: Path, capsys: Capture) -> None:
     whole = evaluate_folder(small_labeller(), folder, options=LabellingOptions(min_duration=0.3))
     (segments,) = (recording.found for recording in whole.recordings if recording.path.name == "found.wav")

@@ -89,6 +89,23 @@ def test_label_tracks_beside_recordings_are_not_replaced(model: Path, tmp_path: 
     assert (folder / "00.txt").read_text() == before
 
 
+def test_output_files_are_checked_before_work_starts(model: Path, tmp_path: Path, capsys: Capture) -> None:
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    audio.write(recordings / "clip.wav", noise_of(8_000), SAMPLE_RATE)
+    (recordings / "labels.csv").write_text("clip.wav,0,1,a\n")
+    message = error_of(capsys, "label", model, recordings, "-o", recordings / "labels.csv")
+    assert "would be replaced; give another name" in message
+    assert (recordings / "labels.csv").read_text() == "clip.wav,0,1,a\n"
+    for output in ("missing/clip.txt", "missing/all.csv"):
+        source = recordings if output.endswith("csv") else recordings / "clip.wav"
+        assert "missing: no such folder; make it first" in error_of(
+            capsys, "label", model, source, "-o", tmp_path / output
+        )
+    assert run("label", model, recordings, "-o", tmp_path / "all.csv") == 0
+    assert run("label", model, recordings, "-o", tmp_path / "all.csv") == 0  # not the recordings' own
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

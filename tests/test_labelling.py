@@ -114,6 +114,12 @@ def test_a_session_returns_labels_as_soon_as_they_are_complete() -> None:
         session.push(noise_of(10))
 
 
+@pytest.mark.parametrize("sample_rate", [0, -1, float("nan"), float("inf"), "16000"])
+def test_sample_rates_that_are_not_possible_are_named(sample_rate: Any) -> None:
+    with pytest.raises(ValueError, match="sample_rate = .*: must be a number of samples per second above 0"):
+        small_labeller()(noise_of(100), sample_rate=sample_rate)
+
+
 def test_other_sample_rates_are_resampled() -> None:
     labeller, audio = small_labeller(), noise_of(SAMPLE_RATE)
     smooth = np.convolve(audio, np.ones(8) / 8, "same").astype(np.float32)

@@ -15,6 +15,7 @@ sessions give the same values, bit for bit, whatever the sizes of the pieces of 
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Self
@@ -122,7 +123,8 @@ class Labeller:
         Raises `ValueError` for audio that is empty or not finite, or of another type or shape, and for the options.
         """
         session = self.session(smoothing, min_duration)
-        if sample_rate is not None and not sample_rate > 0:
+        is_rate = isinstance(sample_rate, numbers.Real) and 0 < sample_rate < math.inf
+        if sample_rate is not None and not is_rate:
             raise ValueError(f"sample_rate = {shown(sample_rate)}: must be a number of samples per second above 0")
         samples = _checked(audio)
         if not len(samples):

@@ -78,18 +78,18 @@ def command(
     wavenet label runs/turns recordings -o labels --format TextGrid
     wavenet label runs/turns recordings -o labels.csv
     """
-    from wavenet.data.label_tracks import check_label_file, write_csv
+    from wavenet.data.label_tracks import write_csv
     from wavenet.labelling import Labeller, LabellingOptions
 
     options = LabellingOptions(smoothing, min_duration)
     found = _found(recordings)
     several = len(found) > 1 or recordings[0].is_dir()
     table = several and output is not None and output.suffix.lower() == ".csv"
+    if output is not None and (table or not several):
+        _check_output(output, found if table else [])
     outputs: list[Path | None] = [None if table else output]
     if several and not table:
         outputs = [*_outputs(found, output, extension)]
-    elif output is not None:
-        check_label_file(output)
     labeller = Labeller.load(model)
     if not several:
         line = ProgressLine("labelling", "seconds of audio")
@@ -130,6 +130,17 @@ def _found(paths: Sequence[Path]) -> list[_Recording]:
             raise click.UsageError(f"{printable(path)}: no recordings in this folder")
         found += [_Recording(path / file.name, Path(file.name)) for file in inside]
     return found
+
+
+def _check_output(output: Path, recordings: Sequence[_Recording]) -> None:
+    """Raises `UsageError` for a file that cannot be written, or that may be the labels of the recordings."""
+    from wavenet.data.label_tracks import check_label_file
+
+    check_label_file(output)
+    if not output.parent.is_dir():
+        raise click.UsageError(f"{printable(output.parent)}: no such folder; make it first")
+    if output.exists() and output.parent.resolve() in {recording.path.parent.resolve() for recording in recordings}:
+        raise click.UsageError(f"{printable(output)}: would be replaced; give another name with -o")
 
 
 def _outputs(recordings: Sequence[_Recording], folder: Path | None, extension: str) -> list[Path]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wavenet.checks import listed
 from wavenet.data import audio
 from wavenet.data.cached_samples import DatasetError
 from wavenet.data.label_tracks import Recording, Segment, read_labels
@@ -80,6 +81,9 @@ def evaluate_folder(
     evaluation.problems += labelled.problems
     if not labelled.segments:
         raise DatasetError(f"{audio.printable(folder)}: no labels beside its recordings, such as clip.txt for clip.wav")
+    if not set(labelled.classes) & set(labeller.classes):
+        names = f"{listed(labelled.classes)}; the model has {listed(labeller.classes[1:])}"
+        raise DatasetError(f"{audio.printable(folder)}: none of its labels is one of the model: {names}")
     if unknown := sorted(set(labelled.classes) - set(labeller.classes)):
         evaluation.problems.append(f"labels that the model does not have count as none: {', '.join(unknown)}")
     for name, seconds in durations:
