@@ -14,6 +14,7 @@ import click
 
 from wavenet.cli import train_labels
 from wavenet.cli.console import ProgressLine, duration, print_message
+from wavenet.cli.training_run import check_folder, train_to_the_end
 from wavenet.config import TrainingConfig, listed
 from wavenet.data.errors import printable
 from wavenet.training import recipe as recipes
@@ -121,21 +122,8 @@ def command(
     _announce(trainer)
     if not trainer.state.step:
         _announce_expectation(trainer, name, base)
-    if trainer.finished:
-        print_message("the budget is spent: continue with a larger --minutes or --steps, or start again with --fresh")
+    if not train_to_the_end(trainer, _Reporter):
         return
-    reporter = _Reporter()
-    try:
-        trainer.train(reporter)
-    except KeyboardInterrupt:
-        reporter.progress.clear()
-        again = "the same command without --fresh" if fresh else "the same command"
-        print_message(
-            f"stopped at step {trainer.state.step:,}, saved at step {trainer.saved_step:,}; {again} continues there"
-        )
-        raise
-    finally:
-        reporter.progress.clear()
     suggestion = _suggestion(trainer.recipe.model, run.path, recordings.summary.speakers)
     print_message(f"best model: {run.model}; try it: {suggestion}")
     print_message(f"clips, pictures and curves: {run.page}")
@@ -199,11 +187,7 @@ def _trainer(
     tracking = ProgressLine("tracking the pitch", "recordings")
     trainer = Trainer(run, recipe, recordings, device, fresh, progress, base, tracking)
     progress.clear()
-    state = trainer.state
-    if state.first_folder != state.folder:
-        if not named:
-            raise click.UsageError(f"{run.path} was started with {state.first_folder}: give another run with --out")
-        print_message(f"note: this run was started with {state.first_folder}")
+    check_folder(trainer, named)
     return trainer
 
 

@@ -7,9 +7,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from wavenet.cli.console import ProgressLine, duration, print_message
+from wavenet.cli.training_run import check_folder, train_to_the_end
 from wavenet.config import listed
 from wavenet.data.errors import printable
 from wavenet.training.run_directory import RunDirectory
@@ -36,28 +35,10 @@ def train(folder: Path, run: RunDirectory, recipe: Recipe, device: str, fresh: b
     if (more := len(recordings.problems) - MOST_PROBLEMS) > 0:
         print_message(f"... and {more:,} more problems of labels")
     trainer = LabellingTrainer(run, recipe, recordings, device, fresh)
-    if trainer.state.first_folder != trainer.state.folder:
-        if not named:
-            raise click.UsageError(
-                f"{run.path} was started with {trainer.state.first_folder}: give another run with --out"
-            )
-        print_message(f"note: this run was started with {trainer.state.first_folder}")
+    check_folder(trainer, named)
     _announce(trainer)
-    if trainer.finished:
-        print_message("the budget is spent: continue with a larger --minutes or --steps, or start again with --fresh")
+    if not train_to_the_end(trainer, _Reporter):
         return
-    reporter = _Reporter()
-    try:
-        trainer.train(reporter)
-    except KeyboardInterrupt:
-        reporter.progress.clear()
-        again = "the same command without --fresh" if fresh else "the same command"
-        print_message(
-            f"stopped at step {trainer.state.step:,}, saved at step {trainer.saved_step:,}; {again} continues there"
-        )
-        raise
-    finally:
-        reporter.progress.clear()
     print_message(f"best model: {run.model}; try it: wavenet label {shlex.quote(str(run.path))} IN.wav -o labels.txt")
 
 

@@ -21,25 +21,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wavenet import checkpoint, mulaw
-from wavenet.data import dataset
-from wavenet.data.errors import printable
 from wavenet.labelling import Labeller
 from wavenet.training import run_policy, schedule
-from wavenet.training.interruption import interruption
 from wavenet.training.labelling_data import LabelBatch, LabelBatches, LabelledRecordings
 from wavenet.training.labelling_state import LabellingState
 from wavenet.training.labelling_validation import HeldOutFigures, LabelReference, held_out_figures, reference_of
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_directory import RunDirectory
-from wavenet.training.state import START_AGAIN
-from wavenet.training.trainer import (
-    LOG_SECONDS,
-    MAX_SKIPPED_IN_A_ROW,
-    TrainingError,
-    finite,
-    is_out_of_memory,
-    out_of_memory,
-)
+from wavenet.training.run_loop import RunLoop, finite
 
 
 @dataclass(frozen=True)
@@ -73,12 +62,10 @@ class LabelValidation:
 Report = Callable[[LabelProgress | LabelValidation], None]
 
 
-class _Interrupted(Exception):
-    """Ctrl-C during a validation, which is then repeated when the run is continued."""
-
-
-class LabellingTrainer:
+class LabellingTrainer(RunLoop[LabellingState, LabelValidation]):
     """A training run of a labeller. `train` runs it to the end of its budget, or until Ctrl-C, and saves it."""
+
+    has_clips = False
 
     def __init__(
         self,
@@ -93,83 +80,16 @@ class LabellingTrainer:
         Raises `CheckpointError` for a run whose saved state cannot be used.
         """
         assert recipe.labeller is not None
-        self.run, self.recipe, self.recordings, self.fresh = run, recipe, recordings, fresh
         self.config, self.device = recipe.labeller, torch.device(run_policy.pick_device(device))
         folder = os.path.abspath(recordings.summary.folder)
-        self.state = LabellingState(self.config, recipe.training.seed, self.device, folder)
-        self.saved_step = 0
-        if not fresh and run.state.exists():
-            self.state.load(run.state)
-            self.saved_step = self.state.step
-        elif not fresh and run.model.exists():
-            raise checkpoint.CheckpointError(f"{printable(run.path)}: has a model but no {run.state}; {START_AGAIN}")
+        state = LabellingState(self.config, recipe.training.seed, self.device, folder)
+        super().__init__(run, recipe, recordings.summary, state, fresh)
+        self.recordings = recordings
         self.state.network.dropout = recipe.training.labels.dropout
         self.batches = LabelBatches(recordings.train, recipe, self.device)
         self.reference = reference_of(recordings.train, recordings.validation, self.config.classes)
         counts = recordings.train.counts(len(self.config.class_names))
         self.weights = torch.from_numpy(class_weights(counts, recipe.training.labels.class_balance)).to(self.device)
-        self._skipped_in_a_row = 0
-
-    @property
-    def fraction(self) -> float:
-        """Share of the budget spent."""
-        return schedule.budget_spent(self.recipe.training, self.state.step, self.state.seconds)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the budget is spent and the last step validated."""
-        return self.fraction >= 1 and not self._validation_is_due()
-
-    def train(self, report: Report = lambda event: None) -> LabelValidation | None:
-        """Train to the end of the budget. Returns the last validation, None if the run was finished already.
-
-        Raises as `Trainer.train` does; `KeyboardInterrupt` on Ctrl-C after the state is saved.
-        """
-        self.run.create(clips=False)
-        with self.run.lock(), interruption() as interrupted:
-            self._prepare_run()
-            try:
-                return self._loop(report, interrupted)
-            except _Interrupted:
-                raise KeyboardInterrupt from None
-            except dataset.DatasetError:
-                self._save_interrupted()
-                raise
-            except (MemoryError, RuntimeError) as error:
-                if is_out_of_memory(error):
-                    raise TrainingError(out_of_memory(self.recipe.training)) from error
-                raise
-
-    def _prepare_run(self) -> None:
-        """Write the recipe, and remove log records later than the saved state, which a killed process can leave."""
-        run, state = self.run, self.state
-        if self.fresh:
-            run.clear()
-        run.remove_partial_files()
-        checkpoint.write_bytes(run.recipe, self.recipe.to_toml().encode())
-        try:
-            dataset.write_skipped(run.skipped, self.recordings.summary)
-        except OSError as error:
-            raise checkpoint.cannot_write(run.skipped, error) from error
-        last = {"validation": state.validated_step}  # later validations will be repeated
-        run.rewrite_log([line for line in run.read_log() if line["step"] <= last.get(line["event"], state.step)])
-
-    def _loop(self, report: Report, interrupted: threading.Event) -> LabelValidation | None:
-        result: LabelValidation | None = None
-        logged = self.state.seconds
-        while True:
-            if interrupted.is_set():
-                self._save_interrupted()
-                raise KeyboardInterrupt
-            if self._validation_is_due():
-                result = self._validate(report, interrupted)
-            if self.fraction >= 1:
-                return result
-            progress = self._step()
-            report(progress)
-            if progress.seconds - logged >= LOG_SECONDS:
-                self.run.append_log({"event": "train", **finite(dataclasses.asdict(progress))})
-                logged = progress.seconds
 
     def _step(self) -> LabelProgress:
         """One step: a batch, its gradients, an update of the weights and their average."""
@@ -180,12 +100,7 @@ class LabellingTrainer:
             group["lr"] = learning_rate
         loss = self._update(self.batches.batch(state.step))
         state.record_loss(loss)
-        self._skipped_in_a_row = self._skipped_in_a_row + 1 if loss is None else 0
-        if self._skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-            raise TrainingError(
-                f"the loss was not finite for {MAX_SKIPPED_IN_A_ROW} steps in a row: lower training.learning_rate "
-                f"(now {config.learning_rate:g}) or training.clip_norm (now {config.clip_norm:g})"
-            )
+        self._check_skipped("training", config, loss)
         state.seconds += time.perf_counter() - started
         left = schedule.seconds_left(config, state.step, state.seconds)
         return LabelProgress(state.step, self.fraction, state.loss, learning_rate, state.seconds, left, state.skipped)
@@ -216,12 +131,6 @@ class LabellingTrainer:
         samples = F.cross_entropy(next_samples[:, :-1].flatten(0, 1), codes[:, 1:].flatten())
         return labels + self.config.joint_loss * samples
 
-    def _validation_is_due(self) -> bool:
-        state = self.state
-        return schedule.validation_is_due(
-            self.recipe.training, state.step, state.seconds, state.validated_step, state.validated_seconds
-        )
-
     def _validate(self, report: Report, interrupted: threading.Event) -> LabelValidation:
         """Validate the averaged weights; write the best model and a line of the log.
 
@@ -233,9 +142,7 @@ class LabellingTrainer:
         started = time.perf_counter()
 
         def progress(done: int, total: int) -> None:
-            if interrupted.is_set():
-                self._save_interrupted()
-                raise _Interrupted
+            self._check_not_interrupted(interrupted)
             report(LabelProgress(state.step, done / total, state.loss, phase="validating"))
 
         figures = held_out_figures(Labeller(state.average), self.recordings.validation, progress)
@@ -250,18 +157,6 @@ class LabellingTrainer:
         self._save()
         report(result)
         return result
-
-    def _save(self) -> None:
-        self.state.save(self.run.state)
-        self.saved_step = self.state.step
-
-    def _save_interrupted(self) -> None:
-        """Save an interrupted run, and write a model file if there is none yet, although it is not validated."""
-        if not self.state.step:
-            return
-        self._save()
-        if not self.run.model.exists():
-            checkpoint.save_model(self.run.model, self.state.average)
 
 
 def class_weights(counts: NDArray[np.int64], balance: float) -> NDArray[np.float32]:

@@ -1,8 +1,7 @@
 """The training loop: gradient steps, validations, and what they leave in the run directory.
 
-A run continues exactly where it was saved: the batch of a step depends on the seed and the step only (`Batches`), and
-everything else is in the saved state (`TrainingState`). All files are written through `Trainer.run`; in distributed
-training only the process of rank 0 has to write them.
+The course of a run is that of `wavenet.training.run_loop`. Its batches are those of `Batches`, its state is a
+`TrainingState`.
 """
 
 from __future__ import annotations
@@ -13,15 +12,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import torch
 
 from wavenet import checkpoint
-from wavenet.config import FRAME_MODEL, FrameTrainingConfig, TrainingConfig
-from wavenet.data import audio, dataset
+from wavenet.config import FRAME_MODEL
+from wavenet.data import audio
 from wavenet.data.dataset import Recordings
-from wavenet.data.errors import printable
 from wavenet.evaluation import likelihood
 from wavenet.evaluation.training_cost import check_training_memory, training_cost
 from wavenet.evaluation.verdict import Point
@@ -31,28 +29,21 @@ from wavenet.training.base_model import BaseModel
 from wavenet.training.batches import Batch, Batches
 from wavenet.training.events import Progress, Report, Validation, ValidationProgress
 from wavenet.training.frame_tier import FrameTier, frames_of
-from wavenet.training.interruption import interruption
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_directory import RunDirectory
-from wavenet.training.state import START_AGAIN, TrainingState
+from wavenet.training.run_loop import RunLoop, finite
+from wavenet.training.run_loop import TrainingError as TrainingError
+from wavenet.training.state import TrainingState
 from wavenet.training.validation_clip import ValidationClips
 from wavenet.two_tiers import TwoTiers
 
-MAX_SKIPPED_IN_A_ROW = 100
-LOG_SECONDS = 10.0  # between lines of training loss in the log
 SPEED_SMOOTHING = 0.9
 
 
-class TrainingError(RuntimeError):
-    """Training cannot continue; the message gives the reason and what to change."""
+class Trainer(RunLoop[TrainingState, Validation]):
+    """A training run of a generator. `train` runs it to the end of its budget, or until Ctrl-C, and saves it."""
 
-
-class _Interrupted(Exception):
-    """Ctrl-C during a validation, which is then repeated when the run is continued."""
-
-
-class Trainer:
-    """A training run. `train` runs it to the end of its budget, or until Ctrl-C, and saves it."""
+    has_clips = True
 
     def __init__(
         self,
@@ -79,100 +70,32 @@ class Trainer:
         recorded = frames_of(recordings, mel, tracking) if two_tiers and mel is not None else None
         recipe = run_policy.with_split(recipe, recordings)
         recipe = run_policy.with_training_range(recipe, recordings, None if recorded is None else recorded[0])
-        self.run, self.recipe, self.recordings, self.fresh = run, recipe, recordings, fresh
-        self.state = TrainingState(recipe, self.device, os.path.abspath(recordings.summary.folder))
-        self.saved_step = 0
-        continued = not fresh and run.state.exists()
-        if continued:
-            self.state.load(run.state)
-            self.saved_step = self.state.step
-        elif not fresh and run.model.exists():
-            raise checkpoint.CheckpointError(f"{printable(run.path)}: has a model but no {run.state}; {START_AGAIN}")
-        elif base is not None:
+        state = TrainingState(recipe, self.device, os.path.abspath(recordings.summary.folder))
+        super().__init__(run, recipe, recordings.summary, state, fresh)
+        self.recordings = recordings
+        if base is not None and not self.is_continued:
             self.state.start_from(base)
         self.frames: FrameTier | None = None  # of a network with a frame model
         if recorded is not None:
             frame_base = None if base is None else base_model.frame_model_of(base)
-            self.frames = FrameTier(recipe, *recorded, self.state, not continued, frame_base)
+            self.frames = FrameTier(recipe, *recorded, self.state, not self.is_continued, frame_base)
         self.batches = Batches(recordings.train, recipe, self.device)
         self.clips = ValidationClips(recipe, recordings)
         self.references = likelihood.reference_levels(
             recordings.validation, counted_on=recordings.train, output=recipe.model.output, progress=progress
         )
-        self._skipped_in_a_row = {"training": 0, "training.frames": 0}
         self._samples_per_second = math.nan
-
-    @property
-    def fraction(self) -> float:
-        """Share of the budget spent."""
-        return schedule.budget_spent(self.recipe.training, self.state.step, self.state.seconds)
 
     def seconds_per_step(self) -> float:
         """The time of a step on this machine, measured over a few; it changes nothing."""
         cost = training_cost(self.recipe.model, self.recipe.training, self.device.type)
         return cost.seconds_per_step + (self.frames.seconds_per_step() if self.frames else 0)
 
-    @property
-    def finished(self) -> bool:
-        """Whether the budget is spent and the last step validated."""
-        return self.fraction >= 1 and not self._validation_is_due()
-
-    def train(self, report: Report = lambda event: None) -> Validation | None:
-        """Train to the end of the budget. Returns the last validation, None if the run was finished already.
-
-        Raises `TrainingError`; `CheckpointError` or `AudioError` if a file cannot be written; and, after the state is
-        saved, `KeyboardInterrupt` on Ctrl-C and `DatasetError` if the cached audio was truncated.
-        """
-        self.run.create()
-        with self.run.lock(), interruption() as interrupted:
-            self._prepare_run()
-            try:
-                return self._loop(report, interrupted)
-            except _Interrupted:
-                raise KeyboardInterrupt from None
-            except dataset.DatasetError:
-                self._save_interrupted()
-                raise
-            except (MemoryError, RuntimeError) as error:
-                if is_out_of_memory(error):
-                    raise TrainingError(out_of_memory(self.recipe.training)) from error
-                raise
-
     def _prepare_run(self) -> None:
-        """Write the recipe, and remove log records later than the saved state, which a killed process can leave.
-
-        The state of a run that starts from another model is saved here: it continues without that model's file.
-        """
-        run, state = self.run, self.state
-        if self.fresh:
-            run.clear()
-        run.remove_partial_files()
-        checkpoint.write_bytes(run.recipe, self.recipe.to_toml().encode())
-        if state.base and not run.state.exists():
+        """As of every run. The state of one that starts from another model is saved: it continues without its file."""
+        super()._prepare_run()
+        if self.state.base and not self.run.state.exists():
             self._save()
-        try:
-            dataset.write_skipped(run.skipped, self.recordings.summary)
-        except OSError as error:
-            raise checkpoint.cannot_write(run.skipped, error) from error
-        last = {"validation": state.validated_step}  # later validations will be repeated
-        run.rewrite_log([line for line in run.read_log() if line["step"] <= last.get(line["event"], state.step)])
-
-    def _loop(self, report: Report, interrupted: threading.Event) -> Validation | None:
-        result: Validation | None = None
-        logged = self.state.seconds
-        while True:
-            if interrupted.is_set():
-                self._save_interrupted()
-                raise KeyboardInterrupt
-            if self._validation_is_due():
-                result = self._validate(report, interrupted)
-            if self.fraction >= 1:
-                return result
-            progress = self._step()
-            report(progress)
-            if progress.seconds - logged >= LOG_SECONDS:
-                self.run.append_log({"event": "train", **finite(dataclasses.asdict(progress))})
-                logged = progress.seconds
 
     def _step(self) -> Progress:
         """One step: a batch, its gradients, an update of the weights and their average, for both tiers."""
@@ -215,26 +138,11 @@ class Trainer:
         state.update_average(config.ema)
         return loss.item() / math.log(2)
 
-    def _check_skipped(self, table: str, config: TrainingConfig | FrameTrainingConfig, loss: float | None) -> None:
-        """Raises `TrainingError` after too many skipped steps in a row; table: of the recipe, with these settings."""
-        self._skipped_in_a_row[table] = self._skipped_in_a_row[table] + 1 if loss is None else 0
-        if self._skipped_in_a_row[table] >= MAX_SKIPPED_IN_A_ROW:
-            raise TrainingError(
-                f"the loss was not finite for {MAX_SKIPPED_IN_A_ROW} steps in a row: lower {table}.learning_rate "
-                f"(now {config.learning_rate:g}) or {table}.clip_norm (now {config.clip_norm:g})"
-            )
-
     def _speed(self, latest: float) -> float:
         """Samples per second, smoothed over the last steps."""
         before = latest if math.isnan(self._samples_per_second) else self._samples_per_second
         self._samples_per_second = SPEED_SMOOTHING * before + (1 - SPEED_SMOOTHING) * latest
         return self._samples_per_second
-
-    def _validation_is_due(self) -> bool:
-        state = self.state
-        return schedule.validation_is_due(
-            self.recipe.training, state.step, state.seconds, state.validated_step, state.validated_seconds
-        )
 
     def _validate(self, report: Report, interrupted: threading.Event) -> Validation:
         """Validate the averaged weights; write the best model, a clip with its picture, a line of the log, the page.
@@ -247,9 +155,7 @@ class Trainer:
         started = time.perf_counter()
 
         def progress(phase: str, done: int, total: int) -> None:
-            if interrupted.is_set():
-                self._save_interrupted()
-                raise _Interrupted
+            self._check_not_interrupted(interrupted)
             report(ValidationProgress(state.step, phase, done / total))
 
         bits = likelihood.bits_per_sample(
@@ -316,18 +222,6 @@ class Trainer:
         self.recipe = dataclasses.replace(self.recipe, model=model)
         self.state.model.config = self.state.average.config = model
 
-    def _save(self) -> None:
-        self.state.save(self.run.state)
-        self.saved_step = self.state.step
-
-    def _save_interrupted(self) -> None:
-        """Save an interrupted run, and write a model file if there is none yet, although it is not validated."""
-        if not self.state.step:
-            return
-        self._save()
-        if not self.run.model.exists():
-            checkpoint.save_model(self.run.model, self.state.average)
-
 
 def check_memory(recipe: Recipe, device: str = "cpu") -> None:
     """Raises `TrainingError` where a training step would not fit into the memory of the device."""
@@ -335,24 +229,3 @@ def check_memory(recipe: Recipe, device: str = "cpu") -> None:
         check_training_memory(recipe.model, recipe.training, device)
     except MemoryError as error:
         raise TrainingError(str(error)) from error
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error is that of memory that could not be allocated, which PyTorch reports in several ways."""
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text
-
-
-def out_of_memory(config: TrainingConfig) -> str:
-    """What to do then."""
-    return (
-        f"out of memory: lower training.batch (now {config.batch}) or training.crop (now {config.crop}), for "
-        "example with --set training.batch=1, or the model's channels; wavenet info RECIPE estimates the memory"
-    )
-
-
-def finite(value: Any) -> Any:
-    """The value, a table for example, with None for NaN and infinity, which JSON does not have."""
-    if isinstance(value, dict):
-        return {name: finite(entry) for name, entry in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
