@@ -84,7 +84,7 @@ def test_all_vector_instruction_sets_compute_the_same_bits(
 
 
 def test_every_source_file_is_named_in_the_build() -> None:
-    source = Path(__file__).parents[1] / "wavenet" / "engine" / "src"
+    source = Path(__file__).parents[1] / "libwavenet"
     build = (source / "CMakeLists.txt").read_text()
     files = [path.relative_to(source).as_posix() for path in source.rglob("*.cpp")]
     assert len(files) > 10

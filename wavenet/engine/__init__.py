@@ -81,7 +81,7 @@ def native_installed() -> bool:
 
 def how_to_get_native() -> str:
     """How to install the native engine, for messages."""
-    if (Path(__file__).parent / "src").is_dir():  # not in an installed package
+    if (Path(__file__).parent / "binding.cpp").is_file():  # not in an installed package
         return "this is the source folder, where nothing is compiled: run elsewhere, or here: pip install -e ."
     return "install a C++ compiler and Python's headers, then install wavenet-toolkit again"
 

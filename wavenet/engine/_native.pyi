@@ -1,4 +1,4 @@
-"""The compiled extension, from `src/binding.cpp`."""
+"""The compiled extension, from `binding.cpp`, which binds libwavenet."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""The C++ engine (`src/`): cached queues in float32, or with int8 weights, on the processor's vector instructions.
+"""The C++ engine (libwavenet): cached queues in float32, or with int8 weights, on the processor's vector instructions.
 
 This module is its Python interface and needs NumPy only. The extension `_native` is built by `pip install .` if there
 is a C++ compiler; without it, `wavenet.engine.create` explains how to install it.
@@ -145,7 +145,7 @@ class NativeEngine(Engine[NativeState]):
 
     @property
     def state_bytes(self) -> int:
-        """Memory of one stream's queues, and of the buffers of a step (`src/state.h`)."""
+        """Memory of one stream's queues, and of the buffers of a step (`libwavenet/src/state.h`)."""
         config = self.config
         residual, gate, skip, head, outputs = (
             -(-width // 16) * 16

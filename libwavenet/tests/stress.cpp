@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "../engine.h"
+#include "engine.h"
 
 using namespace wavenet;
 

@@ -143,9 +143,9 @@ public:
 
 private:
     void check_conditioning(const StateOf<P>& state, const Request& request) const {
-        const ConditioningFrames* const frames = request.conditioning;
-        if (bool(frames) != config().conditioned ||
-            (frames && (frames->streams() != state.streams || !frames->covers(request.offset + request.samples))))
+        const Conditioning* const conditioning = request.conditioning;
+        if (bool(conditioning) != config().conditioned ||
+            (conditioning && !conditioning->fits(state.streams, request.offset + request.samples)))
             throw std::invalid_argument(
                 "the conditioning frames are for another network, other streams or other samples");
     }

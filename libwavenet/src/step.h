@@ -27,7 +27,7 @@ public:
     using Sum = typename P::Sum;
 
     // conditioning: see Request; `first`: index of the group's first stream there; `offset`: of the sample in the chunk
-    void prepare(Queues<P>& queues, StepBuffers<P>& buffers, const ConditioningFrames* conditioning, int first,
+    void prepare(Queues<P>& queues, StepBuffers<P>& buffers, const Conditioning* conditioning, int first,
                  std::size_t offset) const;
     // sums [streams][2G]
     void past(Queues<P>& queues, Sum* sums, int layer, std::uint64_t t) const;

@@ -14,7 +14,7 @@ namespace wavenet {
 struct Request {
     std::size_t length = 0;                            // n
     std::size_t first = 0, samples = 0;                // `samples` samples from `first` on
-    const ConditioningFrames* conditioning = nullptr;  // of a conditioned network
+    const Conditioning* conditioning = nullptr;  // of a conditioned network
     std::size_t offset = 0;                            // of sample `first` within the conditioning chunk
     const std::int64_t* given = nullptr;               // codes to feed; null: draw codes
     const double* uniforms = nullptr;                  // to draw: uniform random numbers in [0, 1)

@@ -26,7 +26,7 @@ void Step<P>::multiply(const Matrix& matrix, int first, int inputs, const Input*
 }
 
 template <class P>
-void Step<P>::prepare(Queues<P>& queues, StepBuffers<P>& buffers, const ConditioningFrames* conditioning, int first,
+void Step<P>::prepare(Queues<P>& queues, StepBuffers<P>& buffers, const Conditioning* conditioning, int first,
                       std::size_t offset) const {
     const float* const own = weights_.gate_bias.data();
     buffers.biases = conditioning ? conditioning->biases(first, offset) : GateBiases{own, own, 0, 0};

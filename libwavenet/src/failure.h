@@ -1,0 +1,15 @@
+// How the library fails: with a message of one line. Not by `throw` itself, so that it can be compiled without exceptions.
+#pragma once
+
+#include <string>
+
+namespace wavenet {
+
+// Throws std::invalid_argument. Without exceptions (WebAssembly): keeps the message for `last_error`, and ends the program.
+[[noreturn]] void fail(const std::string& message);
+
+// The message of the last failure in this thread.
+const std::string& last_error();
+void set_last_error(const std::string& message);
+
+}  // namespace wavenet
