@@ -76,6 +76,17 @@ def test_labels_of_another_model_are_refused(model: Path, folder: Path, capsys: 
     assert "none of its labels is one of the model: c; the model has a, b" in message
 
 
+def test_labels_found_in_a_recording_with_an_empty_label_track_are_wrong(folder: Path) -> None:
+    (folder / "unlabelled.txt").touch()
+    evaluation = evaluate_folder(small_labeller(), folder)
+    empty = evaluation.recordings[-1]
+    assert empty.path.name == "unlabelled.wav" and not empty.reference and empty.found
+    assert evaluation.figures.confusion.sum() == 3 * round(SECONDS * 100)
+    assert "1 of 3 recordings with an empty label track: nothing happens there (the first: unlabelled.wav)" in (
+        evaluation.problems
+    )
+
+
 def test_segments_are_made_with_the_given_options(model: Path, folder: Path, capsys: Capture) -> None:
     whole = evaluate_folder(small_labeller(), folder, options=LabellingOptions(min_duration=0.3))
     (segments,) = (recording.found for recording in whole.recordings if recording.path.name == "found.wav")

@@ -85,8 +85,14 @@ def test_a_folder_is_labelled(model: Path, tmp_path: Path, capsys: Capture) -> N
 def test_label_tracks_beside_recordings_are_not_replaced(model: Path, tmp_path: Path, capsys: Capture) -> None:
     folder = write_labelled(tmp_path / "tones", 2)
     before = (folder / "00.txt").read_text()
-    assert "would be replaced; give another folder" in error_of(capsys, "label", model, folder, "-o", folder)
-    assert (folder / "00.txt").read_text() == before
+    (folder / "01.txt").unlink()
+    assert "would be replaced; give another place" in error_of(capsys, "label", model, folder, "-o", folder)
+    for source in (folder / "00.wav", folder / "01.wav"):  # also where it is that of another recording
+        message = error_of(capsys, "label", model, source, "-o", folder / "00.txt")
+        assert "00.txt: exists, and would be replaced; give another place with -o, or move it away first" in message
+    assert (folder / "00.txt").read_text() == before and not (folder / "01.txt").exists()
+    for _ in range(2):
+        assert run("label", model, folder / "01.wav", "-o", folder / "again.txt") == 0
 
 
 def test_output_files_are_checked_before_work_starts(model: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -95,7 +101,9 @@ def test_output_files_are_checked_before_work_starts(model: Path, tmp_path: Path
     audio.write(recordings / "clip.wav", noise_of(8_000), SAMPLE_RATE)
     (recordings / "labels.csv").write_text("clip.wav,0,1,a\n")
     message = error_of(capsys, "label", model, recordings, "-o", recordings / "labels.csv")
-    assert "would be replaced; give another name" in message
+    assert "would be replaced; give another place" in message
+    message = error_of(capsys, "label", model, recordings / "clip.wav", "-o", recordings / "labels.csv")
+    assert "would be replaced; give another place" in message
     assert (recordings / "labels.csv").read_text() == "clip.wav,0,1,a\n"
     for output in ("missing/clip.txt", "missing/all.csv"):
         source = recordings if output.endswith("csv") else recordings / "clip.wav"
@@ -168,6 +176,14 @@ def test_a_labeller_is_trained_and_used(tmp_path: Path, capsys: Capture) -> None
     assert run(*command) == 0
     assert "the budget is spent" in capsys.readouterr().err
     assert "was started with" in error_of(capsys, "train", tmp_path, "--recipe", "speech", "--out", out)
+
+
+def test_labels_are_escaped_where_they_are_printed(clip: Path, tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "named.safetensors"
+    checkpoint.save_model(path, small_labeller(head="plain", classes=("a\x1b[2J", "b\u202e")).network)
+    assert run("label", path, clip) == 0
+    labels = {line.split("\t")[2] for line in capsys.readouterr().out.splitlines()}
+    assert labels == {"a\\x1b[2J", "b\\u202e"}
 
 
 def test_progress_is_drawn_while_a_file_is_labelled(

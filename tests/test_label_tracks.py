@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from wavenet.data import segments
+from wavenet.data.label_archive import label_archive
 from wavenet.data.label_tracks import (
     LabelledFolder,
     Recording,
@@ -104,14 +106,22 @@ def test_absolute_paths(tmp_path: Path) -> None:
             "1 gap between labels, 0.50 s in 1 recording: a class of their own (the first: clip.wav, 1.00 to 1.50 s)",
         ),
         (
-            "0\t1.5\tann\nsome words\n1.5\t3\tbob\n2\tnan\tx\n2\t1\tx\n",
+            "0\t1.5\tann\nsome words\n1.5\t3\tbob\n2\tnan\tx\n2\t1\tx\n3\t0\tx\n",
             [Segment(0, 1.5, "ann"), Segment(1.5, 3, "bob")],
-            "clip.txt: 3 lines not start, end, label with tabs between them: left out (the first: some words)",
+            "clip.txt: 1 line not start, end, label with tabs between them: left out (the first: some words)\n"
+            "clip.txt: 1 line with a time that is not a finite number: left out (the first: 2\\tnan\\tx)\n"
+            "clip.txt: 2 lines with the end before the start: left out (the first: 2\\t1\\tx)",
         ),
         (
             "0\t3\tann\n1\t1\tclick\n2\t3\t\n2\t3\n",
             [Segment(0, 3, "ann")],
-            "clip.txt: 3 labels without text or duration: left out",
+            "clip.txt: 2 labels without text: left out\n"
+            "clip.txt: 1 label without duration (start = end): left out; label a stretch of time",
+        ),
+        (
+            "-1\t3\tann\n-2\t-1\tbob\n",
+            [Segment(0, 3, "ann")],
+            "clip.txt: not in order of time: sorted\nclip.txt: 2 labels with a negative time: cut off at 0 s",
         ),
         ("0\t1.0002\tann\n1\t3.0009\tbob\n", [Segment(0, 1, "ann"), Segment(1, 3, "bob")], None),  # rounding
     ],
@@ -121,7 +131,7 @@ def test_faults_are_reported_in_one_line_and_the_rest_is_used(
 ) -> None:
     labelled = read(tmp_path, lines.encode())
     assert labelled.segments == {CLIP: expected}
-    assert [line.removeprefix(f"{tmp_path}/") for line in labelled.problems] == [problem] * (problem is not None)
+    assert [line.removeprefix(f"{tmp_path}/") for line in labelled.problems] == (problem or "").splitlines()
 
 
 @pytest.mark.parametrize(
@@ -146,6 +156,38 @@ def test_recordings_without_labels_are_reported_once(tmp_path: Path) -> None:
     labelled = read_labels(tmp_path, recordings)
     assert labelled.segments == {}
     assert labelled.problems == ["2 of 2 recordings without labels: not used (the first: a.wav)"]
+
+
+def test_an_empty_label_track_says_that_nothing_happens(tmp_path: Path) -> None:
+    recordings = [
+        Recording(Path(f"{name}.wav"), 1.0) for name in ("labelled", "empty", "none", "wrong", "point", "both")
+    ]
+    (tmp_path / "labelled.txt").write_text("0\t1\tx\n")
+    (tmp_path / "empty.txt").write_text(" \n\\\t100.0\t2000.0\n")
+    (tmp_path / "wrong.txt").write_text("some words\n")
+    (tmp_path / "point.txt").write_text("0.5\t0.5\tx\n")
+    (tmp_path / "both.txt").touch()  # the table has labels
+    write_csv(tmp_path / "labels.csv", {"both.wav": [Segment(0, 1, "y")]})
+    labelled = read_labels(tmp_path, recordings)
+    assert labelled.segments == {
+        Path("labelled.wav"): [Segment(0, 1, "x")],
+        Path("empty.wav"): [],
+        Path("both.wav"): [Segment(0, 1, "y")],
+    }
+    assert labelled.problems[:2] == [
+        "3 of 6 recordings without labels: not used (the first: none.wav)",
+        "1 of 6 recordings with an empty label track: nothing happens there (the first: empty.wav)",
+    ]
+
+
+def test_an_empty_text_grid(tmp_path: Path) -> None:
+    """One with a point in another tier has labels, but none that can be used."""
+    pytest.importorskip("praatio")
+    without = TEXT_GRID.replace('say ""ah""', "")
+    assert read(tmp_path, without.encode(), name="clip.TextGrid").segments == {}
+    point, next_tier = without.index("        points [1]"), without.index("    item [2]")
+    empty = without[:point].replace("points: size = 1", "points: size = 0") + without[next_tier:]
+    assert read(tmp_path, empty.encode(), name="clip.TextGrid").segments == {CLIP: []}
 
 
 def test_table(tmp_path: Path) -> None:
@@ -174,17 +216,17 @@ def test_text_grid(tmp_path: Path) -> None:
     pytest.importorskip("praatio")
     labelled = read(tmp_path, TEXT_GRID.encode("utf-16"), name="clip.TextGrid")
     assert labelled.segments == {CLIP: [Segment(0, 1.5, 'say "ah"')]}
-    assert labelled.problems[0] == (
+    assert labelled.problems[0].startswith("1 gap between labels, 1.50 s in 1 recording")
+    assert labelled.problems[1] == (
         f"{tmp_path}/clip.TextGrid: 1 tier not used, only the first one of intervals, words"
     )
-    assert labelled.problems[1].startswith("1 gap between labels, 1.50 s in 1 recording")
 
 
 @pytest.mark.parametrize("content", [b"", b"File type = ", TEXT_GRID[:300].encode(), b'{"tiers": 1}', b"[1]"])
 def test_damaged_text_grid(tmp_path: Path, content: bytes) -> None:
     pytest.importorskip("praatio")
     labelled = read(tmp_path, content, name="clip.TextGrid")
-    assert labelled.segments == {} and labelled.problems[0].startswith(f"{tmp_path}/clip.TextGrid: no")
+    assert labelled.segments == {} and labelled.problems[1].startswith(f"{tmp_path}/clip.TextGrid: no")
 
 
 def test_text_grid_without_praatio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +269,36 @@ def test_archive(tmp_path: Path) -> None:
         assert [Segment(*row) for row in rows] == written
 
 
+def test_an_archive_of_a_long_recording_takes_no_memory(tmp_path: Path) -> None:
+    block = np.random.default_rng(0).random((1_000, 40), np.float32)  # 160 kB
+    tracemalloc.start()
+    with label_archive(tmp_path / "out.npz", [f"class {i}" for i in range(40)], 0.01) as archive:
+        for i in range(200):
+            archive.add([Segment(10 * i, 10 * i + 10, f"class {i % 40}")], block)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3e6
+    with np.load(tmp_path / "out.npz") as content:
+        assert content["probabilities"].shape == (200_000, 40) and content["labels"][199] == "class 39"
+        np.testing.assert_array_equal(content["probabilities"][-1_000:], block)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.npz"]
+
+
+def test_an_archive_that_is_not_completed_leaves_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "out.npz").write_text("old")
+    with pytest.raises(RuntimeError), label_archive(tmp_path / "out.npz", ["", "a"], 0.01):
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["out.npz"] and (tmp_path / "out.npz").read_text() == "old"
+    with (
+        pytest.raises(FileNotFoundError, match="missing/out.npz"),
+        label_archive(tmp_path / "missing/out.npz", [], 1.0),
+    ):
+        pass
+
+
 def test_what_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a label is not among the classes: c"):
+        write_labels("out.npz", [Segment(0, 1, "c")], probabilities=np.ones((1, 1)), classes=("a",), frame_seconds=1.0)
     with pytest.raises(ValueError, match="out.json: labels are written as .txt, .TextGrid, .csv, .npz"):
         write_labels("out.json", TURNS)
     with pytest.raises(ValueError, match="out.npz: a .npz contains probabilities"):

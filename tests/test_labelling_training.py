@@ -116,10 +116,46 @@ def test_labels_of_other_classes_are_none(tmp_path: Path) -> None:
     assert set(np.concatenate(recordings.train.classes).tolist()) == {0, 1}
 
 
+def test_an_empty_label_track_is_an_example_without_labels(tmp_path: Path) -> None:
+    folder = write_labelled(tmp_path / "tones")
+    (folder / "03.txt").write_text("")
+    (folder / "04.txt").unlink()
+    recordings, _ = opened(folder, "data.validation=0")
+    names = [str(name) for name in recordings.train.clips.names]
+    assert "03.wav" in names and recordings.summary.skipped == [("04.wav", "no labels")]
+    frames = {name: set(classes.tolist()) for name, classes in zip(names, recordings.train.classes, strict=True)}
+    assert frames["03.wav"] == {0} and frames["02.wav"] == {0, 1, 2}
+    assert recordings.problems[:2] == [
+        "1 of 12 recordings without labels: not used (the first: 04.wav)",
+        "1 of 12 recordings with an empty label track: nothing happens there (the first: 03.wav)",
+    ]
+
+
+def test_classes_that_are_not_held_out_or_alone_are_reported(tmp_path: Path) -> None:
+    folder = write_labelled(tmp_path / "tones")
+    assert not any("held-out" in problem or "one class" in problem for problem in opened(folder)[0].problems)
+    trained = {str(name) for name in opened(folder)[0].train.clips.names}
+    for path in folder.glob("*.txt"):
+        path.write_text("0\t0.1\tlow\n" + "0.1\t0.2\trare\n" * (f"{path.stem}.wav" in trained))
+    recordings, _ = opened(folder)
+    assert recordings.problems[0] == (
+        "in no held-out recording, so that the best model is chosen without them: rare; raise data.validation, or add "
+        "recordings"
+    )
+    for path in folder.glob("*.txt"):
+        path.write_text("0\t9\tall\n")
+    recordings, _ = opened(folder)
+    assert recordings.problems[0] == (
+        "all frames to train on have one class, all: there is nothing to tell apart; label other sounds, too, or leave "
+        "the rest without a label"
+    )
+
+
 def test_a_folder_without_labels_is_refused(tmp_path: Path) -> None:
     folder = write_labelled(tmp_path / "tones")
     for path in folder.glob("*.txt"):
         path.unlink()
+    (folder / "00.txt").touch()
     with pytest.raises(ConfigError, match=r"no labels beside the recordings"):
         opened(folder)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,11 +15,8 @@ from wavenet.cli.options import MIN_DURATION, SMOOTHING
 from wavenet.data.errors import AudioError, printable
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from wavenet.data.label_tracks import Segment
-    from wavenet.labelling import Labeller, LabellingOptions
+    from wavenet.labelling import Labeller, LabellingOptions, Labels
 
 FORMATS = ("txt", "TextGrid", "csv", "npz")
 
@@ -29,14 +26,6 @@ class _Recording(NamedTuple):
 
     path: Path
     name: Path
-
-
-class _Labelled(NamedTuple):
-    """The labels of a recording of this duration; probabilities [frames, classes] if they are wanted."""
-
-    segments: list[Segment]
-    seconds: float
-    probabilities: NDArray[np.float32] | None
 
 
 @click.command()
@@ -70,7 +59,7 @@ def command(
     """Label recordings, in any format and of any length: where each label of MODEL begins and ends.
 
     MODEL is trained with --recipe labels. IN is a recording, or a folder of recordings. Memory does not grow with the
-    length of a recording, except for the probabilities in a .npz file.
+    length of a recording.
 
     \b
     wavenet label runs/turns talk.mp3
@@ -86,7 +75,7 @@ def command(
     several = len(found) > 1 or recordings[0].is_dir()
     table = several and output is not None and output.suffix.lower() == ".csv"
     if output is not None and (table or not several):
-        _check_output(output, found if table else [])
+        _check_output(output, found)
     outputs: list[Path | None] = [None if table else output]
     if several and not table:
         outputs = [*_outputs(found, output, extension)]
@@ -102,7 +91,7 @@ def command(
         progress(index, len(found))
         try:
             if table:
-                labels[os.fspath(recording.name)] = _label(labeller, recording.path, options).segments
+                labels[os.fspath(recording.name)], _ = _segments(labeller, recording.path, options)
             else:
                 _write(labeller, recording, outputs[index], options)
         except AudioError as error:
@@ -133,14 +122,35 @@ def _found(paths: Sequence[Path]) -> list[_Recording]:
 
 
 def _check_output(output: Path, recordings: Sequence[_Recording]) -> None:
-    """Raises `UsageError` for a file that cannot be written, or that may be the labels of the recordings."""
+    """Raises `UsageError` for a file that cannot be written, or that contains labels of recordings."""
     from wavenet.data.label_tracks import check_label_file
 
     check_label_file(output)
     if not output.parent.is_dir():
         raise click.UsageError(f"{printable(output.parent)}: no such folder; make it first")
-    if output.exists() and output.parent.resolve() in {recording.path.parent.resolve() for recording in recordings}:
-        raise click.UsageError(f"{printable(output)}: would be replaced; give another name with -o")
+    _check_not_replaced(output, recordings)
+
+
+def _check_not_replaced(output: Path, recordings: Sequence[_Recording]) -> None:
+    """Raises `UsageError` for an existing file that training reads: a label track beside a recording, or the table.
+
+    It may have been made by hand.
+    """
+    from wavenet.data.audio import AUDIO_EXTENSIONS
+    from wavenet.data.label_tracks import TABLE, TEXT_GRIDS
+
+    if not output.exists():
+        return
+    if output.suffix in (".txt", *TEXT_GRIDS):
+        extensions = (name for extension in AUDIO_EXTENSIONS for name in (extension, extension.upper()))
+        is_read = any(output.with_suffix(extension).exists() for extension in extensions)
+    else:
+        folder = output.parent.resolve()
+        is_read = output.name == TABLE and any(folder in recording.path.resolve().parents for recording in recordings)
+    if is_read:
+        raise click.UsageError(
+            f"{printable(output)}: exists, and would be replaced; give another place with -o, or move it away first"
+        )
 
 
 def _outputs(recordings: Sequence[_Recording], folder: Path | None, extension: str) -> list[Path]:
@@ -161,8 +171,7 @@ def _outputs(recordings: Sequence[_Recording], folder: Path | None, extension: s
         if output in outputs:
             both = f"{printable(outputs[output].path)} and {printable(recording.path)}"
             raise click.UsageError(f"{both}: both would be written to {printable(output)}; label them one by one")
-        if output.exists() and output.parent.resolve() == recording.path.parent.resolve():
-            raise click.UsageError(f"{printable(output)}: would be replaced; give another folder with -o")
+        _check_not_replaced(output, recordings)
         outputs[output] = recording
     for parent in {output.parent for output in outputs}:
         parent.mkdir(parents=True, exist_ok=True)
@@ -176,64 +185,65 @@ def _write(
     options: LabellingOptions,
     progress: ProgressLine | None = None,
 ) -> None:
-    """Label a recording, and write the labels to a file, or to standard output as soon as they are known.
+    """Label a recording, and write the labels as they are found where the format allows it; None: to standard output.
 
     progress: drawn while a file is labelled.
     """
+    from wavenet.data import files
+    from wavenet.data.label_archive import label_archive
     from wavenet.data.label_tracks import write_labels
+    from wavenet.data.label_writer import label_track
 
+    path, suffix = recording.path, "" if output is None else output.suffix.lower()
     if output is None:
-        _label(labeller, recording.path, options, show=True)
-        return
-    keep = output.suffix.lower() == ".npz"
-    labelled = _label(labeller, recording.path, options, keep=keep, progress=progress)
-    write_labels(
-        output,
-        labelled.segments,
-        recording=recording.name,
-        seconds=labelled.seconds,
-        probabilities=labelled.probabilities,
-        classes=labeller.classes,
-        frame_seconds=labeller.frame_seconds,
-    )
+        _label(labeller, path, options, _print)
+    elif suffix == ".txt":
+        with files.replacing(output) as file:
+            _label(labeller, path, options, lambda found: file.write(label_track(found.segments).encode()), progress)
+    elif suffix == ".npz":
+        with label_archive(output, labeller.classes, labeller.frame_seconds) as archive:
+            _label(labeller, path, options, lambda found: archive.add(found.segments, found.probabilities), progress)
+    else:
+        segments, seconds = _segments(labeller, path, options, progress)
+        write_labels(output, segments, recording=recording.name, seconds=seconds)
+
+
+def _segments(
+    labeller: Labeller, path: Path, options: LabellingOptions, progress: ProgressLine | None = None
+) -> tuple[list[Segment], float]:
+    """All segments of a recording, and its duration in seconds."""
+    segments: list[Segment] = []
+    seconds = _label(labeller, path, options, lambda found: segments.extend(found.segments), progress)
+    return segments, seconds
+
+
+def _print(labels: Labels) -> None:
+    """Print segments as lines of a label track."""
+    for start, end, label in labels.segments:
+        click.echo(f"{start:.6f}\t{end:.6f}\t{printable(' '.join(label.split()))}")
 
 
 def _label(
     labeller: Labeller,
     path: Path,
     options: LabellingOptions,
-    show: bool = False,
-    keep: bool = False,
+    take: Callable[[Labels], object],
     progress: ProgressLine | None = None,
-) -> _Labelled:
-    """Label a recording block by block. show: print the segments. keep: return the probabilities."""
-    import numpy as np
-
+) -> float:
+    """Label a recording block by block; returns its duration in seconds. take: gets the labels as they are found."""
     from wavenet.data import audio
 
     session = labeller.session(options.smoothing, options.min_duration)
-    segments: list[Segment] = []
-    probabilities = [np.zeros((0, len(labeller.classes)), np.float32)]
     samples, total = 0, _stated_seconds(path) if progress else 0
-    blocks = audio.blocks(path, labeller.sample_rate)
-    ended = False
-    while not ended:
-        block = next(blocks, None)
-        ended = block is None
-        labels = session.finish() if block is None else session.push(block)
-        samples += 0 if block is None else len(block)
+    for block in audio.blocks(path, labeller.sample_rate):
+        take(session.push(block))
+        samples += len(block)
         if progress and total:
             progress(min(samples // labeller.sample_rate, total), total)
-        if show:
-            for start, end, label in labels.segments:
-                click.echo(f"{start:.6f}\t{end:.6f}\t{' '.join(label.split())}")
-        else:
-            segments += labels.segments
-        if keep:
-            probabilities.append(labels.probabilities)
     if not samples:
         raise AudioError(path, "no samples")
-    return _Labelled(segments, samples / labeller.sample_rate, np.concatenate(probabilities) if keep else None)
+    take(session.finish())
+    return samples / labeller.sample_rate
 
 
 def _stated_seconds(path: Path) -> int:

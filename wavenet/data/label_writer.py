@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from wavenet.data import files
 from wavenet.data.errors import AnyPath, printable
+from wavenet.data.label_archive import label_archive
 from wavenet.data.segments import Segment
 from wavenet.extras import Unavailable, how_to_install
 
@@ -47,10 +48,10 @@ def write_labels(
 
     segments: sorted, without overlaps. recording: the path in a .csv. seconds: duration of the recording, in a
     .TextGrid; None: up to the end of the last label.
-    probabilities, [frames, classes], with the names of the `classes` and `frame_seconds`, the distance of the frames:
-    what a .npz contains besides `starts`, `ends` (float64 [n]) and `labels` (str [n]).
+    probabilities, float32 [frames, classes], with the names of the `classes` and `frame_seconds`, the distance of the
+    frames: what a .npz contains besides `starts`, `ends` (float64 [n]) and `labels` (str [n], all among the classes).
     The file is written under a temporary name, then renamed. Raises what `check_label_file` raises, `ValueError` for a
-    .npz without probabilities, and `OSError`.
+    .npz without probabilities or with labels of other classes, and `OSError`.
     """
     check_label_file(path)
     path = Path(path)
@@ -60,19 +61,12 @@ def write_labels(
     elif suffix == ".npz":
         if probabilities is None or frame_seconds is None or probabilities.shape[1:] != (len(classes),):
             raise ValueError(f"{printable(path)}: a .npz contains probabilities [frames, classes]; give them all")
-        content = io.BytesIO()
-        np.savez(
-            content,
-            probabilities=probabilities,
-            classes=np.array(classes, np.str_),
-            frame_seconds=np.float64(frame_seconds),
-            starts=np.array([segment.start for segment in segments], np.float64),
-            ends=np.array([segment.end for segment in segments], np.float64),
-            labels=np.array([segment.label for segment in segments], np.str_),
-        )
-        files.replace(path, content.getvalue())
+        if strangers := sorted({segment.label for segment in segments} - set(classes)):
+            raise ValueError(f"{printable(path)}: a label is not among the classes: {printable(strangers[0])}")
+        with label_archive(path, classes, frame_seconds) as archive:
+            archive.add(segments, probabilities)
     else:
-        text = _label_track(segments) if suffix == ".txt" else _text_grid(segments, seconds)
+        text = label_track(segments) if suffix == ".txt" else _text_grid(segments, seconds)
         files.replace(path, text.encode())
 
 
@@ -86,7 +80,8 @@ def write_csv(path: AnyPath, labels: Mapping[str, Sequence[Segment]]) -> None:
     files.replace(Path(path), content.getvalue().encode())
 
 
-def _label_track(segments: Sequence[Segment]) -> str:
+def label_track(segments: Sequence[Segment]) -> str:
+    """The lines of an Audacity label track."""
     return "".join(f"{start:.6f}\t{end:.6f}\t{_line(label)}\n" for start, end, label in segments)
 
 

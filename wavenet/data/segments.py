@@ -26,16 +26,20 @@ def in_order(segments: Sequence[Segment], seconds: float) -> tuple[list[Segment]
     Segments without text or shorter than 1 ms are left out. seconds: duration of the recording.
     """
     changes = []
-    usable = [segment for segment in segments if segment.label and segment.end - segment.start >= TOLERANCE]
-    if left_out := len(segments) - len(usable):
-        changes.append(f"{counted(left_out, 'label')} without text or duration: left out")
+    named = [segment for segment in segments if segment.label]
+    if without := len(segments) - len(named):
+        changes.append(f"{counted(without, 'label')} without text: left out")
+    usable = [segment for segment in named if segment.end - segment.start >= TOLERANCE]
+    if points := len(named) - len(usable):
+        changes.append(f"{counted(points, 'label')} without duration (start = end): left out; label a stretch of time")
     ordered = sorted(usable, key=lambda segment: segment.start)
     if ordered != usable:
         changes.append("not in order of time: sorted")
-    inside = [Segment(max(start, 0.0), min(end, seconds), label) for start, end, label in ordered]
-    beyond = sum(end > seconds + TOLERANCE or start < -TOLERANCE for start, end, _ in ordered)
-    if beyond:
+    if negative := sum(segment.start < -TOLERANCE for segment in ordered):
+        changes.append(f"{counted(negative, 'label')} with a negative time: cut off at 0 s")
+    if beyond := sum(segment.end > seconds + TOLERANCE for segment in ordered):
         changes.append(f"{counted(beyond, 'label')} beyond the recording (0 to {seconds:.2f} s): cut off there")
+    inside = [Segment(max(start, 0.0), min(end, seconds), label) for start, end, label in ordered]
     inside = [segment for segment in inside if segment.end - segment.start >= TOLERANCE]
     overlaps = _overlaps(inside)
     if overlaps:

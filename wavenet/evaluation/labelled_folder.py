@@ -79,7 +79,7 @@ def evaluate_folder(
             reading(index + 1, len(found))
     labelled = read_labels(folder, durations)
     evaluation.problems += labelled.problems
-    if not labelled.segments:
+    if not labelled.classes:
         raise DatasetError(f"{audio.printable(folder)}: no labels beside its recordings, such as clip.txt for clip.wav")
     if not set(labelled.classes) & set(labeller.classes):
         names = f"{listed(labelled.classes)}; the model has {listed(labeller.classes[1:])}"

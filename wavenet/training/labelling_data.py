@@ -66,7 +66,7 @@ def open_labelled(
     def unlabelled(durations: Mapping[str, float]) -> dict[str, str]:
         nonlocal labelled
         labelled = read_labels(folder, [Recording(Path(name), seconds) for name, seconds in durations.items()])
-        if not labelled.segments:
+        if not labelled.classes:
             raise ConfigError(f"{os.fspath(folder)}: no labels beside the recordings, such as clip.txt beside clip.wav")
         return {name: NOT_LABELLED for name in durations if Path(name) not in labelled.segments}
 
@@ -82,11 +82,29 @@ def open_labelled(
     if held_out.seconds > seconds:
         held_out = held_out.spread(seconds)
     train, validation = (_labelled(clips, labelled, labeller) for clips in (recordings.train, held_out))
-    counts = train.counts(len(labeller.class_names))[1:]
-    if missing := [name for name, count in zip(labeller.classes, counts, strict=True) if not count]:
-        problems.append(f"in no recording to train on, so that they are not learned: {listed(missing)}")
+    problems[:0] = _class_problems(train, validation, labeller.classes)
     found = LabelledRecordings(train, validation, recordings.summary, problems)
     return found, replace(recipe, labeller=labeller, data=replace(recipe.data, split=recordings.summary.split))
+
+
+def _class_problems(train: LabelledClips, validation: LabelledClips, classes: tuple[str, ...]) -> list[str]:
+    """A line for each problem with the classes that the clips have. classes: without that of frames without a label."""
+    names, problems = np.array(["no label", *classes]), []
+    trained, held_out = (clips.counts(len(names)) > 0 for clips in (train, validation))
+    if missing := names[1:][~trained[1:]].tolist():
+        problems.append(f"in no recording to train on, so that they are not learned: {listed(missing)}")
+    if trained.sum() == 1:
+        (only,) = names[trained].tolist()
+        problems.append(
+            f"all frames to train on have one class, {listed([only])}: there is nothing to tell apart; label "
+            "other sounds, too, or leave the rest without a label"
+        )
+    if held_out.any() and (unmeasured := names[trained & ~held_out].tolist()):
+        problems.append(
+            f"in no held-out recording, so that the best model is chosen without them: {listed(unmeasured)}; raise "
+            "data.validation, or add recordings"
+        )
+    return problems
 
 
 def _labelled(clips: Clips, labelled: LabelledFolder, labeller: LabellerConfig) -> LabelledClips:
