@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,19 @@ def test_a_damaged_state_is_refused(tmp_path: Path) -> None:
     assert trainer_for(folder, tmp_path / "run", "training.steps=1", fresh=True).state.step == 0
 
 
+def test_a_state_with_the_counters_of_earlier_versions_is_read(tmp_path: Path) -> None:
+    folder = write_labelled(tmp_path / "tones")
+    trainer = trainer_for(folder, tmp_path / "run", "training.steps=1")
+    trainer.train()
+    tensors, metadata = checkpoint.read_tensors(trainer.run.state)
+    counters = json.loads(metadata["wavenet.state"])
+    step, seconds = counters.pop("validated")
+    earlier = {**counters, "validated_step": step, "validated_seconds": seconds}
+    checkpoint.write_tensors(trainer.run.state, tensors, {"wavenet.state": json.dumps(earlier)})
+    state = trainer_for(folder, tmp_path / "run", "training.steps=1").state
+    assert (state.step, state.validated_step, state.validated_seconds) == (1, 1, seconds)
+
+
 def test_a_base_is_refused_for_labellers() -> None:
     base: Any = object()
     with pytest.raises(ConfigError, match="--from: a labeller starts from random weights"):
@@ -277,8 +291,8 @@ def test_memory_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytes
 def test_steps_that_are_not_finite_are_skipped_and_end_the_training(tmp_path: Path) -> None:
     trainer = trainer_for(write_labelled(tmp_path / "tones"), tmp_path / "run", "training.steps=200")
     trainer.weights.fill_(float("nan"))
-    before = [weight.clone() for weight in trainer.state.network.parameters()]
+    before = [weight.clone() for weight in trainer.state.model.parameters()]
     with pytest.raises(TrainingError, match=r"not finite for 100 steps in a row: lower training.learning_rate"):
         trainer.train()
     assert trainer.state.skipped == trainer.state.step == 100
-    assert all(torch.equal(*pair) for pair in zip(before, trainer.state.network.parameters(), strict=True))
+    assert all(torch.equal(*pair) for pair in zip(before, trainer.state.model.parameters(), strict=True))

@@ -85,7 +85,7 @@ class LabellingTrainer(RunLoop[LabellingState, LabelValidation]):
         state = LabellingState(self.config, recipe.training.seed, self.device, folder)
         super().__init__(run, recipe, recordings.summary, state, fresh)
         self.recordings = recordings
-        self.state.network.dropout = recipe.training.labels.dropout
+        self.state.model.dropout = recipe.training.labels.dropout
         self.batches = LabelBatches(recordings.train, recipe, self.device)
         self.reference = reference_of(recordings.train, recordings.validation, self.config.classes)
         counts = recordings.train.counts(len(self.config.class_names))
@@ -109,11 +109,11 @@ class LabellingTrainer(RunLoop[LabellingState, LabelValidation]):
         """Update the weights with a batch; returns its nats per frame, None if a value was not finite."""
         state, config = self.state, self.recipe.training
         torch.manual_seed(batch.seed)  # of the dropout
-        state.network.train()
+        state.model.train()
         state.optimizer.zero_grad(set_to_none=True)
         loss = self._loss(batch)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), config.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
         if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
             return None
         state.optimizer.step()
@@ -122,7 +122,7 @@ class LabellingTrainer(RunLoop[LabellingState, LabelValidation]):
 
     def _loss(self, batch: LabelBatch) -> Tensor:
         """Weighted cross-entropy of the classes and, with `joint_loss`, of the next samples (section 3.4)."""
-        network = self.state.network
+        network = self.state.model
         if not self.config.joint_loss:
             return F.cross_entropy(network(batch.inputs).flatten(0, 1), batch.classes.flatten(), self.weights)
         logits, next_samples = network.with_next_sample(batch.inputs)

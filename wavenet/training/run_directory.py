@@ -2,7 +2,7 @@
 
     recipe.toml                  the resolved recipe; its presence makes the folder a run directory
     model.safetensors            averaged weights, the best on validation
-    last/state.safetensors       what is needed to continue the run, see `wavenet.training.state`
+    last/state.safetensors       what is needed to continue the run, see `wavenet.training.run_state`
     log.jsonl                    a line of JSON for every validation, and for the training loss every few seconds
     skipped.csv                  files that are not trained on, and why
     samples/step_N.wav, .svg     a clip generated at every validation, and a picture of it beside a recording

@@ -21,15 +21,14 @@ from wavenet.data.dataset import Summary
 from wavenet.data.errors import printable
 from wavenet.training import schedule
 from wavenet.training.interruption import interruption
-from wavenet.training.labelling_state import LabellingState
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_directory import RunDirectory
-from wavenet.training.state import START_AGAIN, TrainingState
+from wavenet.training.run_state import START_AGAIN, RunState
 
 MAX_SKIPPED_IN_A_ROW = 100
 LOG_SECONDS = 10.0  # between lines of training loss in the log
 
-S = TypeVar("S", TrainingState, LabellingState)
+S = TypeVar("S", bound=RunState[Any])
 V = TypeVar("V")  # result of a validation
 
 
