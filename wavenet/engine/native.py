@@ -82,11 +82,9 @@ class NativeState(State):
 class NativeEngine(Engine[NativeState]):
     """The network in C++.
 
-    On one instruction set, results are the same to the last bit for all thread counts, block sizes and batches, and so
-    they are between the vector instruction sets (avx2, avx512, avx512vnni, neon). The portable kernels differ on x86:
-    without fused multiply-adds they round twice where the others round once. In float32 their logits agree to about
-    1e-5. In int8 the sums are the same integers, but an activation next to a rounding boundary can be quantised to a
-    different step, so that logits differ by up to 2% of their standard deviation.
+    Results are the same to the last bit for all thread counts, block sizes and batches. In int8 they are so on all
+    instruction sets, too, and in float32 on the vector instruction sets (avx2, avx512, avx512vnni, neon). The portable
+    kernels, without fused multiply-adds, round twice in float32 where those round once, and agree to about 1e-5.
     """
 
     name = "native"

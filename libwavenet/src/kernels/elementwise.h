@@ -10,10 +10,17 @@
 namespace wavenet {
 namespace {
 
+// a b + c. Among float32 sums it is rounded once where the processor can do that; among int8 sums it is rounded twice on
+// every processor, so that all of them compute the same bits.
+template <class Sum>
+inline float multiply_add(float a, float b, float c) {
+    return a * b + c;
+}
 #if defined(__GNUC__) && (defined(__FMA__) || defined(__aarch64__))
-inline float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
-#else
-inline float fused(float a, float b, float c) { return a * b + c; }
+template <>
+inline float multiply_add<float>(float a, float b, float c) {
+    return __builtin_fmaf(a, b, c);
+}
 #endif
 
 template <class To, class From>
@@ -28,18 +35,38 @@ inline To bits(From from) {
 constexpr float NEAREST = 12582912.0f;
 constexpr float LOG2_E = 1.44269504f;
 
-// 2^x for |x| <= 126. x = n + f, |f| <= 1/2; 2^f is the minimax polynomial (relative error 2e-9), and n is added to the
-// exponent.
+// 2^x for |x| <= 126. x = n + f, |f| <= 1/2; 2^f is a minimax polynomial, and n is added to the exponent.
+struct PowerOfTwo {
+    float shifted, f;
+    explicit PowerOfTwo(float x) : shifted(x + NEAREST), f(x - (shifted - NEAREST)) {}
+    float times(float p) const { return bits<float>(bits<std::uint32_t>(p) + (bits<std::uint32_t>(shifted) << 23)); }
+};
+
+template <class Sum>  // relative error 2e-9, before rounding
 inline float exp2_polynomial(float x) {
-    const float shifted = x + NEAREST, f = x - (shifted - NEAREST);
+    const PowerOfTwo power(x);
+    const float f = power.f;
     float p = 0.000153458095f;
-    p = fused(p, f, 0.00133999309f);
-    p = fused(p, f, 0.00961848907f);
-    p = fused(p, f, 0.0555032864f);
-    p = fused(p, f, 0.240226462f);
-    p = fused(p, f, 0.693147182f);
-    p = fused(p, f, 1.0f);
-    return bits<float>(bits<std::uint32_t>(p) + (bits<std::uint32_t>(shifted) << 23));
+    p = multiply_add<Sum>(p, f, 0.00133999309f);
+    p = multiply_add<Sum>(p, f, 0.00961848907f);
+    p = multiply_add<Sum>(p, f, 0.0555032864f);
+    p = multiply_add<Sum>(p, f, 0.240226462f);
+    p = multiply_add<Sum>(p, f, 0.693147182f);
+    p = multiply_add<Sum>(p, f, 1.0f);
+    return power.times(p);
+}
+
+// For gates. Those of int8 sums become integers of 15 bits, for which a relative error of 3e-6 is little.
+template <class Sum>
+inline float exp2_of_gate(float x) {
+    return exp2_polynomial<Sum>(x);
+}
+template <>
+inline float exp2_of_gate<std::int32_t>(float x) {
+    const PowerOfTwo power(x);
+    const float f = power.f, square = f * f;
+    const float low = 0.693124175f * f + 1.0f, high = 0.0559064262f * f + 0.240240991f;
+    return power.times((0.00958285294f * square + high) * square + low);
 }
 
 inline float between(float low, float x, float high) {
@@ -50,11 +77,11 @@ inline float between(float low, float x, float high) {
 // A sum of products in float32, plus its bias.
 inline float biased_sum(float y, const float*, float bias, int) { return y + bias; }
 inline float biased_sum(std::int32_t y, const float* scale, float bias, int i) {
-    return fused(float(y), scale[i], bias);
+    return multiply_add<std::int32_t>(float(y), scale[i], bias);
 }
 inline float biased_sum(float y, const float*, float, const float* bias, int i) { return y + bias[i]; }
 inline float biased_sum(std::int32_t y, const float* scale, float sum_scale, const float* bias, int i) {
-    return fused(float(y), scale[i] * sum_scale, bias[i]);
+    return multiply_add<std::int32_t>(float(y), scale[i] * sum_scale, bias[i]);
 }
 
 inline void put(float value, float, float& out) { out = value; }
@@ -76,10 +103,11 @@ template <class Sum, class Input>
 void gate(const Sum* __restrict y, const float* __restrict scale, const float* __restrict from,
           const float* __restrict to, float fraction, int n, float resolution, Input* __restrict z) {
     for (int i = 0; i < n; ++i) {
-        const float a = biased_sum(y[i], scale, fused(fraction, to[i] - from[i], from[i]), i);
-        const float b = biased_sum(y[n + i], scale, fused(fraction, to[n + i] - from[n + i], from[n + i]), n + i);
-        const float u = exp2_polynomial(between(-40.0f, a * (-2 * LOG2_E), 40.0f));
-        const float v = exp2_polynomial(between(-80.0f, b * -LOG2_E, 80.0f));
+        const float a = biased_sum(y[i], scale, multiply_add<Sum>(fraction, to[i] - from[i], from[i]), i);
+        const float b =
+            biased_sum(y[n + i], scale, multiply_add<Sum>(fraction, to[n + i] - from[n + i], from[n + i]), n + i);
+        const float u = exp2_of_gate<Sum>(between(-40.0f, a * (-2 * LOG2_E), 40.0f));
+        const float v = exp2_of_gate<Sum>(between(-80.0f, b * -LOG2_E, 80.0f));
         put((1.0f - u) / ((1.0f + u) * (1.0f + v)), resolution, z[i]);
     }
 }
@@ -128,6 +156,7 @@ void output(const Sum* __restrict y, const float* __restrict scale, float sum_sc
     for (int i = 0; i < n; ++i) values[i] = biased_sum(y[i], scale, sum_scale, bias, i);
 }
 
+// The same bits on every processor, in both precisions.
 void exponentials(const float* __restrict logits, int n, float inverse_temperature, float* __restrict weights) {
     float most[PANEL], best = logits[0];
     for (int j = 0; j < PANEL; ++j) most[j] = best;
@@ -138,7 +167,7 @@ void exponentials(const float* __restrict logits, int n, float inverse_temperatu
     for (int j = 0; j < PANEL; ++j) best = most[j] > best ? most[j] : best;
     for (int j = 0; j < n; ++j) {
         const float x = (logits[j] - best) * inverse_temperature * LOG2_E;
-        const float weight = exp2_polynomial(x > -126.0f ? x : -126.0f);
+        const float weight = exp2_polynomial<std::int32_t>(x > -126.0f ? x : -126.0f);
         weights[j] = x > -126.0f ? weight : 0.0f;
     }
 }

@@ -8,9 +8,10 @@
 //     int8      w[tile][pair][row][2]           y[row] += w0 * x[2 pair] + w1 * x[2 pair + 1]
 //
 // Every sum adds the inputs in order, independent of how the work is split. So sums are the same to the last bit for all
-// numbers of streams, threads and calls. Vector kernels use fused multiply-adds and agree with each other to the last bit,
-// too. The portable ones do not on x86, where old processors have no fused multiply-add and emulating it in the gates
-// alone would take as long as the products: their float32 sums, and the gates in both precisions, differ in the last bits.
+// numbers of streams, threads and calls. In int8 everything is the same to the last bit on all instruction sets: sums
+// are integers, and nothing else is fused. In float32 the vector kernels of processors use fused multiply-adds and agree
+// with each other to the last bit. Old x86 processors and WebAssembly have none, and emulating them in the gates alone
+// would take as long as the products: the results of those kernels differ in the last bits.
 #pragma once
 
 #include <cstddef>
@@ -68,7 +69,8 @@ struct Kernels {
     const char* name;
     Arithmetic<float, float, float> f32;
     Arithmetic<std::int8_t, std::int16_t, std::int32_t> i8;
-    // weights [n] = exp((logits - the largest logit) * inverse_temperature), zero below 1e-38; any n
+    // weights [n] = exp((logits - the largest logit) * inverse_temperature), zero below 1e-38; any n. The same bits on all
+    // instruction sets.
     void (*exponentials)(const float* logits, int n, float inverse_temperature, float* weights);
 };
 
