@@ -42,4 +42,4 @@ export LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=lib
     echo "an editable installation of wavenet hides the extension with sanitizers: use an environment without one" >&2
     exit 1
 }
-"$python" -m pytest tests/test_native.py tests/test_native_sampling.py tests/test_native_processes.py
+"$python" -m pytest tests/test_native.py tests/test_native_analysis.py tests/test_native_sampling.py tests/test_native_processes.py

@@ -3,6 +3,9 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 install(FILES include/wavenet.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(FILES third_party/kissfft/COPYING third_party/kissfft/LICENSES/BSD-3-Clause
+  DESTINATION ${CMAKE_INSTALL_DOCDIR}/kissfft
+)
 install(TARGETS ${libraries} EXPORT wavenet
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}

@@ -1,5 +1,5 @@
-// The extension module wavenet.engine._native, used by wavenet/engine/native.py. Only it and
-// binding_frames.cpp depend on Python.
+// The extension module wavenet.engine._native, used by wavenet/engine/native.py. Only it and the other binding_*.cpp
+// depend on Python.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -257,6 +257,7 @@ NB_MODULE(_native, m) {
         .def("peak", &Engine::peak, nb::call_guard<Unlocked>())
         .def_prop_ro("kernels", &Engine::kernels);
 
+    bind_analysis(m);
     bind_frames(m);
     m.def("create", &create, nb::arg("dimensions"), nb::arg("weights"), nb::arg("precision"), nb::arg("threads"));
     m.def("kernels", [] {

@@ -3,4 +3,5 @@
 
 #include <nanobind/nanobind.h>
 
+void bind_analysis(nanobind::module_& m);
 void bind_frames(nanobind::module_& m);

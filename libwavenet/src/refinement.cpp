@@ -1,0 +1,150 @@
+#include "refinement.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "failure.h"
+
+namespace wavenet {
+namespace {
+
+constexpr double MOMENTUM = 0.9;            // as in wavenet/consistency.py
+constexpr double MAX_LOG_GAIN = 20;         // of a band in one iteration
+constexpr double LOOKAHEAD_SECONDS = 0.05;  // of whole frames, at least one
+constexpr double LARGEST = 1e9;             // samples are limited to it, so that features out of range stay harmless
+
+double bounded(double sample) { return std::clamp(sample, -LARGEST, LARGEST); }
+
+// The analysis window, divided by the sum of the squares of all windows that overlap.
+std::vector<double> synthesis_window(const MelConfig& mel) {
+    const std::vector<double> window = hann_window(mel.window);
+    std::vector<double> totals(std::size_t(mel.hop)), result(window);
+    for (std::size_t i = 0; i < window.size(); ++i) totals[i % totals.size()] += window[i] * window[i];
+    for (std::size_t i = 0; i < window.size(); ++i) result[i] /= totals[i % totals.size()];
+    return result;
+}
+
+std::size_t lookahead_frames(const MelConfig& mel) {
+    return std::size_t(std::max(1.0, std::nearbyint(LOOKAHEAD_SECONDS * mel.sample_rate / mel.hop)));
+}
+
+// Windows that overlap by half at least; checked before anything else is computed.
+const MelConfig& checked(const MelConfig& mel) {
+    if (!mel.can_refine())
+        fail("refinement needs windows that overlap by half; these have " + std::to_string(mel.window) +
+             " samples and begin every " + std::to_string(mel.hop));
+    return mel;
+}
+
+}  // namespace
+
+Refinement::Refinement(const MelConfig& mel, int iterations, std::size_t capacity)
+    : transform_(checked(mel)),
+      hop_(std::size_t(mel.hop)),
+      window_(std::size_t(mel.window)),
+      bands_(std::size_t(mel.bands)),
+      margin_(window_margin(mel)),
+      depth_(lookahead_frames(mel)),
+      per_frame_((iterations + int(depth_) - 1) / int(depth_)),
+      capacity_(capacity),
+      synthesis_(synthesis_window(mel)),
+      log_gains_(bands_),
+      // beyond the capacity: frames inside, and those before them of which the windows reach inside
+      features_((capacity + depth_ + 2 + window_ / hop_) * bands_),
+      result_(window_ + (depth_ + 1) * hop_),
+      start_(result_.size()),
+      changed_(result_.size()),
+      incoming_(hop_),
+      outgoing_(hop_) {}
+
+void Refinement::reset() {
+    std::fill(result_.begin(), result_.end(), 0.0);
+    std::fill(start_.begin(), start_.end(), 0.0);
+    std::fill(outgoing_.begin(), outgoing_.end(), 0.0f);
+    filled_ = 0;
+    pushed_ = entered_ = left_ = 0;
+}
+
+std::size_t Refinement::push(const float* frames, std::size_t n) {
+    const std::size_t slots = features_.size() / bands_, before = std::size_t(pushed_);
+    const float silence = transform_.mel().silence();
+    for (; n && pushed_ < entered_ + capacity_; --n, ++pushed_, frames += bands_)
+        std::transform(frames, frames + bands_, features_.begin() + std::ptrdiff_t(pushed_ % slots * bands_),
+                       [=](float value) { return std::isfinite(value) ? value : silence; });
+    return std::size_t(pushed_) - before;
+}
+
+void Refinement::process(const float* audio, float* refined, std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i) {
+        incoming_[filled_] = std::isfinite(audio[i]) ? bounded(audio[i]) : 0;
+        if (++filled_ == hop_) {
+            enter();
+            filled_ = 0;
+        }
+        refined[i] = outgoing_[filled_];
+    }
+}
+
+std::size_t Refinement::end(float* refined) {
+    const std::uint64_t arrived = entered_ * hop_ + filled_;
+    const std::size_t inside = std::size_t(std::min<std::uint64_t>(arrived, delay()));
+    const float silence = 0;
+    float ignored;
+    for (std::size_t i = inside; i < delay(); ++i) process(&silence, &ignored, 1);
+    for (std::size_t i = 0; i < inside; ++i) process(&silence, refined + i, 1);
+    reset();
+    return inside;
+}
+
+// The samples of a frame are there: iterates, and lets a frame leave.
+void Refinement::enter() {
+    const std::size_t inside = std::size_t(entered_ - left_) * hop_;
+    for (std::vector<double>* signal : {&result_, &start_})
+        std::copy(incoming_.begin(), incoming_.end(), signal->begin() + std::ptrdiff_t(window_ + inside));
+    ++entered_;
+    // the windows that end by now, and reach inside
+    const std::uint64_t first = first_window(left_ * hop_);
+    const std::int64_t complete = std::int64_t(entered_ * hop_) + margin_ - std::int64_t(window_);
+    const std::uint64_t last = complete < 0 ? 0 : std::uint64_t(complete) / hop_ + 1;
+    const std::size_t start = std::size_t(std::int64_t(first * hop_ + window_ - left_ * hop_) - margin_);
+    if (first < std::min(last, pushed_))
+        for (int i = 0; i < per_frame_; ++i) iterate(start, first, std::min(last, pushed_));
+    if (entered_ - left_ <= depth_) return;
+    for (std::size_t i = 0; i < hop_; ++i) outgoing_[i] = float(std::clamp(result_[window_ + i], -1.0, 1.0));
+    for (std::vector<double>* signal : {&result_, &start_})
+        std::copy(signal->begin() + std::ptrdiff_t(hop_), signal->end(), signal->begin());
+    ++left_;
+}
+
+// The first window that contains the sample at a position or later ones.
+std::uint64_t Refinement::first_window(std::uint64_t position) const {
+    const std::int64_t begin = std::int64_t(position) + margin_ - std::int64_t(window_);
+    return begin < 0 ? 0 : std::uint64_t(begin) / hop_ + 1;
+}
+
+// Corrects the windows first ... last - 1, the first of which begins at `start` of the signal.
+void Refinement::iterate(std::size_t start, std::uint64_t first, std::uint64_t last) {
+    const std::size_t slots = features_.size() / bands_;
+    std::fill(changed_.begin(), changed_.end(), 0.0);
+    for (std::uint64_t frame = first; frame < last; ++frame)
+        correct(features_.data() + frame % slots * bands_, start + std::size_t(frame - first) * hop_);
+    std::fill(changed_.begin(), changed_.begin() + std::ptrdiff_t(window_), 0.0);  // these have left
+    for (std::size_t i = 0; i < result_.size(); ++i) {
+        const double next = bounded(start_[i] + changed_[i]);
+        start_[i] = next + MOMENTUM * (next - result_[i]);
+        result_[i] = next;
+    }
+}
+
+// Adds what makes the window that begins at `start` agree with its target [bands].
+void Refinement::correct(const float* target, std::size_t start) {
+    const double power = transform_.mel().power;
+    transform_.analyse(start_.data() + start);
+    const std::vector<double>& log_bands = transform_.log_bands();
+    for (std::size_t band = 0; band < bands_; ++band)
+        log_gains_[band] = std::clamp((target[band] - log_bands[band]) / power, -MAX_LOG_GAIN, MAX_LOG_GAIN);
+    transform_.add_change(log_gains_.data(), synthesis_.data(), changed_.data() + start);
+}
+
+}  // namespace wavenet
