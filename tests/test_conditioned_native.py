@@ -149,7 +149,7 @@ def test_conditioning_of_other_streams_is_refused() -> None:
     assert last == 3 * CHUNK
     for wrong, first, offset in ((others, 0, 0), (None, 0, 0), (mine, 0, 1), (mine, 10, 20)):
         with pytest.raises(ValueError, match="the conditioning frames are for another network"):
-            engine.native.feed(state.native, first, first + last, wrong, offset, codes, True)
+            engine.native.feed(state.native, first, first + last, wrong, offset, None, codes, True)
     with pytest.raises(ValueError, match="not in the arrays"):
-        engine.native.feed(state.native, 150, 201, mine, 0, codes, True)
-    engine.native.feed(state.native, 0, last, mine, 0, codes, True)
+        engine.native.feed(state.native, 150, 201, mine, 0, None, codes, True)
+    engine.native.feed(state.native, 0, last, mine, 0, None, codes, True)

@@ -233,7 +233,7 @@ def test_a_state_belongs_to_its_engine() -> None:
     with pytest.raises(ValueError, match="another engine"):
         second.generate(state, np.zeros((1, 3)), Sampling())
     with pytest.raises(ValueError, match="another engine"):
-        second.native.feed(state.native, 0, 3, None, 0, np.zeros((1, 3), dtype=np.int64), True)
+        second.native.feed(state.native, 0, 3, None, 0, None, np.zeros((1, 3), dtype=np.int64), True)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["engine", "state", "copy"])), ids=" ".join)
@@ -250,7 +250,7 @@ def test_engine_state_and_copy_may_be_deleted_in_any_order(order: tuple[str, ...
             branch = alive[other].copy()
             assert branch.position == 0
             if "engine" in alive:
-                alive["engine"].generate(branch, 0, 50, None, 0, uniforms, 1.0, None, 0, 1.0, codes, True)
+                alive["engine"].generate(branch, 0, 50, None, 0, None, uniforms, 1.0, None, 0, 1.0, codes, True)
                 np.testing.assert_array_equal(codes, expected)
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -189,6 +189,7 @@ class Generator:
         particles: int | None = None,
         pitch: Control | None = None,
         loudness: Control | None = None,
+        mute: Iterable[int] | None = None,
     ) -> Session:
         """A new stream that continues silence, or `prime`.
 
@@ -208,6 +209,7 @@ class Generator:
             them from audio. The first frame starts at the first sample of the stream, or of `prime`.
         pitch, loudness: for a model of two tiers without features: in Hz and dBFS, a value for all frames or one for
             each [frames], NaN for those that are the model's choice; see `wavenet.controls`.
+        mute: layers without their gated activation z, by their indices from 0; see `Session.mute`.
         Raises `ValueError`, in one line, for options that are invalid, missing or not used by this model.
         """
         given = {"top_k": top_k, "top_p": top_p, "voiced_temperature": voiced_temperature}
@@ -216,8 +218,8 @@ class Generator:
                 raise ValueError(f"particles = {shown(particles)}: only for given features, which this model draws")
             temperature = None if temperature is None else checked_temperature(temperature)
             options = self.options(frame_temperature=temperature, **given)
-            curves = {"pitch": pitch, "loudness": loudness}
-            return TwoTierSession(self._engine, self._frame_weights, options, seed, count, speaker, prime, **curves)
+            frames = self._frame_weights
+            return TwoTierSession(self._engine, frames, options, seed, count, speaker, prime, mute, pitch, loudness)
         for name, value in {"pitch": pitch, "loudness": loudness}.items():
             if value is not None:
                 reason = (
@@ -226,7 +228,7 @@ class Generator:
                 raise ValueError(f"{name}: controls the frames that a frame model draws, and {reason}")
         options = self.options(temperature=temperature, particles=particles, **given)
         session = GuidedSession if options.particles else Session
-        return session(self._engine, options, seed, count, speaker, features, prime)
+        return session(self._engine, options, seed, count, speaker, features, prime, mute)
 
     def stream(
         self,

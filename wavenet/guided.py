@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,13 +70,14 @@ class GuidedSession(Session):
         speaker: Speaker | None = None,
         features: ArrayLike | None = None,
         prime: ArrayLike | None = None,
+        mute: Iterable[int] | None = None,
     ) -> None:
         """Arguments as of `Generator.session`. Particle i is drawn with the uniform numbers of the stream's seed + i.
 
         The options must have been checked with the model's features.
         """
         _check_memory(engine, options.particles, 1 if count is None else count, features)
-        super().__init__(engine, options, seed, count, speaker, features, prime, rows=options.particles)
+        super().__init__(engine, options, seed, count, speaker, features, prime, mute, rows=options.particles)
         mel, frames = engine.config.features, self.features
         assert mel is not None and frames is not None  # as checked
         self._hop = mel.hop

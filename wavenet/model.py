@@ -102,6 +102,10 @@ class ResidualLayer(nn.Module):
         z = torch.tanh(a) * torch.sigmoid(b)
         return (x if self.residual is None else x + self.residual(z)), z
 
+    def bypass(self, x: Tensor) -> Tensor:
+        """The next layer's x [B, T, R] of a muted layer, whose z is zero."""
+        return x if self.residual is None else x + self.residual.bias
+
     def reset_parameters(self) -> None:
         """Initialise: the L residual outputs, which are summed, have a variance of about 1 / L each."""
         self.dilated.reset_parameters()
@@ -200,7 +204,12 @@ class WaveNet(nn.Module):
         self.reset_parameters()
 
     def forward(
-        self, codes: Tensor, speaker: Tensor | None = None, local: Tensor | None = None, first: int = 0
+        self,
+        codes: Tensor,
+        speaker: Tensor | None = None,
+        local: Tensor | None = None,
+        first: int = 0,
+        muted: Tensor | None = None,
     ) -> Tensor:
         """Output parameters [B, T, A] of int64 codes [B, T]: logits for mu-law, else see `wavenet.nn.outputs`.
 
@@ -213,6 +222,7 @@ class WaveNet(nn.Module):
             the neighbouring frames; frames beyond the ends are silent.
         first: index in `local`, or in the recording, of the sample that the first position predicts. Without features
             it is only used by backward-adaptive prediction, which is updated at multiples of a number of samples.
+        muted: bool [T, L] of every position, or [L]: the layers whose z is zero.
         Raises `ValueError` for wrong shapes, and for conditioning that is missing or that this model does not have.
         """
         if codes.dim() != 2 or codes.shape[1] == 0:
@@ -226,7 +236,10 @@ class WaveNet(nn.Module):
             weight = self.embedding.weight
             inputs, factors, offsets = linear_prediction(self.config, codes, local, first, weight)
         x = self.embed(codes, inputs)  # [B, T, R]
-        skip = self.fused_stack(x, gate_bias) if self.uses_fused_stack(x) else self.residual_stack(x, gate_bias)
+        if muted is None and self.uses_fused_stack(x):
+            skip = self.fused_stack(x, gate_bias)
+        else:
+            skip = self.residual_stack(x, gate_bias, muted)
         parameters = self.head(skip)  # [B, T, S] -> [B, T, A]
         return parameters if factors is None or offsets is None else parameters * factors + offsets
 
@@ -242,11 +255,16 @@ class WaveNet(nn.Module):
             inputs = codes[..., None].to(weight) / FULL_SCALE  # [B, T, 1]
         return inputs @ weight
 
-    def residual_stack(self, x: Tensor, gate_bias: GateBias | None = None) -> Tensor:
-        """All layers and the skip sum: x [B, T, R] -> [B, T, S]."""
+    def residual_stack(self, x: Tensor, gate_bias: GateBias | None = None, muted: Tensor | None = None) -> Tensor:
+        """All layers and the skip sum: x [B, T, R] -> [B, T, S]. muted: as of `forward`."""
         gated = []
-        for index, layer in enumerate(self.layers):
-            x, z = layer(x, None if gate_bias is None else gate_bias.at_samples(index))
+        for index, layer in enumerate(self.typed_layers):
+            bias = None if gate_bias is None else gate_bias.at_samples(index)
+            y, z = layer(x, bias)
+            if muted is not None:
+                here = muted[..., index, None]  # [T or 1, 1]
+                y, z = torch.where(here, layer.bypass(x), y), z.masked_fill(here, 0.0)
+            x = y
             gated.append(z)
         return self.skip(torch.cat(gated, dim=-1))  # the sum over layers of P_l z_l + p_l, as one product
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, cast
 
@@ -99,13 +99,14 @@ class TwoTierSession(Session):
         count: int | None,
         speaker: Speaker | None = None,
         prime: ArrayLike | None = None,
+        mute: Iterable[int] | None = None,
         pitch: Control | None = None,
         loudness: Control | None = None,
     ) -> None:
         """weights: of the frame model by their names in `FrameModelConfig.shapes`; others as of `Generator.session`."""
         self._warned = False
         self.pitch, self.loudness = pitch, loudness
-        super().__init__(engine, options, seed, count, speaker)
+        super().__init__(engine, options, seed, count, speaker, mute=mute)
         self.temperature = options.frame_temperature
         sampler = frame_sampler(engine.config, weights, self._inputs.speaker, self._streams, seed)
         _start(sampler)
@@ -230,6 +231,7 @@ class TwoTierSession(Session):
         return first - CHUNK - max(context, history), end
 
     def _condition(self, state: engines.State) -> None:
+        state.mute = self._mute
         self._use(state, self._progress.drawn, self._inputs)
 
     def _use(self, state: engines.State, drawn: DrawnFrames, inputs: ConditioningInputs) -> None:
@@ -247,6 +249,7 @@ class TwoTierSession(Session):
         begin, end = state.position, state.position + codes.shape[1]
         drawn = self._with_clip(progress.drawn, self._quantizer.decode(codes), begin, options)
         drawn = _continued(drawn, self._needed(end - 1)[1], options)
+        state.mute = self._mute
         self._use(state, drawn, options.inputs)
         self._engine.prime(state, codes)
         return TwoTierProgress(state, progress.origin + codes.shape[1], drawn)

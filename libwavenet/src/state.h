@@ -81,6 +81,7 @@ struct StepBuffers {
     AlignedVector<typename P::Sum> past;      // [L][streams][2G]: the past taps' part of [a | b]
     AlignedVector<typename P::Sum> residual;  // [streams][R]
     GateBiases biases;
+    const bool* muted = nullptr;                          // [L]: the layers whose z is 0; null: none
     std::vector<float> inputs;                            // [streams][input channels] of a 16-bit network
     AlignedVector<float> embedded;                        // [R], of one stream
     AlignedVector<float> x;                               // [streams][R]

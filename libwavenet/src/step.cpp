@@ -84,17 +84,21 @@ void Step<P>::layer(Queues<P>& queues, StepBuffers<P>& buffers, Sum* sums, int l
     const int width = config_.residual_width(), gates = config_.gate_width(), all = config_.all_gates_width();
     auto* z = buffers.z.data() + layer * gates;  // [streams][G], the streams a whole row of layers apart
     const GateBiases& biases = buffers.biases;
-    const float* const from = biases.from + layer * 2 * gates;  // [2G], the streams a whole row of layers apart
-    const float* const to = biases.to + layer * 2 * gates;
-    prefetch(own.gate_scale.data(), 2 * gates);
-    for (int s = 0; s < (biases.stride ? queues.streams : 1); ++s) {
-        prefetch(from + s * biases.stride, 2 * gates);
-        if (to != from) prefetch(to + s * biases.stride, 2 * gates);
+    if (buffers.muted && buffers.muted[layer]) {
+        for (int s = 0; s < queues.streams; ++s) std::fill_n(z + s * all, gates, Input(0));
+    } else {
+        const float* const from = biases.from + layer * 2 * gates;  // [2G], the streams a whole row of layers apart
+        const float* const to = biases.to + layer * 2 * gates;
+        prefetch(own.gate_scale.data(), 2 * gates);
+        for (int s = 0; s < (biases.stride ? queues.streams : 1); ++s) {
+            prefetch(from + s * biases.stride, 2 * gates);
+            if (to != from) prefetch(to + s * biases.stride, 2 * gates);
+        }
+        multiply(own.current, queues.input(layer, t), width, sums, 2 * gates, queues.streams, false);
+        for (int s = 0; s < queues.streams; ++s)
+            kernels_.gate(sums + s * 2 * gates, own.gate_scale.data(), from + s * biases.stride, to + s * biases.stride,
+                          biases.fraction, gates, weights_.gate_resolution, z + s * all);
     }
-    multiply(own.current, queues.input(layer, t), width, sums, 2 * gates, queues.streams, false);
-    for (int s = 0; s < queues.streams; ++s)
-        kernels_.gate(sums + s * 2 * gates, own.gate_scale.data(), from + s * biases.stride, to + s * biases.stride,
-                      biases.fraction, gates, weights_.gate_resolution, z + s * all);
     if (layer + 1 == config_.layers()) return;
     auto* change = buffers.residual.data();  // [streams][R]
     prefetch(own.residual_scale.data(), width);

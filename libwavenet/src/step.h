@@ -32,7 +32,7 @@ public:
     // sums [streams][2G]
     void past(Queues<P>& queues, Sum* sums, int layer, std::uint64_t t) const;
     void embed(Queues<P>& queues, StepBuffers<P>& buffers, std::uint64_t t) const;
-    // sums: those of past; overwritten
+    // sums: those of past; overwritten. z of a muted layer is 0.
     void layer(Queues<P>& queues, StepBuffers<P>& buffers, Sum* sums, int layer, std::uint64_t t) const;
     // z [streams][L*G] -> sums [streams][S]: row tiles [tile, last_tile), layers [layer, last_layer); layer 0 starts
     // the sums.

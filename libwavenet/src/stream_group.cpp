@@ -32,6 +32,7 @@ void advance(const Network<P>& network, StreamGroup<P>& group, const Request& re
     const Config& config = network.config();
     for (std::size_t i = from; i < to; ++i) {
         const std::uint64_t t = group.memory.queues->position;
+        group.memory.buffers->muted = request.muted;
         network.step.prepare(*group.memory.queues, *group.memory.buffers, request.conditioning, int(first),
                              request.offset + i);
         if (pipeline) pipeline->compute(t);

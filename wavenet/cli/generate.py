@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wavenet.cli.audio_output import check_lengths, output_paths, write_audio
-from wavenet.cli.options import OF_THE_MODEL, OUTPUT, REFINE, parse_speaker, sampling_options
+from wavenet.cli.options import OF_THE_MODEL, OUTPUT, REFINE, parse_layers, parse_speaker, sampling_options
 from wavenet.engine.sampling import MAX_STREAMS
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def command(
     temperature: float | None,
     top_p: float | None,
     speaker: str | None,
+    mute: str | None,
     engine: str,
     precision: str,
     threads: int | None,
@@ -74,6 +75,7 @@ def command(
     wavenet generate runs/speech -o new.wav --prime clip.wav --temperature 0.9
     wavenet generate runs/two -o new.wav --speaker ann
     wavenet generate runs/speech --play --seconds 60
+    wavenet generate runs/speech -o new.wav --mute 8,9
     wavenet generate runs/voice -o new.wav --pitch 220 --loudness melody.wav
     wavenet generate runs/speech -o - | aplay -f S16_LE -r 16000
     """
@@ -100,6 +102,7 @@ def command(
         count=count,
         prime=start,
         speaker=parse_speaker(speaker, generator.config.speakers),
+        mute=parse_layers(mute),
         pitch=_control("pitch", pitch, generator),
         loudness=_control("loudness", loudness, generator),
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+MAX_LAYERS = 10_000  # of --mute; more than a model has
 OF_THE_MODEL = "  [default: the model's]"  # which `wavenet info` shows
 OUTPUT = click.option("-o", "--output", help="A .wav, .flac or .ogg file, or - for raw 16-bit samples.")
 TOP_P = click.option(
@@ -41,6 +42,7 @@ SAMPLING = (
     TEMPERATURE,
     TOP_P,
     click.option("--speaker", help="A speaker of the model, or a mixture such as ann=0.3,bob=0.7."),
+    click.option("--mute", metavar="LAYERS", help="Layers to leave out, from 0, such as 3,4 or 10-19."),
     click.option("--engine", default="auto", show_default=True, help="auto, native, torch or naive."),
     click.option(
         "--precision",
@@ -71,6 +73,21 @@ def parse_speaker(text: str | None, names: Sequence[str]) -> str | dict[str, flo
         except ValueError:
             raise click.UsageError(f"--speaker {text}: expected a name, or shares such as ann=0.3,bob=0.7") from None
     return shares
+
+
+def parse_layers(text: str | None) -> tuple[int, ...]:
+    """Parse --mute: indices and ranges, such as 3,10-19."""
+    layers: list[int] = []
+    for part in [] if text is None else text.split(","):
+        first, dash, last = part.partition("-")
+        try:
+            begin, end = int(first), int(last if dash else first)
+        except ValueError:
+            raise click.UsageError(f"--mute {text}: expected layers, such as 3,4 or 10-19") from None
+        if end - begin not in range(MAX_LAYERS):
+            raise click.UsageError(f"--mute {text}: {part} is not a range of layers from low to high")
+        layers.extend(range(begin, end + 1))
+    return tuple(layers)
 
 
 SMOOTHING = click.option(

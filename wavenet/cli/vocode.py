@@ -9,7 +9,15 @@ import click
 
 from wavenet.cli.audio_output import check_lengths, output_paths, write_audio
 from wavenet.cli.console import print_message
-from wavenet.cli.options import OUTPUT, PARTICLES, REFINE, VOICED_TEMPERATURE, parse_speaker, sampling_options
+from wavenet.cli.options import (
+    OUTPUT,
+    PARTICLES,
+    REFINE,
+    VOICED_TEMPERATURE,
+    parse_layers,
+    parse_speaker,
+    sampling_options,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +54,7 @@ def command(
     temperature: float | None,
     top_p: float | None,
     speaker: str | None,
+    mute: str | None,
     engine: str,
     precision: str,
     threads: int | None,
@@ -88,6 +97,7 @@ def command(
         top_p=top_p,
         count=1,
         speaker=parse_speaker(speaker, generator.config.speakers),
+        mute=parse_layers(mute),
         features=features,
         particles=particles,
     )

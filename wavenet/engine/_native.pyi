@@ -26,6 +26,7 @@ class Engine:
         last: int,
         conditioning: ConditioningFrames | None,
         offset: int,
+        muted: NDArray[np.bool_] | None,
         uniforms: NDArray[np.float64],
         temperature: float,
         temperatures: NDArray[np.float64] | None,
@@ -41,6 +42,7 @@ class Engine:
         last: int,
         conditioning: ConditioningFrames | None,
         offset: int,
+        muted: NDArray[np.bool_] | None,
         codes: NDArray[np.int64],
         interruptible: bool,
     ) -> None: ...
@@ -51,6 +53,7 @@ class Engine:
         last: int,
         conditioning: ConditioningFrames | None,
         offset: int,
+        muted: NDArray[np.bool_] | None,
         codes: NDArray[np.int64],
         outputs: NDArray[np.float32],
         interruptible: bool,

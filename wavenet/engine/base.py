@@ -10,6 +10,7 @@ import math
 import os
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Generic, NoReturn, Self, TypeVar
@@ -17,6 +18,7 @@ from typing import Generic, NoReturn, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from wavenet.checks import is_integer, shown
 from wavenet.config import ModelConfig
 from wavenet.data.quantizers import quantizer_for
 from wavenet.engine.conditioning import Conditioner, ConditioningInputs, ConditioningState
@@ -84,13 +86,34 @@ class Exclusive:
 
 
 class State(ABC):
-    """The state of B streams: the last code of each, their conditioning, and the engine's queues."""
+    """The state of B streams: the last code of each, their conditioning, muted layers, and the engine's queues."""
 
     def __init__(self, streams: int, conditioning: ConditioningState | None) -> None:
         if streams < 1:
             raise ValueError(f"streams = {streams}: at least one is needed")
         self.streams = streams  # B, fixed
         self.conditioning = conditioning  # of a conditioned network
+        self._mute: tuple[int, ...] = ()
+
+    @property
+    @abstractmethod
+    def config(self) -> ModelConfig:
+        """The configuration of the engine's network."""
+
+    @property
+    def mute(self) -> tuple[int, ...]:
+        """The muted layers, whose z is zero from the next sample on. Assigning others raises `ValueError`."""
+        return self._mute
+
+    @mute.setter
+    def mute(self, layers: Iterable[int]) -> None:
+        if layers is not self._mute:
+            self._mute = checked_mute(self.config, layers)
+
+    @property
+    def muted(self) -> NDArray[np.bool_] | None:
+        """Of every layer whether it is muted, [L]; None: no layer is."""
+        return np.isin(np.arange(self.config.layers), self._mute) if self._mute else None
 
     @property
     @abstractmethod
@@ -125,6 +148,14 @@ class State(ABC):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("the state of an engine cannot be pickled; it can be copied within its process")
+
+
+def checked_mute(config: ModelConfig, layers: Iterable[int] | None) -> tuple[int, ...]:
+    """The layers to mute, sorted; None: none. Raises `ValueError`, in one line, for what is not a layer's index."""
+    given = tuple(layers) if isinstance(layers, Iterable) else None if layers is not None else ()
+    if given is None or not all(is_integer(layer) and 0 <= layer < config.layers for layer in given):
+        raise ValueError(f"mute = {shown(layers)}: must be layers of the model, from 0 to {config.layers - 1}")
+    return tuple(sorted({int(layer) for layer in given}))
 
 
 S = TypeVar("S", bound=State)

@@ -109,6 +109,7 @@ template <class T, int DIMENSIONS>
 using Array = nb::ndarray<T, nb::ndim<DIMENSIONS>, nb::c_contig, nb::device::cpu>;
 using Uniforms = Array<const double, 2>;  // and temperatures
 using Codes = Array<const std::int64_t, 2>;
+using Muted = std::optional<Array<const bool, 1>>;
 
 Sampling make_sampling(double temperature, int top_k, double top_p) {
     Sampling sampling;
@@ -119,8 +120,10 @@ Sampling make_sampling(double temperature, int top_k, double top_p) {
 }
 
 // The samples [first, last) of arrays [B][n], with conditioning frames from `offset` on.
-Request make_request(std::size_t n, std::size_t first, std::size_t last, const ConditioningFrames* conditioning,
-                     std::size_t offset) {
+Request make_request(const Engine& engine, std::size_t n, std::size_t first, std::size_t last,
+                     const ConditioningFrames* conditioning, std::size_t offset, const Muted& muted) {
+    if (muted && muted->shape(0) != std::size_t(engine.config().layers()))
+        throw std::invalid_argument("muted: for another number of layers");
     if (first > last || last > n) throw std::invalid_argument("these samples are not in the arrays");
     Request request;
     request.length = n;
@@ -128,6 +131,7 @@ Request make_request(std::size_t n, std::size_t first, std::size_t last, const C
     request.samples = last - first;
     request.conditioning = conditioning;
     request.offset = offset;
+    request.muted = muted ? muted->data() : nullptr;
     return request;
 }
 
@@ -219,10 +223,10 @@ NB_MODULE(_native, m) {
         .def(
             "generate",
             [](Engine& engine, State& state, std::size_t first, std::size_t last,
-               const ConditioningFrames* conditioning, std::size_t offset, Uniforms uniforms, double temperature,
-               std::optional<Uniforms> temperatures, int top_k, double top_p, Array<std::int64_t, 2> codes,
-               bool interruptible) {
-                Request request = make_request(uniforms.shape(1), first, last, conditioning, offset);
+               const ConditioningFrames* conditioning, std::size_t offset, const Muted& muted, Uniforms uniforms,
+               double temperature, std::optional<Uniforms> temperatures, int top_k, double top_p,
+               Array<std::int64_t, 2> codes, bool interruptible) {
+                Request request = make_request(engine, uniforms.shape(1), first, last, conditioning, offset, muted);
                 request.uniforms = uniforms.data();
                 request.drawn = codes.data();
                 request.sampling = make_sampling(temperature, top_k, top_p);
@@ -230,30 +234,31 @@ NB_MODULE(_native, m) {
                 run(engine, state, request, interruptible);
             },
             nb::arg("state"), nb::arg("first"), nb::arg("last"), nb::arg("conditioning").none(), nb::arg("offset"),
-            nb::arg("uniforms"), nb::arg("temperature"), nb::arg("temperatures").none(), nb::arg("top_k"),
-            nb::arg("top_p"), nb::arg("codes"), nb::arg("interruptible"))
+            nb::arg("muted").none(), nb::arg("uniforms"), nb::arg("temperature"), nb::arg("temperatures").none(),
+            nb::arg("top_k"), nb::arg("top_p"), nb::arg("codes"), nb::arg("interruptible"))
         .def(
             "feed",
             [](Engine& engine, State& state, std::size_t first, std::size_t last,
-               const ConditioningFrames* conditioning, std::size_t offset, Codes codes, bool interruptible) {
-                Request request = make_request(codes.shape(1), first, last, conditioning, offset);
+               const ConditioningFrames* conditioning, std::size_t offset, const Muted& muted, Codes codes,
+               bool interruptible) {
+                Request request = make_request(engine, codes.shape(1), first, last, conditioning, offset, muted);
                 request.given = codes.data();
                 run(engine, state, request, interruptible);
             },
             nb::arg("state"), nb::arg("first"), nb::arg("last"), nb::arg("conditioning").none(), nb::arg("offset"),
-            nb::arg("codes"), nb::arg("interruptible"))
+            nb::arg("muted").none(), nb::arg("codes"), nb::arg("interruptible"))
         .def(
             "logits",
             [](Engine& engine, State& state, std::size_t first, std::size_t last,
-               const ConditioningFrames* conditioning, std::size_t offset, Codes codes, Array<float, 3> outputs,
-               bool interruptible) {
-                Request request = make_request(codes.shape(1), first, last, conditioning, offset);
+               const ConditioningFrames* conditioning, std::size_t offset, const Muted& muted, Codes codes,
+               Array<float, 3> outputs, bool interruptible) {
+                Request request = make_request(engine, codes.shape(1), first, last, conditioning, offset, muted);
                 request.given = codes.data();
                 request.outputs = outputs.data();
                 run(engine, state, request, interruptible);
             },
             nb::arg("state"), nb::arg("first"), nb::arg("last"), nb::arg("conditioning").none(), nb::arg("offset"),
-            nb::arg("codes"), nb::arg("outputs"), nb::arg("interruptible"))
+            nb::arg("muted").none(), nb::arg("codes"), nb::arg("outputs"), nb::arg("interruptible"))
         .def("peak", &Engine::peak, nb::call_guard<Unlocked>())
         .def_prop_ro("kernels", &Engine::kernels);
 

@@ -6,6 +6,8 @@ queues (Le Paine et al., "Fast Wavenet Generation Algorithm", 2016) it grows wit
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -14,8 +16,15 @@ from wavenet.engine.conditioning import ConditioningInputs
 from wavenet.engine.stepped import Snapshot, SteppedEngine, SteppedState, conditioning_tensors, input_codes
 
 
-class NaiveState(SteppedState[NDArray[np.int64]]):
-    """Its memory: the inputs so far [B, n], of which only the last `config.context` are kept."""
+class NaiveMemory(NamedTuple):
+    """The inputs so far, of which only the last `config.context` are kept."""
+
+    inputs: NDArray[np.int64]  # [B, n]
+    muted: NDArray[np.bool_]  # [n, L]: which layers were muted at each of them
+
+
+class NaiveState(SteppedState[NaiveMemory]):
+    """A state of the naive engine."""
 
 
 class NaiveEngine(SteppedEngine[NaiveState]):
@@ -26,28 +35,32 @@ class NaiveEngine(SteppedEngine[NaiveState]):
 
     def new_state(self, streams: int = 1, inputs: ConditioningInputs | None = None) -> NaiveState:
         history = np.empty((max(streams, 0), 0), dtype=np.int64)
-        return NaiveState(self, streams, history, self.conditioning_state(streams, inputs))
+        memory = NaiveMemory(history, np.empty((0, self.config.layers), dtype=bool))
+        return NaiveState(self, streams, memory, self.conditioning_state(streams, inputs))
 
-    def step(self, state: NaiveState) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        position, codes, history = state.snapshot
-        history = self._extended(history, codes[:, None])  # [B, n]
+    def step(self, state: NaiveState) -> tuple[NDArray[np.float32], NaiveMemory]:
+        memory = self._extended(state, state.codes[:, None])
         inputs = None if state.conditioning is None else state.conditioning.inputs
         speaker, local = conditioning_tensors(inputs, self.device)
-        first = position + 1 - history.shape[1]
+        first = state.position + 1 - memory.inputs.shape[1]
         if inputs is not None and inputs.first_frame:
             first -= inputs.first_frame * self.config.hop
-        outputs = self.model(torch.from_numpy(history).to(self.device), speaker, local, first)[:, -1]  # [B, A]
-        return outputs.cpu().numpy(), history
+        codes = torch.from_numpy(memory.inputs).to(self.device)
+        muted = torch.from_numpy(memory.muted).to(self.device) if memory.muted.any() else None
+        outputs = self.model(codes, speaker, local, first, muted)[:, -1]  # [B, A]
+        return outputs.cpu().numpy(), memory
 
     def prime(self, state: NaiveState, codes: ArrayLike) -> None:
         codes = self.checked_codes(state, codes)
         self.check_features(state, codes.shape[1])
         if codes.shape[1]:
-            position, last, history = state.snapshot
-            history = self._extended(history, input_codes(last, codes))
-            state.snapshot = Snapshot(position + codes.shape[1], codes[:, -1].copy(), history)
+            memory = self._extended(state, input_codes(state.codes, codes))
+            state.snapshot = Snapshot(state.position + codes.shape[1], codes[:, -1].copy(), memory)
 
-    def _extended(self, history: NDArray[np.int64], inputs: NDArray[np.int64]) -> NDArray[np.int64]:
-        """History and inputs [B, T], without those that no further prediction depends on."""
-        joined = np.concatenate([history, inputs], axis=1)
-        return np.ascontiguousarray(joined[:, -self.config.context :])
+    def _extended(self, state: NaiveState, inputs: NDArray[np.int64]) -> NaiveMemory:
+        """The memory of a state and inputs [B, T], without those that no further prediction depends on."""
+        memory, context = state.snapshot.memory, self.config.context
+        now = np.isin(np.arange(self.config.layers), state.mute)  # [L]
+        joined = np.concatenate([memory.inputs, inputs], axis=1)
+        muted = np.concatenate([memory.muted, np.broadcast_to(now, (inputs.shape[1], len(now)))])
+        return NaiveMemory(np.ascontiguousarray(joined[:, -context:]), muted[-context:])

@@ -40,6 +40,10 @@ class NativeState(State):
         self.lock = Exclusive("state")  # held by the call that advances or copies the state
 
     @property
+    def config(self) -> ModelConfig:
+        return self.engine.config
+
+    @property
     def codes(self) -> NDArray[np.int64]:
         codes = np.empty(self.streams, dtype=np.int64)
         self.native.last_codes(codes)
@@ -57,6 +61,7 @@ class NativeState(State):
             other.engine, other.streams, other.native = self.engine, self.streams, self.native.copy()
             other.skipped, other.chunk, other._position = self.skipped, self.chunk, self._position
             other.conditioning = self.conditioning and self.conditioning.copy()
+            other._mute = self.mute
         other.lock = Exclusive("state")
         return other
 
@@ -66,6 +71,7 @@ class NativeState(State):
             self.native.assign(other.native)
             self.skipped, self.chunk, self._position = other.skipped, other.chunk, other._position
             self.conditioning = other.conditioning and other.conditioning.copy()
+            self._mute = other.mute
 
     def pieces(self, position: int, samples: int) -> Iterator[tuple[int, int, _native.ConditioningFrames | None, int]]:
         """Split the samples from `position` on at the ends of chunks: (first, last + 1, chunk, offset in the chunk)."""
@@ -175,10 +181,12 @@ class NativeEngine(Engine[NativeState]):
         top_k = min(sampling.top_k or 0, self.config.output_channels)
         top_p = 1.0 if sampling.top_p is None else float(sampling.top_p)
         with state.lock:
+            muted = state.muted
             for piece in state.pieces(state.position, uniforms.shape[1]):
                 self.native.generate(
                     state.native,
                     *piece,
+                    muted,
                     uniforms,
                     sampling.temperature,
                     temperatures,
@@ -194,8 +202,9 @@ class NativeEngine(Engine[NativeState]):
         self.check_features(state, codes.shape[1])
         logits = np.empty((*codes.shape, self.config.output_channels), dtype=np.float32)
         with state.lock:
+            muted = state.muted
             for piece in state.pieces(state.position, codes.shape[1]):
-                self.native.logits(state.native, *piece, codes, logits, interruptible=_in_main_thread())
+                self.native.logits(state.native, *piece, muted, codes, logits, interruptible=_in_main_thread())
         return logits
 
     def prime(self, state: NativeState, codes: ArrayLike) -> None:
@@ -208,8 +217,9 @@ class NativeEngine(Engine[NativeState]):
         with state.lock:
             start = state.position + skipped
             state.skipped += skipped
+            muted = state.muted
             for piece in state.pieces(start, recent.shape[1]):
-                self.native.feed(state.native, *piece, recent, interruptible=_in_main_thread())
+                self.native.feed(state.native, *piece, muted, recent, interruptible=_in_main_thread())
 
 
 def kernels() -> list[str]:

@@ -55,6 +55,11 @@ class SteppedState(State, Generic[M]):
         position, codes, memory = other.snapshot
         self.snapshot = Snapshot(position, codes, self.engine.copied_memory(memory))
         self.conditioning = other.conditioning and other.conditioning.copy()
+        self._mute = other.mute
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.engine.config
 
     @property
     def codes(self) -> NDArray[np.int64]:

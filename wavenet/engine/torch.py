@@ -71,6 +71,7 @@ class TorchEngine(SteppedEngine[TorchState]):
     def step(self, state: TorchState) -> tuple[NDArray[np.float32], TorchMemory]:
         position, codes, memory = state.snapshot
         program = memory.program
+        program.mute(state.mute)
         if state.conditioning is not None:
             frames = state.conditioning.frames(position)
             program.set_gate_bias(frames, *state.conditioning.neighbours(position))
@@ -109,7 +110,7 @@ class TorchEngine(SteppedEngine[TorchState]):
             gate_bias = None
             if state.conditioning is not None:
                 gate_bias = torch.from_numpy(state.conditioning.gate_biases(start, inputs.shape[1])).to(self.device)
-            for index, layer in enumerate(self.model.layers):
+            for index, layer in enumerate(self.model.typed_layers):
                 queue = program.ring[self.layout.newest(index, start), : state.streams].transpose(0, 1)  # [B, n, R]
                 joined = torch.cat([queue, x], dim=1)  # [B, n + N, R]
                 newest = joined[:, -queue.shape[1] :].transpose(0, 1)  # [n, B, R]
@@ -117,7 +118,8 @@ class TorchEngine(SteppedEngine[TorchState]):
                 bias = None
                 if gate_bias is not None:  # zeros for the queue, whose outputs are not used
                     bias = F.pad(gate_bias[index], (0, 0, queue.shape[1], 0))  # [B, n + N, 2G]
-                x = layer(joined, bias)[0][:, queue.shape[1] :]  # [B, N, R]
+                following = layer.bypass(joined) if index in state.mute else layer(joined, bias)[0]
+                x = following[:, queue.shape[1] :]  # [B, N, R]
         predictor = None if program.predictor is None else program.predictor.state
         state.snapshot = Snapshot(end, codes[:, -1].copy(), TorchMemory(program, predictor))
 

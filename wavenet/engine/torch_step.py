@@ -134,7 +134,9 @@ class StepProgram:
         self.bias = packed.bias.repeat(1, rows, 1) if config.conditioned else packed.bias  # [L, B or 1, W]
         self.loaded: tuple[ConditioningFrames, Tensor] | None = None  # a chunk, and its gate biases
         self.predictor = LinearPredictor(config, streams) if config.linear_prediction else None
-        self.calls = [*self._begin_rows(), *self._layers(), *self._store(), *self._head()]
+        self.before, self.after = self._begin_rows(), [*self._store(), *self._head()]  # of the layers
+        self.muted: tuple[int, ...] = ()
+        self.calls = [*self.before, *self._layers(), *self.after]
 
     def copy(self) -> StepProgram:
         """An independent program with the same queues."""
@@ -153,6 +155,12 @@ class StepProgram:
         bias = self.loaded[1]
         if len(bias) > 1:
             torch.lerp(bias[row], bias[row + 1], weight, out=gates)
+
+    def mute(self, layers: tuple[int, ...]) -> None:
+        """Mute these layers, and no others, from the next sample on."""
+        if layers != self.muted:
+            self.muted = layers
+            self.calls = [*self.before, *self._layers(), *self.after]
 
     def run(self, position: int) -> NDArray[np.float32]:
         """Compute the output parameters [streams, A] of the sample at `position`, and store the layers' inputs.
@@ -194,8 +202,11 @@ class StepProgram:
         calls: list[Callable[[], Any]] = []
         for layer, row in enumerate(self.work):  # [B, W]
             t, u = row[:, :gate], row[:, gate : 2 * gate]
-            calls.append(row[:, : 2 * gate].tanh_)
-            calls.append(partial(torch.addcmul, t, t, u, out=u))  # 2z, in place of u
+            if layer in self.muted:
+                calls.append(u.zero_)
+            else:
+                calls.append(row[:, : 2 * gate].tanh_)
+                calls.append(partial(torch.addcmul, t, t, u, out=u))  # 2z, in place of u
             if layer + 1 == len(self.work):
                 break
             following = self.work[layer + 1]
