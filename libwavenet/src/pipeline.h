@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "network.h"
+#include "parallel_step.h"
 #include "spin.h"
 #include "state.h"
 #include "thread_pool.h"
@@ -70,17 +71,16 @@ private:
 
 // Main's side.
 template <class P>
-class Pipeline {
+class Pipeline : public ParallelStep {
 public:
     Pipeline(const Network<P>& network, Memory<P>& memory, ThreadPool& pool);
-    ~Pipeline();
+    ~Pipeline() override;
     Pipeline(const Pipeline&) = delete;
     Pipeline& operator=(const Pipeline&) = delete;
 
     // Sets the split of the next samples, and how long to wait for a worker's result.
     void use(Split split, Spin::Clock::duration patience);
-    // Computes sample t up to its skip sums, and stores them in the buffers.
-    void compute(std::uint64_t t);
+    void compute(std::uint64_t t) override;
 
 private:
     using Worker = typename PipelineJob<P>::Worker;

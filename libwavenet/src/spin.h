@@ -21,11 +21,14 @@ public:
         if (++turns_ == 1) since_ = Clock::now();
         return turns_ % 4 || Clock::now() - since_ < limit;
     }
-    // Waits briefly; after 50 us yields the processor to other threads, after 2 ms sleeps.
+    // Waits briefly; after 50 us yields the processor to other threads, after 2 ms sleeps, at first for 0.1 ms each.
     void patiently() {
         if (again(std::chrono::microseconds(50))) return;
-        if (Clock::now() - since_ < std::chrono::milliseconds(2)) std::this_thread::yield();
-        else std::this_thread::sleep_for(std::chrono::microseconds(100));
+        const auto waited = Clock::now() - since_;
+        if (waited < std::chrono::milliseconds(2)) std::this_thread::yield();
+        else
+            std::this_thread::sleep_for(
+                std::chrono::microseconds(waited < std::chrono::milliseconds(200) ? 100 : 2000));
     }
 
 private:

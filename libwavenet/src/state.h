@@ -40,6 +40,9 @@ public:
         return ring_.data() + first_[layer] + ((t - delay) & mask_[layer]) * row_;
     }
 
+    // Forgets the inputs.
+    void clear() { std::fill(ring_.begin(), ring_.end(), typename P::Input(0)); }
+
     // Continues as a copy of `other`, which belongs to as many streams of the same network. Sizes stay, so that nothing
     // is allocated.
     void assign(const Queues& other) {

@@ -28,14 +28,14 @@ void compute(const Network<P>& network, Memory<P>& memory, bool predicts, std::u
 
 template <class P>
 void advance(const Network<P>& network, StreamGroup<P>& group, const Request& request, std::size_t first,
-             std::size_t from, std::size_t to, Pipeline<P>* pipeline) {
+             std::size_t from, std::size_t to, ParallelStep* parallel) {
     const Config& config = network.config();
     for (std::size_t i = from; i < to; ++i) {
         const std::uint64_t t = group.memory.queues->position;
         group.memory.buffers->muted = request.muted;
         network.step.prepare(*group.memory.queues, *group.memory.buffers, request.conditioning, int(first),
                              request.offset + i);
-        if (pipeline) pipeline->compute(t);
+        if (parallel) parallel->compute(t);
         else compute(network, group.memory, request.predicts(), t);
         Queues<P>& queues = *group.memory.queues;  // the pipeline may have replaced them
         StepBuffers<P>& buffers = *group.memory.buffers;
@@ -62,9 +62,9 @@ void advance(const Network<P>& network, StreamGroup<P>& group, const Request& re
 }
 
 template void advance(const Network<Float32>&, StreamGroup<Float32>&, const Request&, std::size_t, std::size_t,
-                      std::size_t, Pipeline<Float32>*);
+                      std::size_t, ParallelStep*);
 template void advance(const Network<Int8>&, StreamGroup<Int8>&, const Request&, std::size_t, std::size_t, std::size_t,
-                      Pipeline<Int8>*);
+                      ParallelStep*);
 
 void GroupsJob::work() {
     for (std::size_t group; (group = next_.fetch_add(1)) < count_;) {

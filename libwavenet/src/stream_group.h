@@ -9,7 +9,7 @@
 
 #include "continuous_sampling.h"
 #include "network.h"
-#include "pipeline.h"
+#include "parallel_step.h"
 #include "request.h"
 #include "state.h"
 #include "thread_pool.h"
@@ -33,10 +33,10 @@ struct StreamGroup {
 };
 
 // Computes samples [from, to) of a request for one group, whose first stream is row `first` of the request; on several
-// threads if there is a pipeline.
+// threads if there is a pipeline (`parallel`).
 template <class P>
 void advance(const Network<P>& network, StreamGroup<P>& group, const Request& request, std::size_t first,
-             std::size_t from, std::size_t to, Pipeline<P>* pipeline);
+             std::size_t from, std::size_t to, ParallelStep* parallel);
 
 // Several groups, each advanced by whichever thread is free.
 class GroupsJob : public Job {

@@ -3,136 +3,26 @@
 // result.
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <map>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "engine.h"
+#include "random_network.h"
+#include "realtime_pipeline.h"
+#include "stream_group.h"
 
 using namespace wavenet;
 
 namespace {
-
-constexpr int SAMPLES = 160;
-constexpr int FRAMES = 32 + 2;  // of a conditioning chunk, one more frame on either side included
 
 void check(bool right, const std::string& what) {
     if (right) return;
     std::printf("wrong: %s\n", what.c_str());
     std::exit(1);
 }
-
-// Uniform in [0, 1), the same in every run.
-struct Random {
-    std::uint64_t state = 1;
-    double operator()() {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        return double(state >> 11) / 9007199254740992.0;
-    }
-};
-
-Config config_of(Output output, bool conditioned, int order) {
-    Config config{};
-    config.kernel_size = conditioned ? 3 : 2;
-    config.residual = 17;
-    config.gate = 20;
-    config.skip = 70;
-    config.head = 33;
-    config.output = output;
-    config.components = output == Output::LOGISTIC ? 3 : 1;
-    config.prediction_order = order;
-    const bool adaptive = order && !conditioned;
-    if (adaptive) {
-        config.adaptation_hop = 7;
-        config.adaptation_weights.assign(30, 0.5);
-    }
-    config.pitch_taps = order && conditioned ? 3 : 0;
-    config.pitch_reach = order && conditioned ? 40 : 0;
-    config.input_channels = output == Output::MU_LAW ? 256 : adaptive ? 5 : order ? 3 + config.pitch_taps : 1;
-    config.conditioned = conditioned;
-    config.hop = conditioned ? 10 : 0;
-    config.silence = output == Output::MU_LAW ? 128 : 0;
-    config.output_channels = output == Output::MU_LAW ? 256 : output == Output::LOGISTIC ? 9 : 2;
-    config.dilations = {1, 2, 4, 1, 2, 4};
-    return config;
-}
-
-// A network with random weights, its conditioning, and uniform random numbers to generate with.
-class Case {
-public:
-    Case(Output output, bool conditioned, int order) : config_(config_of(output, conditioned, order)) {
-        for (double& uniform : uniforms_) uniform = random_();
-        const int row = config_.prediction_order + 3;
-        biases_.resize(std::size_t(FRAMES) * config_.layers() * 2 * config_.gate);
-        for (float& bias : biases_) bias = float(random_() - 0.5);
-        predictors_.assign(std::size_t(FRAMES - 2) * row, 0.01);
-        for (int frame = 0; frame < FRAMES - 2; ++frame) predictors_[std::size_t(frame) * row + row - 1] = 20;
-    }
-
-    std::unique_ptr<Engine> engine(const std::string& precision, int threads) {
-        return make_engine(config_, [&](const std::string& name) { return tensor(name); }, precision, threads);
-    }
-
-    // The same codes for every stream, `block` samples per call.
-    std::vector<std::int64_t> generate(Engine& engine, State& state, int streams, int block) const {
-        std::vector<std::int64_t> codes(std::size_t(streams) * SAMPLES);
-        std::vector<double> uniforms;
-        for (int stream = 0; stream < streams; ++stream)
-            uniforms.insert(uniforms.end(), uniforms_.begin(), uniforms_.end());
-        const auto frames = conditioning(streams);
-        for (int first = 0; first < SAMPLES; first += block) {
-            Request request = this->request(frames.get(), first, std::min(block, SAMPLES - first));
-            request.uniforms = uniforms.data();
-            request.drawn = codes.data();
-            engine.run(state, request, [] { return false; });
-        }
-        return codes;
-    }
-
-    std::unique_ptr<ConditioningFrames> conditioning(int streams) const {
-        if (!config_.conditioned) return nullptr;
-        std::vector<float> biases;
-        std::vector<double> predictors;
-        for (int stream = 0; stream < streams; ++stream) {
-            biases.insert(biases.end(), biases_.begin(), biases_.end());
-            predictors.insert(predictors.end(), predictors_.begin(), predictors_.end());
-        }
-        return std::make_unique<ConditioningFrames>(config_, streams, FRAMES, biases.data(), predictors.data());
-    }
-
-    static Request request(const ConditioningFrames* frames, int first, int samples) {
-        Request request;
-        request.length = SAMPLES;
-        request.first = first;
-        request.samples = samples;
-        request.conditioning = frames;
-        request.offset = first;
-        return request;
-    }
-
-private:
-    const float* tensor(const std::string& name) {
-        std::vector<float>& values = tensors_[name];
-        if (values.empty()) {
-            values.resize(200000);  // more than any tensor has
-            const float size = name == "head.output.weight" ? 1.0f : 0.2f;
-            for (float& value : values) value = size * float(random_() - 0.5);
-        }
-        return values.data();
-    }
-
-    const Config config_;
-    Random random_;
-    std::map<std::string, std::vector<float>> tensors_;
-    std::vector<double> uniforms_ = std::vector<double>(SAMPLES);
-    std::vector<float> biases_;
-    std::vector<double> predictors_;
-};
 
 // One stream with several threads, which suspend each other, and batches.
 void same_for_any_threads(Case& network, const std::string& precision) {
@@ -213,6 +103,49 @@ void assignment(Case& network, const std::string& precision) {
     } catch (const std::invalid_argument&) {}
 }
 
+// A stream in real time, whose workers fall asleep between blocks and are suspended by others; started again at the same
+// and at other samples.
+template <class P>
+void real_time(Case& network) {
+    const auto shared = network.network<P>();
+    const auto frames = network.conditioning(1);
+    const bool muted[] = {false, true, false, false, true, false};
+    std::vector<std::int64_t> codes(SAMPLES), expected;
+    const auto generate = [&](StreamGroup<P>& group, int first, int block, ParallelStep* parallel) {
+        for (; first < SAMPLES; first += block) {
+            Request request = Case::request(frames.get(), first, std::min(block, SAMPLES - first));
+            request.uniforms = network.uniforms().data();
+            request.drawn = codes.data();
+            if (first >= SAMPLES / 2) request.muted = muted;
+            advance<P>(*shared, group, request, 0, 0, request.samples, parallel);
+            if (parallel) std::this_thread::sleep_for(std::chrono::microseconds(first % 2 ? 100 : 3000));
+        }
+    };
+    StreamGroup<P> alone(shared->config(), 1);
+    generate(alone, 0, 40, nullptr);
+    expected = codes;
+    for (int workers : {0, 1, 2, 5}) {
+        StreamGroup<P> group(shared->config(), 1);
+        RealTimePipeline<P> pipeline(*shared, group.memory, workers);
+        for (int block : {40, 5}) {
+            std::fill(codes.begin(), codes.end(), 0);
+            group.memory.queues->assign(Queues<P>(shared->config(), 1));
+            if (block == 5) pipeline.restart();
+            generate(group, 0, block, &pipeline);
+            check(codes == expected, "real time");
+        }
+        // fed without the workers up to the middle, which then join
+        group.memory.queues->assign(Queues<P>(shared->config(), 1));
+        Request request = Case::request(frames.get(), 0, SAMPLES / 2);
+        request.given = expected.data();
+        advance<P>(*shared, group, request, 0, 0, SAMPLES / 2, nullptr);
+        std::fill(codes.begin() + SAMPLES / 2, codes.end(), 0);
+        generate(group, SAMPLES / 2, 16, &pipeline);
+        check(codes == expected, "real time after priming");
+    }
+    check(fastest_workers(*shared, 1) <= 1, "the fastest number of workers");
+}
+
 }  // namespace
 
 // With an argument: only with the best kernels of this machine.
@@ -229,6 +162,8 @@ int main(int arguments, char**) {
                     calls_side_by_side(network, precision);
                     copies(network, precision);
                     assignment(network, precision);
+                    if (precision == std::string(Int8::NAME)) real_time<Int8>(network);
+                    else real_time<Float32>(network);
                 }
             std::printf("%s %s: as with one thread\n", names[set], precision);
             std::fflush(stdout);
