@@ -77,11 +77,11 @@ void MelTransform::analyse(const double* samples) {
 }
 
 const std::vector<double>& MelTransform::log_bands() {
-    for (std::size_t bin = 0; bin < bins_.size(); ++bin) {
-        const double energy = std::norm(spectrum_[bin]);
-        if (mel_.power == 1) bins_[bin] = std::sqrt(energy);
-        else bins_[bin] = mel_.power == 2 ? energy : std::pow(energy, mel_.power / 2);
-    }
+    std::transform(spectrum_.begin(), spectrum_.end(), bins_.begin(), [](auto bin) { return std::norm(bin); });
+    if (mel_.power == 1)
+        for (double& bin : bins_) bin = std::sqrt(bin);
+    else if (mel_.power != 2)
+        for (double& bin : bins_) bin = std::pow(bin, mel_.power / 2);
     for (std::size_t band = 0; band < bands_.size(); ++band) {
         const double *weights = filters_.data() + bands_[band].weights, *bins = bins_.data() + bands_[band].first;
         double sum = 0;
