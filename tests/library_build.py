@@ -24,7 +24,7 @@ def build_folder() -> Path:
     options = ["-DWAVENET_TESTS=ON", "-DWAVENET_SHARED=ON", "-DCMAKE_BUILD_TYPE=Release"]
     for command in (
         ["cmake", "-S", str(SOURCE), "-B", str(folder), *options],
-        ["cmake", "--build", str(folder), "--parallel"],
+        ["cmake", "--build", str(folder), "--parallel", str(os.cpu_count() or 1)],
     ):
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-5_000:] + done.stderr[-5_000:]

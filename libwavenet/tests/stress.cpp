@@ -1,10 +1,18 @@
 // A program without Python that drives the engine through all kernels, precisions, outputs and numbers of threads, and
 // compares the results with those of one thread. Made for sanitizers; see tests/sanitizers.sh. Exits with 1 for a wrong
 // result.
+#ifdef __linux__
+#include <dirent.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -103,48 +111,115 @@ void assignment(Case& network, const std::string& precision) {
     } catch (const std::invalid_argument&) {}
 }
 
-// A stream in real time, whose workers fall asleep between blocks and are suspended by others; started again at the same
-// and at other samples.
+// A stream of a case that is played in real time.
 template <class P>
-void real_time(Case& network) {
-    const auto shared = network.network<P>();
-    const auto frames = network.conditioning(1);
-    const bool muted[] = {false, true, false, false, true, false};
-    std::vector<std::int64_t> codes(SAMPLES), expected;
-    const auto generate = [&](StreamGroup<P>& group, int first, int block, ParallelStep* parallel) {
+class RealTimeCase {
+public:
+    explicit RealTimeCase(Case& network)
+        : network_(network), shared_(network.network<P>()), frames_(network.conditioning(1)) {
+        StreamGroup<P> alone(config(), 1);
+        generate(alone, 0, SAMPLES / 2, nullptr);
+        expected_ = codes_;
+    }
+    const Network<P>& network() const { return *shared_; }
+    const Config& config() const { return shared_->config(); }
+
+    // The samples from `first` on, of which some have muted layers, in blocks between which workers fall asleep.
+    void generate(StreamGroup<P>& group, int first, int block, ParallelStep* parallel) {
+        const bool muted[] = {false, true, false, false, true, false};
         for (; first < SAMPLES; first += block) {
-            Request request = Case::request(frames.get(), first, std::min(block, SAMPLES - first));
-            request.uniforms = network.uniforms().data();
-            request.drawn = codes.data();
+            Request request = Case::request(frames_.get(), first, std::min(block, SAMPLES - first));
+            request.uniforms = network_.uniforms().data();
+            request.drawn = codes_.data();
             if (first >= SAMPLES / 2) request.muted = muted;
-            advance<P>(*shared, group, request, 0, 0, request.samples, parallel);
+            advance<P>(*shared_, group, request, 0, 0, request.samples, parallel);
             if (parallel) std::this_thread::sleep_for(std::chrono::microseconds(first % 2 ? 100 : 3000));
         }
-    };
-    StreamGroup<P> alone(shared->config(), 1);
-    generate(alone, 0, 40, nullptr);
-    expected = codes;
-    for (int workers : {0, 1, 2, 5}) {
-        StreamGroup<P> group(shared->config(), 1);
-        RealTimePipeline<P> pipeline(*shared, group.memory, workers);
-        for (int block : {40, 5}) {
-            std::fill(codes.begin(), codes.end(), 0);
-            group.memory.queues->assign(Queues<P>(shared->config(), 1));
-            if (block == 5) pipeline.restart();
-            generate(group, 0, block, &pipeline);
-            check(codes == expected, "real time");
-        }
-        // fed without the workers up to the middle, which then join
-        group.memory.queues->assign(Queues<P>(shared->config(), 1));
-        Request request = Case::request(frames.get(), 0, SAMPLES / 2);
-        request.given = expected.data();
-        advance<P>(*shared, group, request, 0, 0, SAMPLES / 2, nullptr);
-        std::fill(codes.begin() + SAMPLES / 2, codes.end(), 0);
-        generate(group, SAMPLES / 2, 16, &pipeline);
-        check(codes == expected, "real time after priming");
     }
-    check(fastest_workers(*shared, 1) <= 1, "the fastest number of workers");
+    // The same as without workers, from the first sample on.
+    void compare(StreamGroup<P>& group, int block, RealTimePipeline<P>& pipeline) {
+        std::fill(codes_.begin(), codes_.end(), 0);
+        group.memory.queues->assign(Queues<P>(config(), 1));
+        generate(group, 0, block, &pipeline);
+        check(codes_ == expected_, "real time");
+    }
+    // Fed without the workers up to the middle, which then join.
+    void compare_primed(StreamGroup<P>& group, RealTimePipeline<P>& pipeline) {
+        std::fill(codes_.begin(), codes_.end(), 0);
+        group.memory.queues->assign(Queues<P>(config(), 1));
+        Request request = Case::request(frames_.get(), 0, SAMPLES / 2);
+        request.given = expected_.data();
+        advance<P>(*shared_, group, request, 0, 0, SAMPLES / 2, nullptr);
+        generate(group, SAMPLES / 2, 16, &pipeline);
+        check(std::equal(codes_.begin() + SAMPLES / 2, codes_.end(), expected_.begin() + SAMPLES / 2), "primed");
+    }
+
+private:
+    Case& network_;
+    const std::unique_ptr<const Network<P>> shared_;
+    const std::unique_ptr<ConditioningFrames> frames_;
+    std::vector<std::int64_t> codes_ = std::vector<std::int64_t>(SAMPLES), expected_;
+};
+
+// Workers that fall asleep, that the system suspends, and that begin again at the same and at other samples.
+template <class P>
+void real_time(Case& network) {
+    RealTimeCase<P> real(network);
+    for (int workers : {0, 1, 2, 5}) {
+        StreamGroup<P> group(real.config(), 1);
+        RealTimePipeline<P> pipeline(real.network(), group.memory, workers);
+        for (int block : {40, 5}) {
+            real.compare(group, block, pipeline);
+            pipeline.restart();
+        }
+        real.compare_primed(group, pipeline);
+    }
+    check(fastest_workers(real.network(), 1) <= 1, "the fastest number of workers");
 }
+
+#ifdef __linux__
+std::atomic<bool> suspended{false};
+std::atomic<int> suspended_threads{0};
+
+void suspend(int) {
+    ++suspended_threads;
+    while (suspended) usleep(500);
+    --suspended_threads;
+}
+
+std::set<int> threads_of_process() {
+    std::set<int> threads;
+    DIR* const folder = opendir("/proc/self/task");
+    while (const dirent* entry = readdir(folder))
+        if (std::atoi(entry->d_name)) threads.insert(std::atoi(entry->d_name));
+    closedir(folder);
+    return threads;
+}
+
+// Workers that do not run at all for longer than the ring lasts.
+template <class P>
+void suspended_workers(Case& network) {
+    constexpr int WORKERS = 2;
+    signal(SIGUSR1, suspend);
+    RealTimeCase<P> real(network);
+    StreamGroup<P> group(real.config(), 1);
+    const std::set<int> before = threads_of_process();
+    RealTimePipeline<P> pipeline(real.network(), group.memory, WORKERS);
+    const std::set<int> after = threads_of_process();
+    for (int round = 0; round < 2; ++round) {
+        real.compare(group, 16, pipeline);
+        suspended = true;
+        for (int thread : after)
+            if (!before.count(thread)) syscall(SYS_tgkill, getpid(), thread, SIGUSR1);
+        while (suspended_threads < WORKERS) usleep(500);
+        if (round) real.compare(group, 16, pipeline);
+        else real.generate(group, 0, 16, &pipeline);  // continues the last samples: the ring is filled
+        suspended = false;
+        while (suspended_threads) usleep(500);
+        real.compare(group, 16, pipeline);
+    }
+}
+#endif
 
 }  // namespace
 
@@ -164,6 +239,10 @@ int main(int arguments, char**) {
                     assignment(network, precision);
                     if (precision == std::string(Int8::NAME)) real_time<Int8>(network);
                     else real_time<Float32>(network);
+#ifdef __linux__
+                    if (precision == std::string(Int8::NAME)) suspended_workers<Int8>(network);
+                    else suspended_workers<Float32>(network);
+#endif
                 }
             std::printf("%s %s: as with one thread\n", names[set], precision);
             std::fflush(stdout);
