@@ -287,9 +287,20 @@ int fastest_workers(const Network<P>& network, int most) {
     return fastest;
 }
 
+template <class P>
+std::unique_ptr<ParallelStep> make_parallel_step(const Network<P>& network, Memory<P>& memory, int threads) {
+    constexpr unsigned MOST = 4;  // more do not make one stream faster
+    const int workers =
+        threads ? threads - 1
+                : fastest_workers(network, int(std::clamp(std::thread::hardware_concurrency(), 1u, MOST)) - 1);
+    return workers ? std::make_unique<RealTimePipeline<P>>(network, memory, workers) : nullptr;
+}
+
 template class RealTimePipeline<Float32>;
 template class RealTimePipeline<Int8>;
 template int fastest_workers(const Network<Float32>&, int);
 template int fastest_workers(const Network<Int8>&, int);
+template std::unique_ptr<ParallelStep> make_parallel_step(const Network<Float32>&, Memory<Float32>&, int);
+template std::unique_ptr<ParallelStep> make_parallel_step(const Network<Int8>&, Memory<Int8>&, int);
 
 }  // namespace wavenet

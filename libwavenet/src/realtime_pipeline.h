@@ -37,10 +37,9 @@ public:
     RealTimePipeline& operator=(const RealTimePipeline&) = delete;
 
     int workers() const { return split_.workers; }
-    // In real time. If t does not follow the last sample, the workers begin again, with empty queues.
+    // In real time. If t does not follow the last sample, the workers restart, with empty queues.
     void compute(std::uint64_t t) override;
-    // The same if t does follow it but the queues are others, as after a copy from another stream.
-    void restart() { next_ = NONE; }
+    void restart() override { next_ = NONE; }
 
 private:
     using Input = typename P::Input;
@@ -111,5 +110,7 @@ extern template class RealTimePipeline<Float32>;
 extern template class RealTimePipeline<Int8>;
 extern template int fastest_workers(const Network<Float32>&, int);
 extern template int fastest_workers(const Network<Int8>&, int);
+extern template std::unique_ptr<ParallelStep> make_parallel_step(const Network<Float32>&, Memory<Float32>&, int);
+extern template std::unique_ptr<ParallelStep> make_parallel_step(const Network<Int8>&, Memory<Int8>&, int);
 
 }  // namespace wavenet

@@ -53,10 +53,6 @@ template <class P>
     }
     const Violations found = violations();
 
-    std::fprintf(
-        stderr, "%s, output %d, conditioned %d, order %d, %d threads: %ld allocations, %ld locks, %ld system calls",
-        P::NAME, int(output), conditioned, order, workers + 1, found.allocations, found.locks, found.system_calls);
-    if (found.system_calls) std::fprintf(stderr, " (number %d)", found.system_call);
     const bool right = !found.allocations && !found.locks && !found.system_calls;
     if (!right)
         std::fprintf(stderr, "%s, output %d, %d threads: %ld allocations, %ld locks, %ld system calls (last: %d)\n",

@@ -137,10 +137,10 @@ public:
         }
     }
     // The same as without workers, from the first sample on.
-    void compare(StreamGroup<P>& group, int block, RealTimePipeline<P>& pipeline) {
+    void compare(StreamGroup<P>& group, int block, ParallelStep* parallel) {
         std::fill(codes_.begin(), codes_.end(), 0);
         group.memory.queues->assign(Queues<P>(config(), 1));
-        generate(group, 0, block, &pipeline);
+        generate(group, 0, block, parallel);
         check(codes_ == expected_, "real time");
     }
     // Fed without the workers up to the middle, which then join.
@@ -169,12 +169,15 @@ void real_time(Case& network) {
         StreamGroup<P> group(real.config(), 1);
         RealTimePipeline<P> pipeline(real.network(), group.memory, workers);
         for (int block : {40, 5}) {
-            real.compare(group, block, pipeline);
+            real.compare(group, block, &pipeline);
             pipeline.restart();
         }
         real.compare_primed(group, pipeline);
     }
-    check(fastest_workers(real.network(), 1) <= 1, "the fastest number of workers");
+    StreamGroup<P> group(real.config(), 1);
+    const auto measured = make_parallel_step(real.network(), group.memory, 0);
+    real.compare(group, 40, measured.get());
+    check(!make_parallel_step(real.network(), group.memory, 1), "one thread");
 }
 
 #ifdef __linux__
@@ -207,16 +210,16 @@ void suspended_workers(Case& network) {
     RealTimePipeline<P> pipeline(real.network(), group.memory, WORKERS);
     const std::set<int> after = threads_of_process();
     for (int round = 0; round < 2; ++round) {
-        real.compare(group, 16, pipeline);
+        real.compare(group, 16, &pipeline);
         suspended = true;
         for (int thread : after)
             if (!before.count(thread)) syscall(SYS_tgkill, getpid(), thread, SIGUSR1);
         while (suspended_threads < WORKERS) usleep(500);
-        if (round) real.compare(group, 16, pipeline);
+        if (round) real.compare(group, 16, &pipeline);
         else real.generate(group, 0, 16, &pipeline);  // continues the last samples: the ring is filled
         suspended = false;
         while (suspended_threads) usleep(500);
-        real.compare(group, 16, pipeline);
+        real.compare(group, 16, &pipeline);
     }
 }
 #endif
