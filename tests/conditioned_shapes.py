@@ -18,6 +18,7 @@ CONDITIONINGS = {
     "speakers": ModelConfig(**SHAPE, speakers=SPEAKERS),
     "plain": ModelConfig(**SHAPE, features=ODD),
     "parallel": ModelConfig(**SHAPE, features=EVEN, frame_network="parallel"),
+    "causal": ModelConfig(**SHAPE, features=EVEN, frame_network="causal"),
     "both": ModelConfig(**SHAPE, features=EVEN, speakers=SPEAKERS),
     "both, parallel": ModelConfig(**SHAPE, features=ODD, speakers=SPEAKERS, frame_network="parallel"),
     "16 bits": ModelConfig(**SHAPE, features=ODD, speakers=SPEAKERS, output="logistic", mixtures=2),

@@ -66,7 +66,7 @@ def test_features_are_rendered_from_the_first_to_the_last(vocoder: Generator) ->
     changed = features.copy()
     changed[:, -1] = 0
     after = vocoder.render(features=changed, seed=3, **speaker_of(vocoder))
-    unchanged = (41 - 1 - vocoder.config.frame_reach) * HOP - HOP // 2
+    unchanged = (41 - 1 - vocoder.config.frame_context[1]) * HOP - HOP // 2
     if unchanged > 0:
         np.testing.assert_array_equal(after[:unchanged], audio[:unchanged])
     assert not np.array_equal(after, audio)

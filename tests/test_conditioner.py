@@ -9,7 +9,13 @@ from builders import double_model
 from conditioned_shapes import CONDITIONINGS, SHAPE, SPEAKERS
 
 from wavenet.config import ModelConfig
-from wavenet.engine.conditioning import CHUNK, Conditioner, ConditioningInputs, ConditioningState, conditioning_inputs
+from wavenet.engine.conditioning import (
+    CHUNK,
+    Conditioner,
+    ConditioningInputs,
+    NumpyConditioningState,
+    conditioning_inputs,
+)
 
 WITH_FEATURES = {name: config for name, config in CONDITIONINGS.items() if config.features}
 
@@ -25,7 +31,7 @@ def test_features_give_the_gate_bias_of_the_network(config: ModelConfig, chunk: 
     hop, samples = config.hop, CHUNK * config.hop
     assert conditioner.samples == samples
     inputs = ConditioningInputs(None if shares is None else shares.numpy(), local.numpy())
-    conditioning = ConditioningState(conditioner, inputs)
+    conditioning = NumpyConditioningState(conditioner, inputs)
     rows = conditioning.frames(chunk * samples).gate_bias
     assert rows.shape == (2, CHUNK + 2, config.layers, 2 * config.gate)
     with torch.no_grad():
@@ -58,5 +64,5 @@ def test_speakers_give_the_gate_bias_of_the_network() -> None:
         own = torch.stack([layer.dilated.bias for layer in model.typed_layers])  # [L, 2G]
         expected = bias.frames + own[:, None, None]  # [L, 1, B, 2G]
     np.testing.assert_allclose(rows.transpose(2, 1, 0, 3), expected.numpy(), atol=1e-6)
-    biases = ConditioningState(conditioner, inputs).gate_biases(0, 9)
+    biases = NumpyConditioningState(conditioner, inputs).gate_biases(0, 9)
     np.testing.assert_allclose(biases, bias.frames.transpose(1, 2).expand(-1, -1, 9, -1).numpy(), atol=1e-6)

@@ -48,9 +48,9 @@ def conv(weights: Weights, name: str, x: Tensor, dilation: int = 1) -> Tensor:
 
 
 def frame_network(config: ModelConfig, weights: Weights, x: Tensor) -> Tensor:
-    """[B, bands, N + 2 context] -> [B, C, N]"""
+    """[B, bands, N + 2 times the longer context] -> [B, C, N]"""
     prefix = "conditioning.frames"
-    if config.frame_network == "plain":
+    if config.frame_network != "parallel":
         hidden = F.relu(conv(weights, f"{prefix}.first", x))
         return F.relu(conv(weights, f"{prefix}.second", hidden))
     branches = [conv(weights, f"{prefix}.point", x[..., 64:-64])]
@@ -72,7 +72,10 @@ def gate_bias(
         embedded = shares @ weights["conditioning.speaker.weight"]
         bias = bias + (embedded @ weights["conditioning.from_speaker.weight"].T)[..., None]
     if local is not None and config.features is not None:
-        mel, beyond = config.features, 60 + config.frame_reach  # frames of silence around, more than any test needs
+        mel, beyond = (
+            config.features,
+            60 + max(config.frame_context),
+        )  # frames of silence around, more than any test needs
         silence = float(np.log(1e-5))
         x = (F.pad(local, (beyond, beyond), value=silence) - mel.mean) / mel.deviation
         frames = frame_network(config, weights, x)  # of frame -60 on
@@ -295,7 +298,7 @@ def test_the_outputs_of_a_new_frame_network_have_unit_size(kind: type[nn.Module]
     conditioning.reset_parameters()
     assert isinstance(conditioning.frames, kind)
     rows = conditioning.frames(torch.randn(300, 4, 80))
-    assert rows.shape == (300 - 2 * config.frame_reach, 4, 64)
+    assert rows.shape == (300 - sum(config.frame_context), 4, 64)
     assert 0.2 < rows.square().mean().sqrt() < 2
     assert 0.1 < conditioning.from_frames(rows).std() < 1  # about a half
 

@@ -14,7 +14,7 @@ from wavenet.engine.conditioning import (
     CHUNK,
     Conditioner,
     ConditioningInputs,
-    ConditioningState,
+    NumpyConditioningState,
     Speaker,
     conditioning_inputs,
     placeholder_inputs,
@@ -50,7 +50,7 @@ def inputs_of(config: ModelConfig, streams: int = 1, speaker: Speaker | None = N
 
 
 def state_of(config: ModelConfig, streams: int = 1, speaker: Speaker | None = None, features: Any = None) -> Any:
-    return ConditioningState(conditioner_of(config), inputs_of(config, streams, speaker, features))
+    return NumpyConditioningState(conditioner_of(config), inputs_of(config, streams, speaker, features))
 
 
 def test_a_name_is_one_share_and_the_same_for_all_streams() -> None:
@@ -183,7 +183,7 @@ def test_speakers_alone_are_one_piece_and_one_row() -> None:
 def test_a_chunk_is_computed_once_and_again_after_a_change() -> None:
     conditioner = conditioner_of(BOTH)
     features = frames_of(70, 2)
-    conditioning = ConditioningState(conditioner, inputs_of(BOTH, 2, "anna", features))
+    conditioning = NumpyConditioningState(conditioner, inputs_of(BOTH, 2, "anna", features))
     first = conditioning.frames(0)
     assert first.gate_bias.shape == (2, CHUNK + 2, 2, 4)
     assert first.predictors is None

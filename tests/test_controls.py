@@ -209,7 +209,7 @@ def test_controls_may_change_while_a_session_plays() -> None:
     assert isinstance(branch, TwoTierSession)
     for each in (session, other, branch):
         each.next(700)
-    drawn = 2 * CHUNK // HOP + 1 + generator.config.frame_reach  # before the change
+    drawn = 2 * CHUNK // HOP + 1 + generator.config.frame_context[1]  # before the change
     np.testing.assert_array_equal(session.frames(60, drawn), other.frames(60, drawn))
     later = [decibels(each.frames(drawn, drawn + 10)[0].T, MEL) for each in (session, other)]
     assert later[0].mean() < later[1].mean() - 2

@@ -11,7 +11,7 @@ from two_tier_data import CHUNK, FRAMES, HOP, MEL, generator_of, hum, two_tiers
 
 from wavenet import engine as engines
 from wavenet.config import SamplingConfig
-from wavenet.engine.conditioning import Conditioner
+from wavenet.engine.conditioning import ChunkConditioner
 from wavenet.engine.frame_sampler import FrameSampler
 from wavenet.features import mel_spectrogram
 from wavenet.generate import Generator
@@ -57,7 +57,7 @@ def test_the_audio_is_that_of_a_vocoder_with_the_drawn_frames(name: str) -> None
     assert type(vocoded) is Session and vocoded.left == 70 * HOP
     drawn = session_of(generator, seed=3)
     assert drawn.left is None
-    samples = (70 - 1 - generator.config.frame_reach) * HOP - HOP // 2  # later ones look beyond the 70 frames
+    samples = (70 - 1 - generator.config.frame_context[1]) * HOP - HOP // 2  # later ones look beyond the 70 frames
     np.testing.assert_array_equal(drawn.next(CHUNK), vocoded.next(CHUNK))
     np.testing.assert_array_equal(drawn.frames(0, 32)[0], features[:, :32])
     np.testing.assert_array_equal(drawn.next(samples - CHUNK), vocoded.next(samples - CHUNK))
@@ -103,7 +103,7 @@ def test_copies_continue_alike_and_with_another_seed_differently() -> None:
     branch = other.next(900)
     assert not np.array_equal(branch, expected)
     np.testing.assert_array_equal(again.next(900), branch)
-    known = (700 // CHUNK + 1) * CHUNK // HOP + 1 + generator_of().config.frame_reach  # drawn before the copy
+    known = (700 // CHUNK + 1) * CHUNK // HOP + 1 + generator_of().config.frame_context[1]  # drawn before the copy
     assert isinstance(other, TwoTierSession)
     np.testing.assert_array_equal(other.frames(60, known), session.frames(60, known))
     assert not np.array_equal(other.frames(known, known + 20), session.frames(known, known + 20))
@@ -241,7 +241,7 @@ def test_the_temperature_is_that_of_the_frames() -> None:
     for each in (changed, session):
         each.next(900)
     assert isinstance(changed, TwoTierSession)
-    known = 2 * CHUNK // HOP + 1 + generator.config.frame_reach
+    known = 2 * CHUNK // HOP + 1 + generator.config.frame_context[1]
     np.testing.assert_array_equal(changed.frames(60, known), session.frames(60, known))
     assert not np.array_equal(changed.frames(known, known + 20), session.frames(known, known + 20))
     assert changed.delay == pytest.approx(35 * HOP / 8_000)
@@ -281,7 +281,7 @@ def test_what_a_session_of_two_tiers_refuses() -> None:
 
 def test_chunks_are_computed_from_frames_of_a_window_as_from_all() -> None:
     conditioner = generator_of()._engine.conditioner
-    assert isinstance(conditioner, Conditioner)
+    assert isinstance(conditioner, ChunkConditioner)
     first, last = conditioner.frames_needed(5 * CHUNK + 17)
     assert (first, last) == (5 * 32 - 3, 6 * 32 + 3)
 

@@ -36,7 +36,7 @@ MU_LAW_CODES = 256  # output classes and rows of the embedding table: 8-bit mu-l
 MIN_LOG_SCALE, MAX_LOG_SCALE = -14.0, 8.0  # of 16-bit distributions, relative to full scale; e^-14: 1/18 of half a step
 PCM_LEVELS = 65_536  # codes of the 16-bit outputs: -32,768 to 32,767
 OUTPUTS = ("mulaw", "logistic", "gaussian")
-FRAME_NETWORKS = ("plain", "parallel")
+FRAME_NETWORKS = ("plain", "parallel", "causal")
 PLAIN_TAPS = 3  # kernel size of every convolution at frame rate
 PARALLEL_DILATIONS = (1, 2, 4, 8, 16)  # in frames, one for each dilated branch of the parallel frame network
 POOLED_FRAMES = 64  # frames to each side that the pooling branch averages over
@@ -59,7 +59,7 @@ class ModelConfig:
         mixture of `mixtures` logistic distributions, or from a single Gaussian.
     speakers: names of the speakers for global conditioning; each has an embedding of `speaker_channels` values.
     features: parameters of the log-mel spectrogram for local conditioning; None: no local conditioning. The frame
-        network (`frame_network`: "plain" or "parallel") maps the frames to `frame_channels` channels.
+        network (`frame_network`: "plain", "parallel" or "causal") maps the frames to `frame_channels` channels.
     linear_prediction: order of a linear predictor whose coefficients are computed from the features or, in a network
         without features, from the stream's own past (backward-adaptive); 0: none. The 16-bit output is then the
         distribution of the prediction residual.
@@ -192,9 +192,9 @@ class ModelConfig:
         return self.features.hop
 
     @property
-    def frame_reach(self) -> int:
-        """Context of the frame network, in frames to each side."""
-        return frame_reach(self.frame_network)
+    def frame_context(self) -> tuple[int, int]:
+        """Context of the frame network: frames before and after its own that it depends on."""
+        return frame_context(self.frame_network)
 
     @property
     def gate(self) -> int:
@@ -346,9 +346,12 @@ class ModelConfig:
         return {**dataclasses.asdict(self), "speakers": list(self.speakers)}
 
 
-def frame_reach(kind: str) -> int:
-    """Context of a frame network of a kind of `FRAME_NETWORKS`, in frames to each side."""
-    return POOLED_FRAMES if kind == "parallel" else 2 * (PLAIN_TAPS // 2)
+def frame_context(kind: str) -> tuple[int, int]:
+    """Context of a frame network of a kind of `FRAME_NETWORKS`: frames before and after its own."""
+    if kind == "parallel":
+        return POOLED_FRAMES, POOLED_FRAMES
+    taps = 2 * (PLAIN_TAPS - 1)  # of both convolutions, besides the frame itself
+    return (taps, 0) if kind == "causal" else (taps // 2, taps // 2)
 
 
 def branch_channels(channels: int) -> int:
@@ -358,7 +361,7 @@ def branch_channels(channels: int) -> int:
 
 def frame_network_shapes(kind: str, inputs: int, channels: int) -> dict[str, tuple[int, ...]]:
     """Tensors of a frame network; the weights of convolutions are [taps, outputs, inputs]."""
-    if kind == "plain":
+    if kind != "parallel":
         return {
             "first.weight": (PLAIN_TAPS, channels, inputs),
             "first.bias": (channels,),

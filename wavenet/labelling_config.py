@@ -20,10 +20,11 @@ from wavenet.checks import (
     listed,
     shown,
 )
-from wavenet.config import FRAME_NETWORKS, MAX_PARAMETERS, ModelConfig, frame_network_shapes, frame_reach
+from wavenet.config import MAX_PARAMETERS, ModelConfig, frame_context, frame_network_shapes
 from wavenet.mel_config import MelConfig
 
 INPUTS = ("mel", "samples")
+HEADS = ("plain", "parallel")  # kinds of frame networks that look to both sides
 NO_LABEL = ""  # class 0: frames without a label
 FRAME_SECONDS, WINDOW_SECONDS = 0.010, 0.025  # defaults
 BANDS = 64
@@ -77,7 +78,7 @@ class LabellerConfig:
         check_choice(self, "input", INPUTS)
         self._set_features()
         check_types(self)
-        check_choice(self, "head", FRAME_NETWORKS)
+        check_choice(self, "head", HEADS)
         check_range(self, "head_channels", 4, 65_536)
         check_range(self, "joint_loss", 0.0, 1e3)
         self._check_classes()
@@ -173,7 +174,7 @@ class LabellerConfig:
     def context_frames(self) -> tuple[int, int]:
         """Frames of the input before and after a frame on which its label depends."""
         positions = 1 if self.input == "mel" else self.samples_per_frame  # of the stack in a frame
-        before, after = (-(-reach // positions) + frame_reach(self.head) for reach in self.stack_reach)
+        before, after = (-(-reach // positions) + frame_context(self.head)[0] for reach in self.stack_reach)
         return before, after
 
     @cached_property

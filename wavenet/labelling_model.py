@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wavenet.config import frame_reach
+from wavenet.config import frame_context
 from wavenet.labelling_config import LabellerConfig
 from wavenet.model import SAMPLE_SCALE, Head, ResidualLayer
 from wavenet.nn import fused
@@ -89,7 +89,7 @@ class LabellingNetwork(nn.Module):
         if self.config.input == "samples":  # mean pooling: [B, N, S]
             hidden = hidden.unflatten(1, (-1, self.config.samples_per_frame)).mean(2)
         frames = F.relu(hidden).transpose(0, 1)  # frames first: [N, B, S]
-        reach = frame_reach(self.config.head)
+        reach, _ = frame_context(self.config.head)  # to both sides
         padded = F.pad(self._dropped(frames), (0, 0, 0, 0, reach, reach))  # [reach + N + reach, B, S]
         return self.output(self._dropped(self.head(padded))).transpose(0, 1)
 

@@ -25,7 +25,7 @@ from wavenet import controls
 from wavenet import engine as engines
 from wavenet.config import FRAME_MODEL, MelConfig, ModelConfig
 from wavenet.controls import Control, Curve
-from wavenet.engine.conditioning import CHUNK, Conditioner, ConditioningInputs, Speaker, speaker_shares
+from wavenet.engine.conditioning import CHUNK, ChunkConditioner, ConditioningInputs, Speaker, speaker_shares
 from wavenet.engine.frame_sampler import FrameSampler
 from wavenet.features import mel_spectrogram, window_margin
 from wavenet.frame_model_config import FrameModelConfig
@@ -128,7 +128,7 @@ class TwoTierSession(Session):
     @property
     def delay(self) -> float:
         """Seconds, at most, from a change of an option to audio from frames that are drawn with it."""
-        return (CHUNK + self._engine.config.frame_reach + 1) * self._mel.hop / self._mel.sample_rate
+        return (CHUNK + self._engine.config.frame_context[1] + 1) * self._mel.hop / self._mel.sample_rate
 
     @property
     def temperature(self) -> float:
@@ -224,7 +224,7 @@ class TwoTierSession(Session):
         Those are the context of the network, if it is computed anew, that of the frame model, for `prime`, and the last
         chunk, which `frames` is asked for.
         """
-        config, conditioner = self._engine.config, cast(Conditioner, self._engine.conditioner)
+        config, conditioner = self._engine.config, cast(ChunkConditioner, self._engine.conditioner)
         first, end = conditioner.frames_needed(position)
         context = -(-config.context // self._mel.hop)
         history = cast(FrameModelConfig, config.frame_model).receptive_field

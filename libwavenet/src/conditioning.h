@@ -30,13 +30,21 @@ public:
     virtual bool fits(int streams, std::size_t samples) const = 0;
 };
 
+// Features are finite, but huge ones, or weights that no training makes, may give infinite gate biases and NaN, which
+// kernels do not support. These are limited to what saturates a gate.
+void limit_biases(float* biases, std::size_t n);
+// Whether predictors can be of audio: coefficients, gain and RMS within what doubles can calculate with, and a pitch
+// period within the stored residuals. predictor [prediction_order + 3].
+bool valid_predictor(const Config& config, const double* predictor);
+
 class ConditioningFrames : public Conditioning {
 public:
-    // biases [streams][frames][L][2G]: a single frame is constant conditioning; otherwise a chunk of frames with one
-    // more frame on either side. predictors [streams][frames - 2][prediction_order + 3]: coefficients, gain, RMS and
-    // pitch period of each frame in the chunk, unless the predictor is backward-adaptive or there is none.
-    // Throws std::invalid_argument for NaN, for predictors that no audio can have, and for pitch periods out of range.
-    ConditioningFrames(const Config& config, int streams, int frames, const float* biases, const double* predictors);
+    // biases [frames][streams][L][2G], each half padded: a single frame is constant conditioning; otherwise a chunk of
+    // frames with one more frame on either side. predictors [streams][frames - 2][prediction_order + 3]: coefficients,
+    // gain, RMS and pitch period of each frame in the chunk; empty if the predictor is backward-adaptive or there is
+    // none. Fails for NaN and invalid predictors.
+    ConditioningFrames(const Config& config, int streams, int frames, AlignedVector<float> biases,
+                       std::vector<double> predictors);
 
     // `offset`: samples after the start of the chunk
     GateBiases biases(int first, std::size_t offset) const override;

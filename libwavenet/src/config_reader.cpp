@@ -204,7 +204,7 @@ ModelConfig read_config(std::string_view json, const std::string& source) {
     read(fields, "pitch_taps", config.pitch_taps, 0, 9);
     if (fields.given("output")) config.output = Output(fields.choice("output", {"mulaw", "logistic", "gaussian"}));
     if (fields.given("frame_network"))
-        config.frame_network = FrameNetworkKind(fields.choice("frame_network", {"plain", "parallel"}));
+        config.frame_network = FrameNetworkKind(fields.choice("frame_network", {"plain", "parallel", "causal"}));
     if (fields.given("speakers")) config.speakers = fields.texts("speakers");
     check_speakers(config.speakers, fields);
     check_features(config, fields);

@@ -6,13 +6,13 @@
 namespace wavenet {
 namespace {
 
-constexpr double ADAPTATION_NOISE = 1e-6;     // added to the power, -60 dB
-constexpr double MIN_GAIN = 1.0 / (1 << 16);  // half a step of 16-bit audio
+constexpr double ADAPTATION_NOISE = 1e-6;  // added to the power, -60 dB
+constexpr double MIN_POWER = 1e-30;        // the recursion divides by it
 
-// The Levinson-Durbin recursion: predictor coefficients [order] for an autocorrelation [order + 1]. Returns the power of
-// the residual.
+}  // namespace
+
 double levinson(const double* correlation, int order, double* a) {
-    double error = correlation[0];
+    double error = std::max(correlation[0], MIN_POWER);
     for (int i = 0; i < order; ++i) {
         double predicted = 0;
         for (int k = 0; k < i; ++k) predicted += a[k] * correlation[i - k];
@@ -28,8 +28,6 @@ double levinson(const double* correlation, int order, double* a) {
     }
     return error;
 }
-
-}  // namespace
 
 // The coefficients, the gain and the RMS from the samples before time t.
 void LinearPredictor::update(const Config& config, const double* recent, std::uint64_t t, double* adapted) {

@@ -8,7 +8,12 @@
 
 namespace wavenet {
 
-constexpr double INPUT_LIMIT = 16;  // the network's inputs are clipped here
+constexpr double INPUT_LIMIT = 16;            // the network's inputs are clipped here
+constexpr double MIN_GAIN = 1.0 / (1 << 16);  // half a step of 16-bit audio, added to gain and RMS
+
+// The Levinson-Durbin recursion: predictor coefficients [order] for an autocorrelation [order + 1]. Returns the power of
+// the residual.
+double levinson(const double* correlation, int order, double* a);
 
 // The linear predictors of some streams.
 class LinearPredictor {

@@ -56,7 +56,7 @@ public:
     Case(Output output, bool conditioned, int order) : config_(config_of(output, conditioned, order)) {
         for (double& uniform : uniforms_) uniform = random_();
         const int row = config_.prediction_order + 3;
-        biases_.resize(std::size_t(FRAMES) * config_.layers() * 2 * config_.gate);
+        biases_.resize(std::size_t(FRAMES) * 2 * config_.all_gates_width());
         for (float& bias : biases_) bias = float(random_() - 0.5);
         predictors_.assign(std::size_t(FRAMES - 2) * row, 0.01);
         for (int frame = 0; frame < FRAMES - 2; ++frame) predictors_[std::size_t(frame) * row + row - 1] = 20;
@@ -90,13 +90,14 @@ public:
 
     std::unique_ptr<ConditioningFrames> conditioning(int streams) const {
         if (!config_.conditioned) return nullptr;
-        std::vector<float> biases;
+        const auto width = std::ptrdiff_t(biases_.size()) / FRAMES;
+        AlignedVector<float> biases;  // [frames][streams][width]
+        for (auto frame = biases_.begin(); frame != biases_.end(); frame += width)
+            for (int stream = 0; stream < streams; ++stream) biases.insert(biases.end(), frame, frame + width);
         std::vector<double> predictors;
-        for (int stream = 0; stream < streams; ++stream) {
-            biases.insert(biases.end(), biases_.begin(), biases_.end());
+        for (int stream = 0; stream < streams && config_.prediction_order; ++stream)
             predictors.insert(predictors.end(), predictors_.begin(), predictors_.end());
-        }
-        return std::make_unique<ConditioningFrames>(config_, streams, FRAMES, biases.data(), predictors.data());
+        return std::make_unique<ConditioningFrames>(config_, streams, FRAMES, std::move(biases), std::move(predictors));
     }
 
     static Request request(const ConditioningFrames* frames, int first, int samples) {

@@ -109,6 +109,7 @@ def _conditioning_facts(config: ModelConfig) -> list[tuple[str, str]]:
         facts.append(("speakers", ", ".join(short_name(name) for name in config.speakers)))
     mel = config.features
     if mel is not None:
+        before, after = config.frame_context
         facts += [
             (
                 "features",
@@ -118,8 +119,8 @@ def _conditioning_facts(config: ModelConfig) -> list[tuple[str, str]]:
             ),
             (
                 "frame network",
-                f"{config.frame_network}, {config.frame_channels} channels, context of {config.frame_reach} frames "
-                f"on each side; {config.macs_per_frame:,} multiply-adds per frame",
+                f"{config.frame_network}, {config.frame_channels} channels, context of {before} frames before "
+                f"and {after} after its own; {config.macs_per_frame:,} multiply-adds per frame",
             ),
         ]
     frame_model = config.frame_model

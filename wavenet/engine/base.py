@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from wavenet.checks import is_integer, shown
 from wavenet.config import ModelConfig
 from wavenet.data.quantizers import quantizer_for
-from wavenet.engine.conditioning import Conditioner, ConditioningInputs, ConditioningState
+from wavenet.engine.conditioning import ChunkConditioner, ConditioningInputs, ConditioningState
 from wavenet.engine.sampling import Sampling, check_continuous
 from wavenet.extras import Unavailable
 
@@ -174,7 +174,7 @@ class Engine(ABC, Generic[S]):
     states: type[State]  # the type of this engine's states
     config: ModelConfig
     threads: int | None  # largest number; None: PyTorch's setting
-    conditioner: Conditioner | None  # of a conditioned network
+    conditioner: ChunkConditioner | None  # of a conditioned network
 
     @property
     def state_bytes(self) -> int:
@@ -234,7 +234,7 @@ class Engine(ABC, Generic[S]):
                 raise ValueError(f"{name}: {'needed' if needed else 'not used'} by this model")
             if array is not None and len(array) != streams:
                 raise ValueError(f"{name}: for {len(array)} streams, not {streams}")
-        return ConditioningState(self.conditioner, given)
+        return self.conditioner.state(given)
 
     def check_memory(self, streams: int, size: int) -> None:
         """Raises `ValueError` if a state of `streams` streams, of `size` bytes each, would not fit into memory."""

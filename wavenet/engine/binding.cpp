@@ -30,6 +30,8 @@
 namespace nb = nanobind;
 using namespace wavenet;
 
+void bind_conditioning(nb::module_& m);  // binding_conditioning.cpp
+
 namespace {
 
 // Handles calls that run without the interpreter's lock while the interpreter exits. From then on, it ends every other
@@ -209,17 +211,10 @@ NB_MODULE(_native, m) {
             nb::arg("codes"))
         .def("assign", &State::assign, nb::arg("other"));
 
-    nb::class_<ConditioningFrames>(m, "ConditioningFrames");
+    bind_conditioning(m);
 
     nb::class_<Engine>(m, "Engine")
         .def("new_state", &Engine::new_state, nb::arg("streams"))
-        .def(
-            "conditioning_frames",
-            [](const Engine& engine, Array<const float, 4> biases, std::optional<Array<const double, 3>> predictors) {
-                return std::make_unique<ConditioningFrames>(engine.config(), int(biases.shape(0)), int(biases.shape(1)),
-                                                            biases.data(), predictors ? predictors->data() : nullptr);
-            },
-            nb::arg("biases"), nb::arg("predictors").none())
         .def(
             "generate",
             [](Engine& engine, State& state, std::size_t first, std::size_t last,

@@ -4,15 +4,16 @@
 frame, as `wavenet.nn.conditioning` does, but without PyTorch, and the coefficients of the frame's linear predictor. It
 computes chunks of `CHUNK` frames on a fixed grid, one stream at a time, so the result for a frame is the same to the
 last bit for all block sizes and batches. The features may be a window of a stream without end. `ConditioningState`
-contains the inputs of a state and the current chunk.
+contains the inputs of a state and the current chunk. The native engine has its own conditioner, libwavenet's.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -138,44 +139,83 @@ def _checked_features(config: ModelConfig, streams: int, features: ArrayLike | N
     return copied
 
 
-class Conditioner:
-    """Computes the gate biases and linear predictors of a network, chunk by chunk."""
+class ChunkConditioner(ABC):
+    """What computes the conditioning of a network, chunk by chunk, in the form that an engine needs."""
 
-    def __init__(self, config: ModelConfig, weights: Mapping[str, NDArray[np.float32]]) -> None:
-        """Weights under the names of `config.shapes`."""
+    def __init__(self, config: ModelConfig) -> None:
         self.config = config
-        self.bias = np.stack([weights[f"layers.{layer}.dilated.bias"] for layer in range(config.layers)])  # [L, 2G]
-        prefix = "conditioning."
-        self.weights = {k.removeprefix(prefix): w for k, w in weights.items() if k.startswith(prefix)}
-        self.neighbours: list[tuple[int, float]] = []  # of every sample of a frame: see `ConditioningState.neighbours`
-        if config.features is not None:
-            before, own, after = interpolation_weights(config.hop).T.tolist()
-            self.neighbours = [(0, b) if a > 0 else (1, c) for a, b, c in zip(before, own, after, strict=True)]
+
+    @abstractmethod
+    def frames(self, inputs: ConditioningInputs, chunk: int) -> Any:
+        """The conditioning of chunk 0, 1, ...; always computed in the same shapes, thus deterministic."""
+
+    def state(self, inputs: ConditioningInputs) -> ConditioningState:
+        """A state before the first sample."""
+        return ConditioningState(self, inputs)
 
     @property
     def samples(self) -> int | None:
         """Samples per chunk; None without features: one chunk of one frame is then used for all samples."""
         return None if self.config.features is None else CHUNK * self.config.hop
 
+    def frames_needed(self, position: int) -> tuple[int, int]:
+        """The frames (first, last + 1) that the chunk with the sample at `position` is computed from."""
+        begin, (before, after) = position // self.config.hop // CHUNK * CHUNK, self.margins
+        return begin - before, begin + CHUNK + after
+
+    @property
+    def margins(self) -> tuple[int, int]:
+        """Context frames before and after a chunk: those of the frame network, and one for the interpolation."""
+        before, after = self.config.frame_context
+        return before + 1, after + 1
+
+    def context(self, inputs: ConditioningInputs, chunk: int) -> NDArray[np.float32]:
+        """Frames of a chunk and the `margins` around it, [B, bands, n], silent beyond the ends of the features."""
+        before, after = self.margins
+        low, high = chunk * CHUNK - before, (chunk + 1) * CHUNK + after
+        inside = inputs.frames(low, high)
+        silence = cast(MelConfig, self.config.features).silence
+        context = np.full((*inside.shape[:-1], high - low), silence, np.float32)
+        begin = max(inputs.first_frame - low, 0)
+        context[..., begin : begin + inside.shape[-1]] = inside
+        return context
+
+
+class Conditioner(ChunkConditioner):
+    """Computes the gate biases and linear predictors of a network in NumPy."""
+
+    def __init__(self, config: ModelConfig, weights: Mapping[str, NDArray[np.float32]]) -> None:
+        """Weights under the names of `config.shapes`."""
+        super().__init__(config)
+        self.bias = np.stack([weights[f"layers.{layer}.dilated.bias"] for layer in range(config.layers)])  # [L, 2G]
+        prefix = "conditioning."
+        self.weights = {k.removeprefix(prefix): w for k, w in weights.items() if k.startswith(prefix)}
+        self.neighbours: list[tuple[int, float]] = []  # of every sample of a frame: see `NumpyConditioningState`
+        if config.features is not None:
+            before, own, after = interpolation_weights(config.hop).T.tolist()
+            self.neighbours = [(0, b) if a > 0 else (1, c) for a, b, c in zip(before, own, after, strict=True)]
+
+    def state(self, inputs: ConditioningInputs) -> NumpyConditioningState:
+        return NumpyConditioningState(self, inputs)
+
     def frames(self, inputs: ConditioningInputs, chunk: int) -> ConditioningFrames:
-        """Gate biases and predictors of chunk 0, 1, ...; always computed in the same shapes, thus deterministic."""
         speaker, features = inputs.speaker, inputs.features
         streams = len(cast(NDArray[np.float32], features if speaker is None else speaker))
-        margin, predictors = 1 + self.config.frame_reach, None
-        context = None if features is None else self._context(inputs, chunk, margin)
+        context, predictors = None if features is None else self.context(inputs, chunk), None
         gate_bias = []
         for stream in range(streams):
             shares = None if speaker is None else speaker[stream]
             gate_bias.append(self._gate_bias(shares, None if context is None else context[stream].T))
         if context is not None and self.config.linear_prediction:
-            frames = context[..., margin : margin + CHUNK].transpose(0, 2, 1)  # [B, CHUNK, bands]
+            own = slice(self.margins[0], self.margins[0] + CHUNK)
+            frames = context[..., own].transpose(0, 2, 1)  # [B, CHUNK, bands]
             predictors = predictor_rows(frames, cast(MelConfig, self.config.features), self.config.linear_prediction)
         return ConditioningFrames(np.stack(gate_bias), predictors)
 
     def _gate_bias(
         self, speaker: NDArray[np.float32] | None, context: NDArray[np.float32] | None
     ) -> NDArray[np.float32]:
-        """[CHUNK + 2 or 1, L, 2G] of one stream: its shares [speakers], and the frames [n, bands] of `_context`."""
+        """[CHUNK + 2 or 1, L, 2G] of one stream: its shares [speakers], and the frames [n, bands] of `context`."""
         bias = self.bias.reshape(1, -1)  # [1, L*2G]
         if speaker is not None:
             embedded = speaker @ self.weights["speaker.weight"]  # [E]
@@ -186,24 +226,9 @@ class Conditioner:
             bias = bias + _product(frames, self.weights["from_frames.weight"])  # [CHUNK + 2, L*2G]
         return bias.reshape(-1, *self.bias.shape)
 
-    def frames_needed(self, position: int) -> tuple[int, int]:
-        """The frames (first, last + 1) that the chunk with the sample at `position` is computed from."""
-        begin, margin = position // self.config.hop // CHUNK * CHUNK, 1 + self.config.frame_reach
-        return begin - margin, begin + CHUNK + margin
-
-    def _context(self, inputs: ConditioningInputs, chunk: int, margin: int) -> NDArray[np.float32]:
-        """Frames of a chunk and `margin` to each side, [B, bands, n], silent beyond the ends of the features."""
-        low, high = chunk * CHUNK - margin, (chunk + 1) * CHUNK + margin
-        inside = inputs.frames(low, high)
-        silence = cast(MelConfig, self.config.features).silence
-        context = np.full((*inside.shape[:-1], high - low), silence, np.float32)
-        begin = max(inputs.first_frame - low, 0)
-        context[..., begin : begin + inside.shape[-1]] = inside
-        return context
-
     def _frame_network(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[n, bands] -> [n - 2 reach, C], as `wavenet.nn.frame_network` does."""
-        if self.config.frame_network == "plain":
+        """[n, bands] -> [n - context frames, C], as `wavenet.nn.frame_network` does."""
+        if self.config.frame_network != "parallel":
             return self._conv("second", self._conv("first", frames, relu=True), relu=True)
         count = len(frames) - 2 * POOLED_FRAMES
         branches = [self._conv("point", frames[POOLED_FRAMES:][:count])]  # [count, branch]
@@ -238,13 +263,13 @@ def _product(rows: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[
 class _Cached(NamedTuple):
     inputs: ConditioningInputs
     chunk: int
-    frames: ConditioningFrames
+    frames: Any
 
 
 class ConditioningState:
     """The conditioning inputs of a state, and the frames of its current chunk. It can be copied at any time."""
 
-    def __init__(self, conditioner: Conditioner, inputs: ConditioningInputs) -> None:
+    def __init__(self, conditioner: ChunkConditioner, inputs: ConditioningInputs) -> None:
         self.conditioner = conditioner
         self.inputs = inputs
         self._cached: _Cached | None = None
@@ -253,9 +278,9 @@ class ConditioningState:
         """Use other inputs from the next sample on."""
         self.inputs = inputs
 
-    def copy(self) -> ConditioningState:
+    def copy(self) -> Self:
         """An independent copy. The arrays are shared: they are never written to."""
-        other = ConditioningState(self.conditioner, self.inputs)
+        other = type(self)(self.conditioner, self.inputs)
         other._cached = self._cached
         return other
 
@@ -267,8 +292,8 @@ class ConditioningState:
         cuts = [0, *range(length - position % length, samples, length), samples]
         return [(a, b, (position + a) % length) for a, b in pairwise(cuts) if a < b]
 
-    def frames(self, position: int) -> ConditioningFrames:
-        """Gate biases and predictors of the chunk that contains the sample at `position`."""
+    def frames(self, position: int) -> Any:
+        """What the conditioner has computed for the chunk that contains the sample at `position`."""
         length = self.conditioner.samples
         chunk = 0 if length is None else position // length
         cached = self._cached
@@ -276,6 +301,31 @@ class ConditioningState:
             cached = _Cached(self.inputs, chunk, self.conditioner.frames(self.inputs, chunk))
             self._cached = cached
         return cached.frames
+
+    def check(self, position: int, samples: int) -> None:
+        """Raises `ValueError` if the features end before the next `samples` samples."""
+        left = self.left(position)
+        if left is not None and samples > left:
+            frames = cast(NDArray[np.float32], self.inputs.features).shape[-1]
+            raise ValueError(
+                f"the features end after {frames * self.conditioner.config.hop:,} samples ({frames:,} frames): "
+                f"at sample {position:,} there are {left:,} left, not {samples:,}"
+            )
+
+    def left(self, position: int) -> int | None:
+        """Samples from `position` to the end of the features; None without features, or without an end."""
+        if self.inputs.features is None or self.inputs.endless:
+            return None
+        return max(0, self.inputs.features.shape[-1] * self.conditioner.config.hop - position)
+
+
+class NumpyConditioningState(ConditioningState):
+    """A state of `Conditioner`, with the values of single samples."""
+
+    conditioner: Conditioner
+
+    def __init__(self, conditioner: Conditioner, inputs: ConditioningInputs) -> None:
+        super().__init__(conditioner, inputs)
 
     def neighbours(self, position: int) -> tuple[int, float]:
         """(i, w): the gate bias of a sample is (1 - w) times row i of its chunk's gate biases, plus w times row i + 1.
@@ -313,19 +363,3 @@ class ConditioningState:
                 return frames[:, None, offset // hop]
             rows.append(frames[:, np.arange(offset, offset + last - first) // hop])
         return np.concatenate(rows, axis=1)
-
-    def check(self, position: int, samples: int) -> None:
-        """Raises `ValueError` if the features end before the next `samples` samples."""
-        left = self.left(position)
-        if left is not None and samples > left:
-            frames = cast(NDArray[np.float32], self.inputs.features).shape[-1]
-            raise ValueError(
-                f"the features end after {frames * self.conditioner.config.hop:,} samples ({frames:,} frames): "
-                f"at sample {position:,} there are {left:,} left, not {samples:,}"
-            )
-
-    def left(self, position: int) -> int | None:
-        """Samples from `position` to the end of the features; None without features, or without an end."""
-        if self.inputs.features is None or self.inputs.endless:
-            return None
-        return max(0, self.inputs.features.shape[-1] * self.conditioner.config.hop - position)

@@ -6,6 +6,7 @@ is a C++ compiler; without it, `wavenet.engine.create` explains how to install i
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -18,7 +19,7 @@ from wavenet.config import ModelConfig
 from wavenet.data.quantizers import quantizer_for
 from wavenet.engine import _native
 from wavenet.engine.base import Engine, Exclusive, State, cores
-from wavenet.engine.conditioning import Conditioner, ConditioningFrames, ConditioningInputs, ConditioningState
+from wavenet.engine.conditioning import ChunkConditioner, ConditioningInputs, ConditioningState
 from wavenet.engine.sampling import Sampling
 from wavenet.nn.linear_prediction import adaptation_weights
 
@@ -35,8 +36,6 @@ class NativeState(State):
         self.native = engine.native.new_state(streams)
         self._position = 0  # the one last read
         self.skipped = 0  # primed samples that were not passed to the extension, being older than the receptive field
-        # the current chunk of frames, and the extension's copy of it
-        self.chunk: tuple[ConditioningFrames, _native.ConditioningFrames] | None = None
         self.lock = Exclusive("state")  # held by the call that advances or copies the state
 
     @property
@@ -59,7 +58,7 @@ class NativeState(State):
         other = object.__new__(type(self))
         with self.lock:
             other.engine, other.streams, other.native = self.engine, self.streams, self.native.copy()
-            other.skipped, other.chunk, other._position = self.skipped, self.chunk, self._position
+            other.skipped, other._position = self.skipped, self._position
             other.conditioning = self.conditioning and self.conditioning.copy()
             other._mute = self.mute
         other.lock = Exclusive("state")
@@ -69,7 +68,7 @@ class NativeState(State):
         self.check_same(other)
         with self.lock, other.lock:
             self.native.assign(other.native)
-            self.skipped, self.chunk, self._position = other.skipped, other.chunk, other._position
+            self.skipped, self._position = other.skipped, other._position
             self.conditioning = other.conditioning and other.conditioning.copy()
             self._mute = other.mute
 
@@ -79,10 +78,25 @@ class NativeState(State):
             yield 0, samples, None, 0
             return
         for first, last, offset in self.conditioning.pieces(position, samples):
-            frames = self.conditioning.frames(position + first)
-            if self.chunk is None or self.chunk[0] is not frames:
-                self.chunk = frames, self.engine.native.conditioning_frames(frames.gate_bias, frames.predictors)
-            yield first, last, self.chunk[1], offset
+            yield first, last, self.conditioning.frames(position + first), offset
+
+
+class NativeConditioner(ChunkConditioner):
+    """Computes the gate biases and linear predictors of a network in C++; see `libwavenet/src/conditioner.h`."""
+
+    def __init__(self, config: ModelConfig, weights: Mapping[str, NDArray[np.float32]]) -> None:
+        """Weights under the names of `config.shapes`; copied. Raises `ValueError` for NaN and infinity."""
+        super().__init__(config)
+        used = {k: w for k, w in weights.items() if k.startswith("conditioning.") or k.endswith("dilated.bias")}
+        for name, values in used.items():
+            if not np.isfinite(values).all():
+                raise ValueError(f"the weights {name} contain NaN or infinity: their training diverged")
+        self.native = _native.Conditioner(json.dumps(config.to_dict()), used)
+
+    def frames(self, inputs: ConditioningInputs, chunk: int) -> _native.ConditioningFrames:
+        """Gate biases and predictors of chunk 0, 1, ..., with memory of their own."""
+        speaker = None if inputs.speaker is None else np.ascontiguousarray(inputs.speaker)
+        return self.native.frames(speaker, None if inputs.features is None else self.context(inputs, chunk))
 
 
 class NativeEngine(Engine[NativeState]):
@@ -111,7 +125,7 @@ class NativeEngine(Engine[NativeState]):
         self.threads = min(MAX_DEFAULT_THREADS, cores()) if threads is None else threads
         self.silence = quantizer_for(config.output).silence
         arrays = _arrays(config, weights)
-        self.conditioner = Conditioner(config, _conditioning(arrays)) if config.conditioned else None
+        self.conditioner = NativeConditioner(config, arrays) if config.conditioned else None
         dimensions: dict[str, int | str | list[int] | list[float]] = {
             "kernel_size": config.kernel_size,
             "residual": config.residual_channels,
@@ -244,18 +258,6 @@ def _arrays(config: ModelConfig, weights: Mapping[str, Any]) -> dict[str, NDArra
             given, expected = list(arrays[name].shape), list(config.shapes[name])
             raise ValueError(f"the weights {name!r} are {given}; the configuration requires {expected}")
     return arrays
-
-
-def _conditioning(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-    """Copies of the weights that a `Conditioner` uses. Raises `ValueError` for NaN and infinity.
-
-    The extension checks all other weights; it does not receive these.
-    """
-    names = [name for name in arrays if name.startswith("conditioning.") or name.endswith("dilated.bias")]
-    for name in names:
-        if not np.isfinite(arrays[name]).all():
-            raise ValueError(f"the weights {name} contain NaN or infinity: their training diverged")
-    return {name: arrays[name].copy() for name in names}
 
 
 def _array(value: Any) -> NDArray[np.float32]:

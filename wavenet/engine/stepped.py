@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from wavenet.config import ModelConfig
 from wavenet.data.quantizers import quantizer_for
 from wavenet.engine.base import Engine, State
-from wavenet.engine.conditioning import Conditioner, ConditioningInputs, ConditioningState
+from wavenet.engine.conditioning import Conditioner, ConditioningInputs, ConditioningState, NumpyConditioningState
 from wavenet.engine.sampling import Sampling, sample, sample_continuous
 from wavenet.model import WaveNet
 
@@ -36,6 +36,8 @@ class Snapshot(NamedTuple, Generic[M]):
 
 class SteppedState(State, Generic[M]):
     """A state whose content is `snapshot`. What the current snapshot refers to is not changed."""
+
+    conditioning: NumpyConditioningState | None
 
     def __init__(
         self, engine: SteppedEngine[Any], streams: int, memory: M, conditioning: ConditioningState | None

@@ -145,7 +145,7 @@ class StepProgram:
         return other
 
     def set_gate_bias(self, frames: ConditioningFrames, row: int, weight: float) -> None:
-        """Set the gate bias of the next sample: see `ConditioningState.neighbours`."""
+        """Set the gate bias of the next sample: see `NumpyConditioningState.neighbours`."""
         gates = self.bias[:, : self.streams, : 2 * self.model.config.gate]  # [L, B, 2G]
         if self.loaded is None or self.loaded[0] is not frames:
             bias = self.packed.gate_bias(frames)  # [CHUNK + 2 or 1, L, B, 2G]

@@ -93,7 +93,7 @@ def clip_conditioning(
         return None
     features = None
     if config.features is not None:
-        stop = None if samples is None else samples + (config.frame_reach + 2) * config.hop + config.features.fft
+        stop = None if samples is None else samples + (config.frame_context[1] + 2) * config.hop + config.features.fft
         features = mel_spectrogram(to_float32(clips.clip(clip, 0, stop)), config.features)
     return conditioning_inputs(config, 1, speaker or speaker_of_clip(config, clips, clip), features)
 

@@ -67,8 +67,8 @@ class Conditioning(nn.Module):
 
     def frame_outputs(self, local: Tensor, begin: int, end: int) -> Tensor:
         """The frame network's output [end - begin, B, C] for these frames of features [B, bands, N]."""
-        mel, context = cast(MelConfig, self.config.features), self.config.frame_reach
-        low, high = begin - context, end + context
+        mel, (earlier, later) = cast(MelConfig, self.config.features), self.config.frame_context
+        low, high = begin - earlier, end + later
         inside = local[..., max(0, low) : max(0, min(high, local.shape[-1]))]
         before = min(high, 0) - low if low < 0 else 0
         padded = F.pad(inside, (before, high - low - before - inside.shape[-1]), value=mel.silence)  # [B, bands, n]

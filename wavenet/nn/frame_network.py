@@ -1,10 +1,12 @@
 """Networks at frame rate: normalised features of a frame and its neighbours -> conditioning channels of that frame.
 
-All of them map [N, B, inputs] to [N - 2 reach, B, C], frames first and without padding, where `reach` is the number of
-context frames to each side (`wavenet.config.frame_reach`). The inputs are the bands of the features and C is
-`ModelConfig.frame_channels`; in a labeller they are its skip channels and C is `LabellerConfig.head_channels`.
+All of them map [N, B, inputs] to [N - context, B, C], frames first and without padding: `context` is the number of
+frames before and after its own that an output depends on (`wavenet.config.frame_context`). The inputs are the bands of
+the features and C is `ModelConfig.frame_channels`; in a labeller they are its skip channels and C is
+`LabellerConfig.head_channels`.
 
 plain     two convolutions of three taps, one after the other
+causal    the same with taps on a frame and those before it, so that features can be used as they arrive
 parallel  parallel branches: a projection of the frame alone, convolutions with dilations of 1, 2, 4, 8 and 16 frames,
           and the average over 129 frames; then a projection of all of them. Chen et al. 2017, "Rethinking Atrous
           Convolution for Semantic Image Segmentation", section 3.3: atrous spatial pyramid pooling, in one dimension.
@@ -44,7 +46,7 @@ class FrameConv(nn.Module):
 
 
 class PlainFrames(nn.Module):
-    """Two convolutions of three taps: two context frames to each side."""
+    """Two convolutions of three taps: four context frames, which precede the frame in a causal network."""
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
@@ -52,7 +54,7 @@ class PlainFrames(nn.Module):
         self.second = FrameConv(channels, channels, PLAIN_TAPS)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """[N, B, inputs] -> [N - 2 reach, B, C]"""
+        """[N, B, inputs] -> [N - 4, B, C]"""
         return F.relu(self.second(F.relu(self.first(frames))))
 
 
@@ -69,7 +71,7 @@ class ParallelFrames(nn.Module):
         self.joined = FrameConv((2 + len(PARALLEL_DILATIONS)) * branch, channels)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """[N, B, inputs] -> [N - 2 reach, B, C]"""
+        """[N, B, inputs] -> [N - 2 POOLED_FRAMES, B, C]"""
         count = len(frames) - 2 * POOLED_FRAMES
         branches = [self.point(frames[POOLED_FRAMES:][:count])]  # [n, B, branch]
         for dilation in PARALLEL_DILATIONS:
@@ -99,4 +101,4 @@ def moving_average(frames: Tensor, size: int) -> Tensor:
 
 def frame_network(kind: str, inputs: int, channels: int) -> PlainFrames | ParallelFrames:
     """The network of a kind of `wavenet.config.FRAME_NETWORKS`, not initialised."""
-    return PlainFrames(inputs, channels) if kind == "plain" else ParallelFrames(inputs, channels)
+    return ParallelFrames(inputs, channels) if kind == "parallel" else PlainFrames(inputs, channels)

@@ -40,7 +40,7 @@ class Batches:
         self.quantizer = quantizer_for(recipe.model.output)
         self.features: CropFeatures | None = None
         if recipe.model.features is not None:
-            self.features = CropFeatures(recipe.model.features, recipe.model.frame_reach, recipe.training.crop)
+            self.features = CropFeatures(recipe.model.features, max(recipe.model.frame_context), recipe.training.crop)
 
     @property
     def margin(self) -> int:

@@ -205,7 +205,7 @@ def with_training_range(recipe: Recipe, recordings: Recordings, recorded: Record
     mel, training = recipe.model.features, recipe.training
     if mel is None or recipe.model.training_range is not None:
         return recipe
-    features_of = CropFeatures(mel, recipe.model.frame_reach, training.crop)
+    features_of = CropFeatures(mel, max(recipe.model.frame_context), training.crop)
     rng, frames = np.random.default_rng(training.seed), []
     for _ in range(RANGE_CROPS):
         crop = random_crops(recordings.train, 1, training.crop, rng, recipe.data, margin=features_of.margin)

@@ -65,6 +65,18 @@ struct Arithmetic {
     void (*output)(const Sum* y, const float* scale, float sum_scale, const float* bias, int n, float* values);
 };
 
+// y += W x for one or more frames, see frame_product.h. The weights are in tiles as above: [tile][input][row].
+struct FrameProduct {
+    const float* weights;
+    int rows;  // a multiple of TILE
+    int inputs;
+    const float* x;  // [frames][inputs]
+    std::size_t x_stride;
+    float* y;  // [frames][rows]
+    std::size_t y_stride;
+    int frames;
+};
+
 struct Kernels {
     const char* name;
     Arithmetic<float, float, float> f32;
@@ -72,6 +84,7 @@ struct Kernels {
     // weights [n] = exp((logits - the largest logit) * inverse_temperature), zero below 1e-38; any n. The same bits on all
     // instruction sets.
     void (*exponentials)(const float* logits, int n, float inverse_temperature, float* weights);
+    void (*frame_product)(const FrameProduct&);  // the same results for all instruction sets
 };
 
 // The best instruction set of this machine, or that in the environment variable WAVENET_KERNELS. Throws

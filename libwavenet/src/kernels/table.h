@@ -2,6 +2,7 @@
 #pragma once
 
 #include "elementwise.h"
+#include "frame_product.h"
 #include "product.h"
 
 namespace wavenet {
@@ -15,7 +16,8 @@ constexpr Kernels make_kernels(const char* name) {
              relu<float, float>, output<float>},
             {product<I8>, multiply_adds<I8>, embed<std::int16_t>, gate<std::int32_t, std::int16_t>,
              residual<std::int32_t, std::int16_t>, relu<std::int32_t, std::int16_t>, output<std::int32_t>},
-            exponentials};
+            exponentials,
+            frame_product};
 }
 
 }  // namespace
