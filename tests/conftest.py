@@ -26,6 +26,7 @@ if importlib.util.find_spec("wavenet") is None:  # not installed: the source tre
 
 import numpy as np  # noqa: E402 -- these after sys.path is set
 import torch  # noqa: E402
+from c_library import Library, install  # noqa: E402
 from commands import save_model, save_vocoder  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
@@ -95,3 +96,16 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         raise OSError(28, "No space left on device")
 
     return lambda: monkeypatch.setattr("os.fsync", full)
+
+
+@pytest.fixture(scope="session")
+def installed_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which libwavenet is installed, built from its sources."""
+    return install(tmp_path_factory.mktemp("libwavenet"))
+
+
+@pytest.fixture(scope="session")
+def library(installed_library: Path) -> Library:
+    """libwavenet's shared library."""
+    (path,) = (installed_library / "lib").glob("libwavenet.dylib" if sys.platform == "darwin" else "libwavenet.so")
+    return Library(path)

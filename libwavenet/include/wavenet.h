@@ -102,9 +102,13 @@ WAVENET_API wavenet_status wavenet_stream_end(wavenet_stream* stream);
 WAVENET_API uint64_t wavenet_stream_position(const wavenet_stream* stream);
 
 /* Not in real time: these may allocate and take long.
- * prepare: the number of threads from now on, the caller's included; 0 finds the fastest number by measuring.
+ * prepare: computes what must be known before the first sample (of models of two tiers and of refined streams some
+ *     frames ahead, which the first `process` does otherwise); and sets the number of threads from now on, the caller's
+ *     included; 0 finds the fastest number by measuring. Without it: one.
  * prime: continues as if these samples had been generated; no random numbers are used.
- * reset: starts again, with another seed; the controls stay. */
+ * reset: starts again, with another seed; the controls stay.
+ * refine: iterations that make the audio agree with its features, before the first sample; 0: none. A new stream uses
+ *     those stored in the model. The audio is then computed about 60 ms ahead. */
 WAVENET_API wavenet_status wavenet_stream_prepare(wavenet_stream* stream, int threads);
 WAVENET_API wavenet_status wavenet_stream_prime(wavenet_stream* stream, const float* audio, size_t n);
 WAVENET_API wavenet_status wavenet_stream_reset(wavenet_stream* stream, uint64_t seed);

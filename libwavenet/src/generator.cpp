@@ -1,0 +1,204 @@
+#include "generator.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "failure.h"
+
+namespace wavenet {
+namespace {
+
+Controls initial_controls(const ModelConfig& config) {
+    Controls controls;
+    controls.temperature = config.sampling.temperature;
+    controls.voiced_temperature = config.sampling.voiced_temperature;
+    controls.top_k = config.sampling.top_k;
+    controls.top_p = config.sampling.top_p;
+    controls.frame_temperature = config.sampling.frame_temperature;
+    controls.speakers.assign(config.speakers.size(), 0);
+    if (!config.speakers.empty()) controls.speakers[0] = 1;
+    controls.muted.resize(config.layers(), false);
+    return controls;
+}
+
+}  // namespace
+
+Generator::Generator(ModelFile file, const std::string& precision)
+    : config(std::move(file.config)), quantizer(config.output) {
+    const TensorMap tensors = std::move(file.tensors);
+    fast_tier = make_fast_tier(
+        config.engine_config(), [&](const std::string& name) { return tensors.at(name).data(); }, precision);
+    if (config.conditioned()) conditioner = std::make_shared<const Conditioner>(config, tensors);
+    if (config.frame_model) frame_model = std::make_shared<const FrameModel>(config, tensors);
+}
+
+Stream::Stream(std::shared_ptr<const Generator> generator, std::uint64_t seed)
+    : controls(initial_controls(generator->config)),
+      generator_(std::move(generator)),
+      fast_tier_(generator_->fast_tier->copy()),
+      random_(seed),
+      uniforms_(PIECE),
+      codes_(PIECE) {
+    if (generator_->conditioner)
+        conditioning_ = std::make_unique<ConditioningStream>(generator_->conditioner, WAITING_FRAMES);
+    if (generator_->frame_model) {
+        frames_ = std::make_unique<FrameSampler>(generator_->frame_model, seed);
+        frame_.resize(generator_->config.features->bands);
+        frames_->start();
+    }
+    refine(generator_->config.sampling.refine);
+}
+
+Stream::Stream(const Stream& other)
+    : controls(other.controls.written()),
+      generator_(other.generator_),
+      fast_tier_(other.fast_tier_->copy()),
+      random_(other.random_),
+      generated_(other.generated_),
+      returned_(other.position()),
+      speakers_(other.speakers_),
+      uniforms_(PIECE),
+      codes_(PIECE),
+      frame_(other.frame_) {
+    if (other.conditioning_) conditioning_ = std::make_unique<ConditioningStream>(*other.conditioning_);
+    if (other.frames_) frames_ = std::make_unique<FrameSampler>(*other.frames_);
+    if (other.refinement_) refinement_ = std::make_unique<Refinement>(*other.refinement_);
+    ahead_ = other.ahead_;
+    shown_ = other.shown_;
+    rest_ = other.rest_;
+    rest_read_ = other.rest_read_;
+}
+
+// The options that act on tiers of their own; the others are read where they are used.
+void Stream::apply(const Controls& now) {
+    if (speakers_ != now.speakers) {
+        speakers_ = now.speakers;  // as many as before, except at the beginning
+        conditioning_->speak(speakers_.data());
+        if (frames_) frames_->speak(speakers_.data());
+    }
+    if (!frames_) return;
+    frames_->set_temperature(now.frame_temperature);
+    frames_->set_pitch(now.pitch);
+    frames_->set_loudness(now.loudness);
+}
+
+void Stream::refine(int iterations) {
+    if (generated_) fail("refine: the stream has begun; reset it first");
+    if (iterations && !generator_->config.features) fail("refine: this model has no features to compare audio with");
+    refinement_ = nullptr;
+    if (iterations) refinement_ = std::make_unique<Refinement>(*generator_->config.features, iterations, 2);
+    rest_.reserve(refinement_ ? refinement_->delay() : 0);
+}
+
+// Samples that can be generated now with the same frame of features; a slow tier draws frames until there are some.
+std::size_t Stream::available() {
+    if (!conditioning_) return PIECE;
+    while (frames_ && !conditioning_->available(generated_)) {
+        frames_->next(frame_.data());
+        conditioning_->push(frame_.data(), 1);
+    }
+    return conditioning_->ready(generated_);
+}
+
+std::size_t Stream::generate(float* out, std::size_t n) {
+    std::size_t done = 0;
+    while (done < n) {
+        const Controls& now = controls.read();
+        apply(now);
+        const std::size_t piece = std::min({n - done, PIECE, available()});
+        if (!piece) break;
+        Sampling sampling;
+        const bool other = conditioning_ && !std::isnan(now.voiced_temperature) && conditioning_->voiced();
+        sampling.temperature = other ? now.voiced_temperature : now.temperature;
+        sampling.top_k = now.top_k;
+        sampling.top_p = now.top_p;
+        if (refinement_ && shown_ == generated_ / generator_->config.features->hop) {
+            refinement_->push(conditioning_->features(), 1);
+            ++shown_;
+        }
+        for (std::size_t i = 0; i < piece; ++i) uniforms_[i] = random_.next();
+        fast_tier_->generate(conditioning_.get(), uniforms_.data(), sampling, &now.muted[0], codes_.data(), piece);
+        for (std::size_t i = 0; i < piece; ++i) out[done + i] = generator_->quantizer.decode(codes_[i]);
+        done += piece;
+        generated_ += piece;
+    }
+    return done;
+}
+
+// Gives refinement as many samples as it holds back. Returns whether there were so many.
+bool Stream::run_ahead() {
+    float piece[PIECE];
+    while (ahead_ < refinement_->delay()) {
+        const std::size_t count = generate(piece, std::min(refinement_->delay() - ahead_, PIECE));
+        refinement_->process(piece, piece, count);
+        ahead_ += count;
+        if (!count) return false;
+    }
+    return true;
+}
+
+// The same as `generate`, refined.
+std::size_t Stream::refined(float* out, std::size_t n) {
+    std::size_t done = 0;
+    while (done < n) {
+        if (rest_read_ < rest_.size()) {  // after the end
+            const std::size_t count = std::min(n - done, rest_.size() - rest_read_);
+            std::copy_n(rest_.begin() + rest_read_, count, out + done);
+            rest_read_ += count;
+            done += count;
+            continue;
+        }
+        const std::size_t count = run_ahead() ? generate(out + done, n - done) : 0;
+        refinement_->process(out + done, out + done, count);
+        done += count;
+        if (count) continue;
+        if (!ahead_ || !conditioning_->finished(generated_)) break;
+        rest_.resize(ahead_);
+        refinement_->end(rest_.data());
+        ahead_ = rest_read_ = 0;
+    }
+    return done;
+}
+
+std::size_t Stream::process(float* out, std::size_t n) {
+    const std::size_t done = refinement_ ? refined(out, n) : generate(out, n);
+    std::fill(out + done, out + n, 0.0f);
+    returned_.store(returned_.load(std::memory_order_relaxed) + done, std::memory_order_relaxed);
+    return done;
+}
+
+void Stream::prepare(int threads) {
+    fast_tier_->prepare(threads);
+    apply(controls.read());
+    if (refinement_) run_ahead();
+    else if (frames_) available();
+}
+
+void Stream::reset(std::uint64_t seed) {
+    Stream fresh(generator_, seed);
+    fast_tier_ = fast_tier_->restarted();
+    conditioning_ = std::move(fresh.conditioning_);
+    frames_ = std::move(fresh.frames_);
+    random_ = fresh.random_;
+    generated_ = 0;
+    returned_ = 0;
+    speakers_.clear();
+    if (refinement_) refinement_->reset();
+    ahead_ = shown_ = rest_read_ = 0;
+    rest_.clear();
+}
+
+void Stream::prime(const float* audio, std::size_t n) {
+    if (refinement_ && ahead_) fail("prime: a refined stream has begun; reset it first");
+    for (std::size_t done = 0; done < n;) {
+        apply(controls.read());
+        const std::size_t piece = std::min({n - done, PIECE, available()});
+        if (!piece) fail("prime: the features that were pushed end before the audio does");
+        for (std::size_t i = 0; i < piece; ++i) codes_[i] = generator_->quantizer.encode(audio[done + i]);
+        fast_tier_->feed(conditioning_.get(), codes_.data(), piece);
+        done += piece;
+        generated_ += piece;
+    }
+}
+
+}  // namespace wavenet
