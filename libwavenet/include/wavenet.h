@@ -105,7 +105,8 @@ WAVENET_API uint64_t wavenet_stream_position(const wavenet_stream* stream);
  * prepare: computes what must be known before the first sample (of models of two tiers and of refined streams some
  *     frames ahead, which the first `process` does otherwise); and sets the number of threads from now on, the caller's
  *     included; 0 finds the fastest number by measuring. Without it: one.
- * prime: continues as if these samples had been generated; no random numbers are used.
+ * prime: continues as if these samples had been generated; no random numbers are used. Streams of two tiers and refined
+ *     ones only before their first sample, and before `prepare`.
  * reset: starts again, with another seed; the controls stay.
  * refine: iterations that make the audio agree with its features, before the first sample; 0: none. A new stream uses
  *     those stored in the model. The audio is then computed about 60 ms ahead. */

@@ -112,10 +112,7 @@ std::size_t Stream::generate(float* out, std::size_t n) {
         sampling.temperature = other ? now.voiced_temperature : now.temperature;
         sampling.top_k = now.top_k;
         sampling.top_p = now.top_p;
-        if (refinement_ && shown_ == generated_ / generator_->config.features->hop) {
-            refinement_->push(conditioning_->features(), 1);
-            ++shown_;
-        }
+        show_features();
         for (std::size_t i = 0; i < piece; ++i) uniforms_[i] = random_.next();
         fast_tier_->generate(conditioning_.get(), uniforms_.data(), sampling, &now.muted[0], codes_.data(), piece);
         for (std::size_t i = 0; i < piece; ++i) out[done + i] = generator_->quantizer.decode(codes_[i]);
@@ -123,6 +120,13 @@ std::size_t Stream::generate(float* out, std::size_t n) {
         generated_ += piece;
     }
     return done;
+}
+
+// Gives refinement the features of the frame that the next samples belong to.
+void Stream::show_features() {
+    if (!refinement_ || shown_ != generated_ / generator_->config.features->hop) return;
+    refinement_->push(conditioning_->features(), 1);
+    ++shown_;
 }
 
 // Gives refinement as many samples as it holds back. Returns whether there were so many.
@@ -188,12 +192,40 @@ void Stream::reset(std::uint64_t seed) {
     rest_.clear();
 }
 
+// The log-mel frames [n][bands] of audio from the first sample on whose windows lie inside it.
+std::vector<float> Stream::frames_inside(const float* audio, std::size_t n) const {
+    const MelConfig& mel = *generator_->config.features;
+    MelAnalysis analysis(mel, n);
+    std::vector<float> frames(2 * analysis.room() * mel.bands);
+    const std::size_t written = analysis.process(audio, n, frames.data());  // those that the samples complete
+    frames.resize(written * mel.bands);
+    return frames;
+}
+
+// For a slow tier only before the first sample: later ones are conditioned on frames that were drawn ahead.
 void Stream::prime(const float* audio, std::size_t n) {
-    if (refinement_ && ahead_) fail("prime: a refined stream has begun; reset it first");
+    if ((frames_ || refinement_) && position()) fail("prime: this stream has begun; reset it first");
+    if ((frames_ && conditioning_->available(0)) || ahead_) fail("prime: this stream was prepared; reset it first");
+    apply(controls.read());
+    std::vector<float> clip;
+    std::size_t given = 0;
+    if (frames_ && n) {
+        clip = frames_inside(audio, n);
+        const std::size_t bands = frame_.size(), count = clip.size() / bands;
+        const std::size_t used = std::min<std::size_t>(count, generator_->config.frame_model->receptive_field());
+        frames_->start();
+        if (used) frames_->prime(&clip[(count - used) * bands], used);
+    }
     for (std::size_t done = 0; done < n;) {
-        apply(controls.read());
+        while (given < clip.size() && !conditioning_->available(generated_)) {
+            conditioning_->push(&clip[given], 1);
+            given += frame_.size();
+        }
         const std::size_t piece = std::min({n - done, PIECE, available()});
         if (!piece) fail("prime: the features that were pushed end before the audio does");
+        show_features();
+        float ignored[PIECE];
+        if (refinement_) refinement_->process(audio + done, ignored, piece);
         for (std::size_t i = 0; i < piece; ++i) codes_[i] = generator_->quantizer.encode(audio[done + i]);
         fast_tier_->feed(conditioning_.get(), codes_.data(), piece);
         done += piece;

@@ -62,6 +62,8 @@ private:
     std::size_t generate(float* out, std::size_t n);
     std::size_t refined(float* out, std::size_t n);
     bool run_ahead();
+    void show_features();
+    std::vector<float> frames_inside(const float* audio, std::size_t n) const;
     std::size_t available();
     void apply(const Controls& controls);
 
