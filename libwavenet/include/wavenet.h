@@ -113,6 +113,7 @@ WAVENET_API uint64_t wavenet_stream_position(const wavenet_stream* stream);
 WAVENET_API wavenet_status wavenet_stream_prepare(wavenet_stream* stream, int threads);
 WAVENET_API wavenet_status wavenet_stream_prime(wavenet_stream* stream, const float* audio, size_t n);
 WAVENET_API wavenet_status wavenet_stream_reset(wavenet_stream* stream, uint64_t seed);
+WAVENET_API wavenet_status wavenet_stream_refine(wavenet_stream* stream, int iterations);
 
 /* Controls: any thread, at any time; they act within 64 samples of the block that is being processed. ----------------- */
 

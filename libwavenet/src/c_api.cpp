@@ -210,9 +210,8 @@ wavenet_status wavenet_stream_reset(wavenet_stream* stream, uint64_t seed) {
 
 wavenet_status wavenet_stream_set_temperature(wavenet_stream* stream, double temperature) {
     const bool two_tiers = stream && stream->stream.generator().frame_model;
-    return set(stream, is_temperature(temperature), "temperature: must be a finite number from 0", [&](Controls& c) {
-        (two_tiers ? c.frame_temperature : c.temperature) = temperature;
-    });
+    return set(stream, is_temperature(temperature), "temperature: must be a finite number from 0",
+               [&](Controls& c) { (two_tiers ? c.frame_temperature : c.temperature) = temperature; });
 }
 
 wavenet_status wavenet_stream_set_voiced_temperature(wavenet_stream* stream, double temperature) {
@@ -250,7 +249,8 @@ wavenet_status wavenet_stream_set_speakers(wavenet_stream* stream, const float* 
 wavenet_status wavenet_stream_set_mute(wavenet_stream* stream, const int* layers, int n) {
     if (!stream || (n && !layers)) return failed(WAVENET_INVALID, "stream and layers: must not be NULL");
     const int most = stream->stream.generator().config.layers();
-    const bool valid = n >= 0 && std::all_of(layers, layers + std::max(n, 0), [&](int l) { return l >= 0 && l < most; });
+    const bool valid =
+        n >= 0 && std::all_of(layers, layers + std::max(n, 0), [&](int l) { return l >= 0 && l < most; });
     return set(stream, valid, "mute: layers are numbered from 0 to the number of layers minus one", [&](Controls& c) {
         c.muted = false;
         for (int i = 0; i < n; ++i) c.muted[layers[i]] = true;
@@ -287,8 +287,7 @@ wavenet_status wavenet_analysis_process(wavenet_analysis* analysis, const float*
     if (written) *written = 0;
     if (!analysis || (!audio && n) || !frames || !written)
         return failed(WAVENET_INVALID, "analysis, audio, frames and written: must not be NULL");
-    if (n > analysis->max_block)
-        return failed(WAVENET_INVALID, "n: is larger than max_block of wavenet_analysis_new");
+    if (n > analysis->max_block) return failed(WAVENET_INVALID, "n: is larger than max_block of wavenet_analysis_new");
     *written = analysis->analysis.process(audio, n, frames);
     return WAVENET_OK;
 }

@@ -39,6 +39,12 @@ public:
     std::size_t ready(std::uint64_t position);
     // The same before the samples are needed: frames that are not are dropped, which makes room for others.
     void advance(std::uint64_t position) { ready(position); }
+    // Whether no frames follow, and all samples before `position` were those of the features.
+    bool finished(std::uint64_t position) const {
+        return ended_.load(std::memory_order_acquire) && !available(position);
+    }
+    // The features [bands] of the frame with the sample at the position of `ready`.
+    const float* current_features() const { return features(state_.current); }
     // Whether the sample at the position of `ready` is in a voiced frame.
     bool voiced() const;
     // The shares [speakers] of the speakers, which sum to 1, from the position of `ready` on.

@@ -48,8 +48,7 @@ public:
     }
     // A copy of what was written last. For any thread.
     Controls written() const {
-        while (writing_.test_and_set(std::memory_order_acquire)) {
-        }
+        while (writing_.test_and_set(std::memory_order_acquire)) {}
         Controls copy = latest_;
         writing_.clear(std::memory_order_release);
         return copy;

@@ -3,59 +3,79 @@
 #include "failure.h"
 #include "network.h"
 #include "stream_group.h"
+#ifndef __wasm__  // which has no threads
+#include <algorithm>
+#include <thread>
+
+#include "realtime_pipeline.h"
+#endif
 
 namespace wavenet {
 namespace {
 
+// What computes the samples of a stream on several threads; null: one is the fastest, or all there is.
+template <class P>
+std::unique_ptr<ParallelStep> parallel_step(const Network<P>& network, Memory<P>& memory, int threads) {
+#ifdef __wasm__
+    (void)network, (void)memory, (void)threads;
+    return nullptr;
+#else
+    constexpr int MOST_WORKERS = 3;  // more do not make one stream faster
+    const int cores = std::max(1, int(std::thread::hardware_concurrency()));
+    const int workers = threads ? threads - 1 : fastest_workers(network, std::min(cores - 1, MOST_WORKERS));
+    return workers ? std::make_unique<RealTimePipeline<P>>(network, memory, workers) : nullptr;
+#endif
+}
+
 template <class P>
 class FastTierOf : public FastTier {
 public:
-    FastTierOf(std::shared_ptr<const Network<P>> network, StreamGroup<P> group)
-        : network_(std::move(network)), group_(std::move(group)) {}
+    explicit FastTierOf(std::shared_ptr<const Network<P>> network)
+        : network_(std::move(network)), group_(network_->config(), 1) {}
+    FastTierOf(const FastTierOf& other)
+        : network_(other.network_), group_(network_->config(), *other.group_.memory.queues) {}
 
     void generate(const Conditioning* conditioning, const double* uniforms, const Sampling& sampling, const bool* muted,
                   std::int64_t* codes, std::size_t n) override {
-        Request request = request_for(conditioning, n);
+        Request request = request_for(conditioning, muted, n);
         request.uniforms = uniforms;
         request.sampling = sampling;
         request.drawn = codes;
-        request.muted = muted;
-        advance<P>(*network_, group_, request, 0, 0, n, nullptr);
+        advance<P>(*network_, group_, request, 0, 0, n, parallel_.get());
     }
 
-    void feed(const Conditioning* conditioning, const std::int64_t* codes, std::size_t n) override {
-        Request request = request_for(conditioning, n);
+    void feed(const Conditioning* conditioning, const bool* muted, const std::int64_t* codes, std::size_t n) override {
+        Request request = request_for(conditioning, muted, n);
         request.given = codes;
         advance<P>(*network_, group_, request, 0, 0, n, nullptr);
     }
 
-    std::unique_ptr<FastTier> copy() const override {
-        return std::make_unique<FastTierOf>(network_, StreamGroup<P>(network_->config(), *group_.memory.queues));
-    }
-    std::unique_ptr<FastTier> restarted() const override {
-        return std::make_unique<FastTierOf>(network_, StreamGroup<P>(network_->config(), 1));
-    }
+    std::unique_ptr<FastTier> copy() const override { return std::make_unique<FastTierOf>(*this); }
+    std::unique_ptr<FastTier> restarted() const override { return std::make_unique<FastTierOf>(network_); }
 
-    void prepare(int) override {}
+    void prepare(int threads) override {
+        parallel_ = nullptr;  // ends its threads
+        parallel_ = parallel_step(*network_, group_.memory, threads);
+    }
     const char* kernels() const override { return network_->kernels.name; }
 
 private:
-    static Request request_for(const Conditioning* conditioning, std::size_t n) {
+    static Request request_for(const Conditioning* conditioning, const bool* muted, std::size_t n) {
         Request request;
         request.length = request.samples = n;
         request.conditioning = conditioning;
+        request.muted = muted;
         return request;
     }
 
     std::shared_ptr<const Network<P>> network_;
     StreamGroup<P> group_;
+    std::unique_ptr<ParallelStep> parallel_;  // last: its threads end before what they use
 };
 
 template <class P>
 std::unique_ptr<FastTier> make(const Config& config, const Tensors& tensors) {
-    auto network = std::make_shared<const Network<P>>(config, tensors);
-    StreamGroup<P> group(network->config(), 1);
-    return std::make_unique<FastTierOf<P>>(std::move(network), std::move(group));
+    return std::make_unique<FastTierOf<P>>(std::make_shared<const Network<P>>(config, tensors));
 }
 
 }  // namespace

@@ -18,10 +18,11 @@ public:
     virtual void generate(const Conditioning* conditioning, const double* uniforms, const Sampling& sampling,
                           const bool* muted, std::int64_t* codes, std::size_t n) = 0;
     // Continues as if these codes had been drawn.
-    virtual void feed(const Conditioning* conditioning, const std::int64_t* codes, std::size_t n) = 0;
-    // The same network, continuing from the same sample.
+    virtual void feed(const Conditioning* conditioning, const bool* muted, const std::int64_t* codes,
+                      std::size_t n) = 0;
+    // The same network, continuing from the same sample, on one thread.
     virtual std::unique_ptr<FastTier> copy() const = 0;
-    // The same network at its first sample.
+    // The same network at its first sample, likewise.
     virtual std::unique_ptr<FastTier> restarted() const = 0;
     // The number of threads from now on; 0: the fastest, which is measured.
     virtual void prepare(int threads) = 0;

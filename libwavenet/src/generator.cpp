@@ -125,7 +125,7 @@ std::size_t Stream::generate(float* out, std::size_t n) {
 // Gives refinement the features of the frame that the next samples belong to.
 void Stream::show_features() {
     if (!refinement_ || shown_ != generated_ / generator_->config.features->hop) return;
-    refinement_->push(conditioning_->features(), 1);
+    refinement_->push(conditioning_->current_features(), 1);
     ++shown_;
 }
 
@@ -172,6 +172,7 @@ std::size_t Stream::process(float* out, std::size_t n) {
 }
 
 void Stream::prepare(int threads) {
+    threads_ = threads;
     fast_tier_->prepare(threads);
     apply(controls.read());
     if (refinement_) run_ahead();
@@ -181,6 +182,7 @@ void Stream::prepare(int threads) {
 void Stream::reset(std::uint64_t seed) {
     Stream fresh(generator_, seed);
     fast_tier_ = fast_tier_->restarted();
+    if (threads_ != 1) fast_tier_->prepare(threads_);
     conditioning_ = std::move(fresh.conditioning_);
     frames_ = std::move(fresh.frames_);
     random_ = fresh.random_;
@@ -206,7 +208,8 @@ std::vector<float> Stream::frames_inside(const float* audio, std::size_t n) cons
 void Stream::prime(const float* audio, std::size_t n) {
     if ((frames_ || refinement_) && position()) fail("prime: this stream has begun; reset it first");
     if ((frames_ && conditioning_->available(0)) || ahead_) fail("prime: this stream was prepared; reset it first");
-    apply(controls.read());
+    const Controls& now = controls.read();
+    apply(now);
     std::vector<float> clip;
     std::size_t given = 0;
     if (frames_ && n) {
@@ -227,7 +230,7 @@ void Stream::prime(const float* audio, std::size_t n) {
         float ignored[PIECE];
         if (refinement_) refinement_->process(audio + done, ignored, piece);
         for (std::size_t i = 0; i < piece; ++i) codes_[i] = generator_->quantizer.encode(audio[done + i]);
-        fast_tier_->feed(conditioning_.get(), codes_.data(), piece);
+        fast_tier_->feed(conditioning_.get(), &now.muted[0], codes_.data(), piece);
         done += piece;
         generated_ += piece;
     }

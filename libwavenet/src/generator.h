@@ -27,9 +27,9 @@ public:
 
     ModelConfig config;
     Quantizer quantizer;
-    std::unique_ptr<const FastTier> fast_tier;        // at its first sample
-    std::shared_ptr<const Conditioner> conditioner;   // null: the network is not conditioned
-    std::shared_ptr<const FrameModel> frame_model;    // null: there is no slow tier
+    std::unique_ptr<const FastTier> fast_tier;       // at its first sample
+    std::shared_ptr<const Conditioner> conditioner;  // null: the network is not conditioned
+    std::shared_ptr<const FrameModel> frame_model;   // null: there is no slow tier
     bool needs_features() const { return config.features && !frame_model; }
 };
 
@@ -67,7 +67,7 @@ private:
     std::size_t available();
     void apply(const Controls& controls);
 
-    static constexpr std::size_t PIECE = 64;           // samples between looks at the controls, at most
+    static constexpr std::size_t PIECE = 64;             // samples between looks at the controls, at most
     static constexpr std::size_t WAITING_FRAMES = 1024;  // that were pushed and not used yet, at most
 
     std::shared_ptr<const Generator> generator_;
@@ -75,17 +75,18 @@ private:
     std::unique_ptr<ConditioningStream> conditioning_;  // null: none
     std::unique_ptr<FrameSampler> frames_;              // null: no slow tier
     std::unique_ptr<Refinement> refinement_;            // null: none
+    int threads_ = 1;                                   // 0: the fastest number
     Pcg64 random_;
-    std::uint64_t generated_ = 0;            // samples of the network, primed ones included
+    std::uint64_t generated_ = 0;             // samples of the network, primed ones included
     std::atomic<std::uint64_t> returned_{0};  // samples given to the caller
-    std::vector<float> speakers_;            // shares that the tiers use now
-    std::vector<double> uniforms_;           // [PIECE]
-    std::vector<std::int64_t> codes_;        // [PIECE]
-    std::vector<float> frame_;               // [bands], a drawn one
+    std::vector<float> speakers_;             // shares that the tiers use now
+    std::vector<double> uniforms_;            // [PIECE]
+    std::vector<std::int64_t> codes_;         // [PIECE]
+    std::vector<float> frame_;                // [bands], a drawn one
     // of refinement, which runs ahead by its delay
-    std::size_t ahead_ = 0;     // samples that it has been given without giving any back
-    std::uint64_t shown_ = 0;   // frames of features that it has been given
-    std::vector<float> rest_;   // after the end of the features: the samples that are still inside
+    std::size_t ahead_ = 0;    // samples that it has been given without giving any back
+    std::uint64_t shown_ = 0;  // frames of features that it has been given
+    std::vector<float> rest_;  // after the end of the features: the samples that are still inside
     std::size_t rest_read_ = 0;
 };
 

@@ -14,7 +14,9 @@ class Quantizer {
 public:
     explicit Quantizer(Output output);
 
-    float decode(std::int64_t code) const { return decoded_.empty() ? float(code) / float(FULL_SCALE) : decoded_[code]; }
+    float decode(std::int64_t code) const {
+        return decoded_.empty() ? float(code) / float(FULL_SCALE) : decoded_[code];
+    }
     // samples beyond [-1, 1] are clipped; NaN counts as silence
     std::int64_t encode(float sample) const;
 
