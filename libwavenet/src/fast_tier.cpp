@@ -2,30 +2,11 @@
 
 #include "failure.h"
 #include "network.h"
+#include "parallel_step.h"
 #include "stream_group.h"
-#ifndef __wasm__  // which has no threads
-#include <algorithm>
-#include <thread>
-
-#include "realtime_pipeline.h"
-#endif
 
 namespace wavenet {
 namespace {
-
-// What computes the samples of a stream on several threads; null: one is the fastest, or all there is.
-template <class P>
-std::unique_ptr<ParallelStep> parallel_step(const Network<P>& network, Memory<P>& memory, int threads) {
-#ifdef __wasm__
-    (void)network, (void)memory, (void)threads;
-    return nullptr;
-#else
-    constexpr int MOST_WORKERS = 3;  // more do not make one stream faster
-    const int cores = std::max(1, int(std::thread::hardware_concurrency()));
-    const int workers = threads ? threads - 1 : fastest_workers(network, std::min(cores - 1, MOST_WORKERS));
-    return workers ? std::make_unique<RealTimePipeline<P>>(network, memory, workers) : nullptr;
-#endif
-}
 
 template <class P>
 class FastTierOf : public FastTier {
@@ -55,7 +36,7 @@ public:
 
     void prepare(int threads) override {
         parallel_ = nullptr;  // ends its threads
-        parallel_ = parallel_step(*network_, group_.memory, threads);
+        parallel_ = make_parallel_step(*network_, group_.memory, threads);
     }
     const char* kernels() const override { return network_->kernels.name; }
 

@@ -5,7 +5,6 @@
 
 #include "linear_prediction.h"
 #include "mel_filters.h"
-#include "mel_transform.h"
 
 namespace wavenet {
 namespace {

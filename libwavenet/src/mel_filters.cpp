@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "mel_transform.h"
 
 namespace wavenet {
 namespace {
@@ -44,6 +43,13 @@ std::vector<MelFilter> mel_filters(const MelConfig& mel) {
         }
     }
     return filters;
+}
+
+std::vector<double> hann_window(int size) {
+    const double step = 2 * std::acos(-1.0) / size;
+    std::vector<double> window(std::size_t(size), 0);
+    for (int i = 0; i < size; ++i) window[std::size_t(i)] = 0.5 - 0.5 * std::cos(step * i);
+    return window;
 }
 
 // An upper bound of ln of the sum of w_k |X_k|^p that a band can have, see `largest_feature` in feature_check.py.

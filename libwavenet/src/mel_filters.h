@@ -16,6 +16,8 @@ struct MelFilter {
     double sum() const { return std::accumulate(weights.begin(), weights.end(), 0.0); }
 };
 std::vector<MelFilter> mel_filters(const MelConfig& mel);  // [bands]
+// The periodic Hann window [size].
+std::vector<double> hann_window(int size);
 
 // The features that audio in [-1, 1] can have, with a margin for rounding and overshoots.
 struct FeatureLimits {

@@ -3,38 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "mel_filters.h"
+
 namespace wavenet {
-namespace {
-
-double hertz_to_mel(double hertz, bool slaney) {
-    if (!slaney) return 2595 * std::log10(1 + hertz / 700);
-    return hertz < 1000 ? 3 * hertz / 200 : 15 + 27 * std::log(hertz / 1000) / std::log(6.4);
-}
-
-double mel_to_hertz(double mels, bool slaney) {
-    if (!slaney) return 700 * (std::pow(10, mels / 2595) - 1);
-    return mels < 15 ? 200 * mels / 3 : 1000 * std::exp((mels - 15) * std::log(6.4) / 27);
-}
-
-// The edges [bands + 2] in Hz of the triangular filters.
-std::vector<double> mel_edges(const MelConfig& mel) {
-    const double low = hertz_to_mel(mel.low, mel.slaney), high = hertz_to_mel(mel.high, mel.slaney);
-    const double step = (high - low) / (mel.bands + 1);
-    std::vector<double> edges(std::size_t(mel.bands) + 2);
-    for (std::size_t i = 0; i < edges.size(); ++i) edges[i] = mel_to_hertz(low + double(i) * step, mel.slaney);
-    return edges;
-}
-
-}  // namespace
-
 int window_margin(const MelConfig& mel) { return (mel.fft - mel.hop + 1) / 2 - (mel.fft - mel.window) / 2; }
-
-std::vector<double> hann_window(int size) {
-    const double step = 2 * std::acos(-1.0) / size;
-    std::vector<double> window(std::size_t(size), 0);
-    for (int i = 0; i < size; ++i) window[std::size_t(i)] = 0.5 - 0.5 * std::cos(step * i);
-    return window;
-}
 
 MelTransform::MelTransform(const MelConfig& mel)
     : mel_(mel),
@@ -44,26 +16,16 @@ MelTransform::MelTransform(const MelConfig& mel)
       spectrum_(std::size_t(fft_.bins())),
       bins_(spectrum_.size()),
       log_bands_(std::size_t(mel.bands)) {
-    const std::vector<double> edges = mel_edges(mel);
-    const double bin_width = double(mel.sample_rate / 2) / (mel.fft / 2);  // Hz
-    std::vector<double> totals(spectrum_.size());                          // of all filters, each with a peak of 1
-    for (std::size_t band = 0; band < std::size_t(mel.bands); ++band) {
-        const double low = edges[band], middle = edges[band + 1], high = edges[band + 2];
-        Band added{0, 0, filters_.size()};
+    std::vector<double> totals(spectrum_.size());  // of all filters, each with a peak of 1
+    for (const MelFilter& filter : mel_filters(mel)) {
+        bands_.push_back({filter.first, int(filter.weights.size()), filters_.size()});
         double peak = 0;
-        for (int bin = 0; bin < fft_.bins(); ++bin) {
-            const double hertz = bin * bin_width;
-            const double weight = std::min((hertz - low) / (middle - low), (high - hertz) / (high - middle));
-            if (weight <= 0) continue;
-            if (!added.bins++) added.first = bin;
-            filters_.push_back(mel.area ? weight * 2 / (high - low) : weight);
-            peak = std::max(peak, filters_.back());
+        for (double weight : filter.weights) peak = std::max(peak, weight);
+        for (std::size_t i = 0; i < filter.weights.size(); ++i) {
+            filters_.push_back(filter.weights[i]);
+            spread_.push_back(filter.weights[i] / peak);
+            totals[std::size_t(filter.first) + i] += spread_.back();
         }
-        for (int i = 0; i < added.bins; ++i) {
-            spread_.push_back(filters_[added.weights + std::size_t(i)] / peak);
-            totals[std::size_t(added.first + i)] += spread_.back();
-        }
-        bands_.push_back(added);
     }
     for (const Band& band : bands_)
         for (int i = 0; i < band.bins; ++i)

@@ -12,8 +12,6 @@ namespace wavenet {
 // Samples before a frame's own hop samples that its window covers, as of wavenet/features.py; it may be negative.
 int window_margin(const MelConfig& mel);
 
-std::vector<double> hann_window(int size);  // periodic
-
 // Everything is allocated in the constructor. Copyable.
 class MelTransform {
 public:

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "failure.h"
+#include "mel_filters.h"
 
 namespace wavenet {
 namespace {
