@@ -1,5 +1,4 @@
 """The compiled extension, from `binding*.cpp`, which bind libwavenet."""
-"""The compiled extension, from `binding.cpp` and others, which bind libwavenet."""
 
 from collections.abc import Mapping
 
