@@ -167,7 +167,7 @@ def cmake(*arguments: str | Path) -> None:
 
 
 def install(folder: Path) -> Path:
-    """Builds libwavenet, and installs it below `folder`. Returns the prefix; WAVENET_TEST_LIBRARY names a finished one."""
+    """Builds libwavenet, and installs it below `folder`. Returns the prefix; WAVENET_TEST_LIBRARY names another one."""
     if "WAVENET_TEST_LIBRARY" in os.environ:
         return Path(os.environ["WAVENET_TEST_LIBRARY"])
     build, prefix = folder / "build", folder / "installed"

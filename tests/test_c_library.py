@@ -1,4 +1,4 @@
-"""The C interface of libwavenet: the audio of `Generator` for the same seed, controls, features, copies, bad arguments."""
+"""The C interface of libwavenet: the audio of `Generator` for a seed, controls, features, copies, bad arguments."""
 
 from __future__ import annotations
 
@@ -258,7 +258,8 @@ def test_files_are_refused_with_a_reason(tmp_path: Path, library: Library) -> No
     whole = save(tmp_path, CONFIGS["mulaw"]).read_bytes()
     assert library.model_open(str(tmp_path / "none").encode(), None, target) == NO_FILE
     assert library.model_open(str(tmp_path).encode(), None, target) == NO_FILE
-    for content in (b"", b"RIFF" + bytes(100), whole[:-1], whole + b"x", whole.replace(b'cycles\\": 2', b'cycles\\": 3')):
+    other = whole.replace(b'cycles\\": 2', b'cycles\\": 3')
+    for content in (b"", b"RIFF" + bytes(100), whole[:-1], whole + b"x", other):
         assert library.model_open_bytes(content, len(content), None, target) == BAD_FILE
         assert library.reason
         assert not pointer.value
