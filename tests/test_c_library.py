@@ -291,8 +291,9 @@ def test_the_examples(tmp_path: Path, installed_library: Path) -> None:
     assert sample_rate == 16_000
     np.testing.assert_array_equal(audio, expected)
     (shared,) = (installed_library / "lib").glob("libwavenet.dylib" if sys.platform == "darwin" else "libwavenet.so")
-    command = [sys.executable, "-I", "-S", ROOT / "examples" / "python" / "render.py", speech, tmp_path / "py.wav"]
-    subprocess.run([*command, "0.25", "7"], check=True, env={**os.environ, "WAVENET_LIBRARY": str(shared)})
+    script = ROOT / "examples" / "python" / "render.py"
+    command: list[str | Path] = [sys.executable, "-I", "-S", script, speech, tmp_path / "py.wav", "0.25", "7"]
+    subprocess.run(command, check=True, env={**os.environ, "WAVENET_LIBRARY": str(shared)})
     with wave.open(str(tmp_path / "py.wav")) as file:
         found = np.frombuffer(file.readframes(4000), "<i2")
     np.testing.assert_allclose(found / 32_767, expected, atol=1 / 32_767)

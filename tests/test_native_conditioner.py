@@ -93,8 +93,8 @@ def test_speakers_alone_are_those_of_numpy() -> None:
     inputs = ConditioningInputs(shares_of(config, 2))
     expected = Conditioner(config, weights_of(config)).frames(inputs, 0).gate_bias  # [B, 1, L, 2G]
     frames = native_of(config).frames(inputs, 0)
-    for stream in (0, 1):
-        np.testing.assert_allclose(biases_at(frames, config, 7, stream), expected[stream, 0], atol=1e-5)
+    for row in (0, 1):
+        np.testing.assert_allclose(biases_at(frames, config, 7, row), expected[row, 0], atol=1e-5)
     stream = _native.ConditioningStream(native_of(config).native, 1)
     assert (stream.ready(0) > 10**6, stream.voiced(), stream.push(np.zeros((1, 1), np.float32))) == (True, False, 0)
     alone = native_of(config).frames(ConditioningInputs(np.array([[1, 0, 0]], np.float32)), 0)
