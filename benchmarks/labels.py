@@ -9,7 +9,8 @@ DATA contains `train` and `test`, recordings with label tracks, as `labels_turns
 optimizer, class weights and averaged weights, and the same minutes of processor time on one core; the way of the
 learning rate is a cosine that ends with them. Nothing is held out for a choice: the figures are those of the end.
 
-- dilated: the recipe's network, with its head of parallel branches, and with the plain head;
+- dilated: the recipe's network, also over samples (`--only dilated --set labeller.input=samples`); and with the plain
+  head;
 - undilated: the same number of layers, all with the dilation 1, and the plain head;
 - pooled: convolutions between four poolings and as many upsamplings; with skip connections it is a U-Net;
 - GRU: two bidirectional layers;
@@ -32,7 +33,6 @@ import torch
 from label_networks import MfccRegression, Pooled, Recurrent, fitted, parameters, stack
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional as F
 
 from wavenet.data import audio
 from wavenet.data.label_tracks import Recording, Segment, read_labels
@@ -40,11 +40,13 @@ from wavenet.data.pcm import to_float32
 from wavenet.data.segments import frame_segments
 from wavenet.evaluation.labelling import LabelFigures
 from wavenet.features import mel_spectrogram
+from wavenet.labelling import Labeller
 from wavenet.labelling_config import LabellerConfig
+from wavenet.labelling_model import LabellingNetwork
 from wavenet.training import recipe as recipes
 from wavenet.training import schedule
 from wavenet.training.labelling_data import LabelBatches, LabelledClips, open_labelled
-from wavenet.training.labelling_trainer import class_weights
+from wavenet.training.labelling_trainer import class_weights, labelling_loss
 
 Classify = Callable[[NDArray[np.float32]], NDArray[np.int64]]  # audio [samples] -> classes of its frames
 
@@ -90,7 +92,7 @@ class Comparison:
             for group in optimizer.param_groups:
                 group["lr"] = schedule.learning_rate(training, step, spent)
             optimizer.zero_grad(set_to_none=True)
-            F.cross_entropy(network(batch.inputs).flatten(0, 1), batch.classes.flatten(), self.weights).backward()
+            labelling_loss(network, batch, self.weights, self.config.joint_loss).backward()
             nn.utils.clip_grad_norm_(network.parameters(), training.clip_norm)
             optimizer.step()
             step += 1
@@ -103,10 +105,15 @@ class Comparison:
 
     def classes_of(self, network: nn.Module) -> Classify:
         """A function that labels the frames of a recording."""
+        if isinstance(network, LabellingNetwork):
+            labeller = Labeller(network)
+            return lambda samples: labeller(samples).probabilities.argmax(1)
+        assert self.config.features is not None
+        mel = self.config.features
 
         def classify(samples: NDArray[np.float32]) -> NDArray[np.int64]:
             with torch.inference_mode():
-                features = torch.from_numpy(mel_spectrogram(samples, self.config.features))
+                features = torch.from_numpy(mel_spectrogram(samples, mel))
                 return network(features[None])[0].argmax(-1).numpy()
 
         return classify

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from wavenet.training import recipe, run_page
+from wavenet.training import labelling_page, recipe, run_page
 from wavenet.training.run_directory import RunDirectory
 
 RECORDS: list[dict[str, Any]] = [
@@ -107,10 +107,28 @@ def test_logs_that_lack_figures(run: RunDirectory, records: list[dict[str, Any]]
     assert len(page) < 20_000
 
 
+def test_the_page_of_a_labeller(run: RunDirectory) -> None:
+    figures = {"accuracy": 0.5, "macro_f1": 0.25, "loss": 1.5}
+    reference = {"name": "<i>dog", "figures": {"accuracy": 0.4, "macro_f1": 0.2, "loss": None}}
+    validation = {"event": "validation", "figures": figures, "reference": reference, "training_loss": 1.0}
+    records = [
+        {"event": "train", "step": 10, "loss": 2.0, "seconds": 60.0},
+        {**validation, "step": 15, "seconds": 90.0, "is_best": False, "figures": dict.fromkeys(figures)},
+        {**validation, "step": 20, "seconds": 120.0, "is_best": True},
+    ]
+    page = run_page.page(run, "[labeller]\n", records, labelling_page.sections)
+    assert "step 20, after 2.0 minutes: frame accuracy 50.0%, macro F1 0.250 held out, the best so far" in page
+    assert page.count("<circle") == 2  # one figure in each of the two charts
+    assert "&lt;i&gt;dog, the most frequent class, for all frames 0.20" in page
+    loaded = [attributes["src"] for tag, attributes in Tags(page).found if tag == "img"]
+    assert loaded == ["samples/step_20.svg"]
+    assert Tags(run_page.page(run, "", [], labelling_page.sections)).found
+
+
 def test_a_page_that_cannot_be_made_says_so(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> NoReturn:
         raise RuntimeError("<broken>")
 
-    monkeypatch.setattr(run_page, "_chart", fail)
+    monkeypatch.setattr(run_page, "chart", fail)
     run_page.write(run, "", RECORDS)
     assert "could not be made: RuntimeError(&#x27;&lt;broken&gt;&#x27;)" in run.page.read_text()

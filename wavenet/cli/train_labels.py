@@ -40,6 +40,7 @@ def train(folder: Path, run: RunDirectory, recipe: Recipe, device: str, fresh: b
     if not train_to_the_end(trainer, _Reporter):
         return
     print_message(f"best model: {run.model}; try it: wavenet label {shlex.quote(str(run.path))} IN.wav -o labels.txt")
+    print_message(f"curves and confusion matrix: {run.page}")
 
 
 def _announce(trainer: LabellingTrainer) -> None:

@@ -15,7 +15,10 @@ Records = Sequence[Mapping[str, Any]]  # see `RunDirectory.read_log`
 
 
 def points(records: Iterable[Mapping[str, Any]], event: str, loss: str = "bits") -> list[tuple[float, float]]:
-    """(minutes, loss) of the records of an event that have both. loss: "bits" per sample, or "nats" per frame."""
+    """(minutes, loss) of the records of an event that have both.
+
+    loss: "bits" per sample, "nats" per frame; of labellers "loss", "macro_f1" or "accuracy".
+    """
     usable = (losses(record) for record in records if record["event"] == event)
     return [
         (record["seconds"] / 60, record[loss])
@@ -25,9 +28,10 @@ def points(records: Iterable[Mapping[str, Any]], event: str, loss: str = "bits")
 
 
 def losses(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The losses of a record: those of a frame model at a validation are in a table of their own."""
-    frames = record.get("frames")
-    return {**record, **frames} if isinstance(frames, Mapping) else record
+    """The losses of a record: those of a frame model, and of a labeller, are in tables of their own at a validation."""
+    for table in (record.get("frames"), record.get("figures")):
+        record = {**record, **table} if isinstance(table, Mapping) else record
+    return record
 
 
 def history(records: Records, loss: str = "bits") -> list[Point]:

@@ -13,16 +13,20 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wavenet import checkpoint, mulaw
+from wavenet.evaluation.label_pictures import confusion_picture
+from wavenet.evaluation.labelling import NO_LABEL
 from wavenet.labelling import Labeller
-from wavenet.training import run_policy, schedule
+from wavenet.labelling_model import LabellingNetwork
+from wavenet.training import labelling_page, run_page, run_policy, schedule
 from wavenet.training.labelling_data import LabelBatch, LabelBatches, LabelledRecordings
 from wavenet.training.labelling_state import LabellingState
 from wavenet.training.labelling_validation import HeldOutFigures, LabelReference, held_out_figures, reference_of
@@ -64,8 +68,6 @@ Report = Callable[[LabelProgress | LabelValidation], None]
 
 class LabellingTrainer(RunLoop[LabellingState, LabelValidation]):
     """A training run of a labeller. `train` runs it to the end of its budget, or until Ctrl-C, and saves it."""
-
-    has_clips = False
 
     def __init__(
         self,
@@ -111,7 +113,7 @@ class LabellingTrainer(RunLoop[LabellingState, LabelValidation]):
         torch.manual_seed(batch.seed)  # of the dropout
         state.model.train()
         state.optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(batch)
+        loss = labelling_loss(state.model, batch, self.weights, self.config.joint_loss)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
         if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
@@ -120,19 +122,8 @@ class LabellingTrainer(RunLoop[LabellingState, LabelValidation]):
         state.update_average(config.ema)
         return loss.item()
 
-    def _loss(self, batch: LabelBatch) -> Tensor:
-        """Weighted cross-entropy of the classes and, with `joint_loss`, of the next samples (section 3.4)."""
-        network = self.state.model
-        if not self.config.joint_loss:
-            return F.cross_entropy(network(batch.inputs).flatten(0, 1), batch.classes.flatten(), self.weights)
-        logits, next_samples = network.with_next_sample(batch.inputs)
-        labels = F.cross_entropy(logits.flatten(0, 1), batch.classes.flatten(), self.weights)
-        codes = torch.from_numpy(mulaw.encode(batch.inputs.numpy(force=True)).astype(np.int64)).to(logits.device)
-        samples = F.cross_entropy(next_samples[:, :-1].flatten(0, 1), codes[:, 1:].flatten())
-        return labels + self.config.joint_loss * samples
-
     def _validate(self, report: Report, interrupted: threading.Event) -> LabelValidation:
-        """Validate the averaged weights; write the best model and a line of the log.
+        """Validate the averaged weights; write the best model, the confusion matrix, a line of the log, the page.
 
         The state is saved before and after. The one saved before lacks this validation: if training ends in between,
         the continued run repeats it.
@@ -145,18 +136,38 @@ class LabellingTrainer(RunLoop[LabellingState, LabelValidation]):
             self._check_not_interrupted(interrupted)
             report(LabelProgress(state.step, done / total, state.loss, phase="validating"))
 
-        figures = held_out_figures(Labeller(state.average), self.recordings.validation, progress)
+        figures, confusion = held_out_figures(Labeller(state.average), self.recordings.validation, progress)
         is_best = math.isnan(figures.macro_f1) or figures.macro_f1 > state.best
         if is_best:
             checkpoint.save_model(run.model, state.average)
         best, seconds = figures.macro_f1 if is_best else state.best, state.seconds + time.perf_counter() - started
         result = LabelValidation(state.step, seconds, figures, best, is_best, self.reference, state.loss, state.skipped)
-        run.append_log({"event": "validation", **finite(dataclasses.asdict(result))})
+        record = {"event": "validation", **finite(dataclasses.asdict(result))}
+        if confusion.any():
+            picture = confusion_picture(confusion, (NO_LABEL, *self.config.classes))
+            checkpoint.write_bytes(run.picture(state.step), picture.encode())
+        records = run.read_log()
+        run.append_log(record)
+        run_page.write(run, self.recipe.to_toml(), [*records, record], labelling_page.sections)
         state.best, state.seconds = best, seconds
         state.validated_step, state.validated_seconds = state.step, seconds
         self._save()
         report(result)
         return result
+
+
+def labelling_loss(network: nn.Module, batch: LabelBatch, weights: Tensor, joint_loss: float) -> Tensor:
+    """Weighted cross-entropy of the classes and, if its weight is not 0, of the next samples (section 3.4).
+
+    network: as `LabellingNetwork` is called; with `joint_loss` it is one. weights: of the classes [C].
+    """
+    if not joint_loss:
+        return F.cross_entropy(network(batch.inputs).flatten(0, 1), batch.classes.flatten(), weights)
+    logits, next_samples = cast(LabellingNetwork, network).with_next_sample(batch.inputs)
+    labels = F.cross_entropy(logits.flatten(0, 1), batch.classes.flatten(), weights)
+    codes = torch.from_numpy(mulaw.encode(batch.inputs.numpy(force=True)).astype(np.int64)).to(logits.device)
+    samples = F.cross_entropy(next_samples[:, :-1].flatten(0, 1), codes[:, 1:].flatten())
+    return labels + joint_loss * samples
 
 
 def class_weights(counts: NDArray[np.int64], balance: float) -> NDArray[np.float32]:

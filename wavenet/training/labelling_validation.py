@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wavenet.data.pcm import to_float32
 from wavenet.evaluation.labelling import LabelFigures
@@ -35,8 +36,11 @@ class LabelReference:
 
 def held_out_figures(
     labeller: Labeller, data: LabelledClips, progress: Callable[[int, int], None] = lambda done, total: None
-) -> HeldOutFigures:
-    """The figures of a labeller on clips, each as a recording of its own. progress: clips done, and of all."""
+) -> tuple[HeldOutFigures, NDArray[np.int64]]:
+    """The figures of a labeller on clips, each as a recording of its own, and its confusion matrix [C, C].
+
+    progress: clips done, and of all.
+    """
     figures, nats = LabelFigures(labeller.config.classes), 0.0
     for index, (samples, true) in enumerate(zip(data.clips, data.classes, strict=True)):
         progress(index, len(data.clips))
@@ -44,7 +48,8 @@ def held_out_figures(
         np.add.at(figures.confusion, (true, found.argmax(1)), 1)
         nats -= float(np.log(np.maximum(found[np.arange(len(true)), true], SMALLEST)).sum(dtype=np.float64))
     frames = int(figures.frames.sum())
-    return HeldOutFigures(figures.accuracy, figures.macro_f1, nats / frames if frames else math.nan)
+    loss = nats / frames if frames else math.nan
+    return HeldOutFigures(figures.accuracy, figures.macro_f1, loss), figures.confusion
 
 
 def reference_of(train: LabelledClips, validation: LabelledClips, classes: tuple[str, ...]) -> LabelReference:

@@ -5,7 +5,8 @@
     last/state.safetensors       what is needed to continue the run, see `wavenet.training.run_state`
     log.jsonl                    a line of JSON for every validation, and for the training loss every few seconds
     skipped.csv                  files that are not trained on, and why
-    samples/step_N.wav, .svg     a clip generated at every validation, and a picture of it beside a recording
+    samples/step_N.wav, .svg     a clip generated at every validation, and a picture of it beside a recording; of a
+                                 labeller the confusion matrix
     index.html                   a page with the clips, the curves and the verdict
 
 Files are replaced in one piece. Only one process writes here at a time: the one that holds the lock; in distributed
@@ -86,7 +87,7 @@ class RunDirectory:
         return self.path / "samples" / f"step_{step}.wav"
 
     def picture(self, step: int) -> Path:
-        """Its spectrogram above that of a recording."""
+        """Its spectrogram above that of a recording; of a labeller the confusion matrix of the held-out recordings."""
         return self.sample(step).with_suffix(".svg")
 
     @property
@@ -113,14 +114,11 @@ class RunDirectory:
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
-    def create(self, clips: bool = True) -> None:
-        """Create the folders; clips: also that of the clips, which the run of a labeller does not have.
-
-        Raises `CheckpointError` if they cannot be created, or as `check` does.
-        """
+    def create(self) -> None:
+        """Create the folders. Raises `CheckpointError` if they cannot be created, or as `check` does."""
         self.check()
         try:
-            for folder in (self.state.parent, self.sample(0).parent)[: 1 + clips]:
+            for folder in (self.state.parent, self.sample(0).parent):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(self.path, error) from error

@@ -43,8 +43,6 @@ class Interrupted(Exception):
 class RunLoop(ABC, Generic[S, V]):
     """A training run. `train` runs it to the end of its budget, or until Ctrl-C, and saves it."""
 
-    has_clips: bool  # whether validations write clips
-
     def __init__(self, run: RunDirectory, recipe: Recipe, summary: Summary, state: S, fresh: bool) -> None:
         """Continue the run if it exists; with `fresh`, start it again (its files are removed when training starts).
 
@@ -78,7 +76,7 @@ class RunLoop(ABC, Generic[S, V]):
         Raises `TrainingError`; `CheckpointError` or `AudioError` if a file cannot be written; and, after the state is
         saved, `KeyboardInterrupt` on Ctrl-C and `DatasetError` if the cached audio was truncated.
         """
-        self.run.create(clips=self.has_clips)
+        self.run.create()
         with self.run.lock(), interruption() as interrupted:
             self._prepare_run()
             try:

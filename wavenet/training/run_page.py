@@ -1,5 +1,7 @@
 """The page of a run, `index.html`: the verdict, curves, clips with their pictures, and settings.
 
+What the page of a labeller's run shows is in `wavenet.training.labelling_page`.
+
 It is static, loads nothing but the clips and pictures beside it, and works from the disk. Everything that comes from
 files is escaped.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,8 @@ from wavenet.training import curves
 from wavenet.training.curves import Records
 from wavenet.training.run_directory import RunDirectory, is_number
 
-Curve = Sequence[tuple[float, float]]  # (minutes, bits per sample or nats per frame)
+Curve = Sequence[tuple[float, float]]  # (minutes, a loss or another figure)
+Sections = Callable[[RunDirectory, Records], list[str]]  # parts of a page as HTML
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 800, 300, 56, 40, 12  # of the chart, in its units
 MOST_POINTS = 400  # of a curve
@@ -56,13 +59,13 @@ TEMPLATE = """<!DOCTYPE html>
 """
 
 
-def write(run: RunDirectory, recipe: str, records: Records) -> None:
-    """Replace the page of a run. Raises `CheckpointError` if it cannot be written.
+def write(run: RunDirectory, recipe: str, records: Records, sections: Sections | None = None) -> None:
+    """Replace the page of a run; arguments as of `page`. Raises `CheckpointError` if it cannot be written.
 
     What fails while it is made must not end a training: the page then says so.
     """
     try:
-        content = page(run, recipe, records).encode()
+        content = page(run, recipe, records, sections).encode()
     except Exception as error:
         content = (
             f"<!DOCTYPE html>\n<p>This page could not be made: {html.escape(printable(repr(error)))}</p>\n".encode()
@@ -70,23 +73,43 @@ def write(run: RunDirectory, recipe: str, records: Records) -> None:
     checkpoint.write_bytes(run.page, content)
 
 
-def page(run: RunDirectory, recipe: str, records: Records) -> str:
-    """The page of a run as HTML. recipe: its TOML. records: the lines of its log, see `RunDirectory.read_log`."""
-    validations = [record for record in records if record["event"] == "validation"]
+def page(run: RunDirectory, recipe: str, records: Records, sections: Sections | None = None) -> str:
+    """The page of a run as HTML.
+
+    recipe: its TOML. records: the lines of its log, see `RunDirectory.read_log`. sections: what is between the name and
+    the settings; None: that of a generator's run.
+    """
     name = html.escape(printable(run.path.absolute().name))
+    parts = (sections or generator_sections)(run, records)
+    settings = f"<h2>Settings</h2>\n<pre>{html.escape(recipe)}</pre>"
+    return TEMPLATE.format(name=name, style=STYLE, body="\n".join([f"<h1>{name}</h1>", *parts, settings]))
+
+
+def generator_sections(run: RunDirectory, records: Records) -> list[str]:
+    """The verdict, curves, and clips."""
+    validations = [record for record in records if record["event"] == "validation"]
     clips = [_clip(run, record) for record in reversed(validations)]
     frames = any(is_number(curves.losses(record).get("nats")) for record in records)
-    sections = [
-        f"<h1>{name}</h1>",
+    return [
         *([_verdict(validations[-1])] if validations else []),
         "<h2>Bits per sample</h2>",
         _chart_of(records, validations, "bits"),
         *(["<h2>Frame model: nats per frame</h2>", _chart_of(records, validations, "nats")] if frames else []),
         "<h2>Clips</h2>",
         *(clips or ["<p>None yet.</p>"]),
-        f"<h2>Settings</h2>\n<pre>{html.escape(recipe)}</pre>",
     ]
-    return TEMPLATE.format(name=name, style=STYLE, body="\n".join(sections))
+
+
+def after(record: Mapping[str, Any]) -> str:
+    """When a validation was."""
+    return f", after {record['seconds'] / 60:.1f} minutes" if is_number(record.get("seconds")) else ""
+
+
+def picture(run: RunDirectory, record: Mapping[str, Any], text: str) -> str:
+    """The picture of a validation, nothing if there is none. text: what it shows."""
+    file = run.picture(record["step"])
+    source = file.relative_to(run.path).as_posix()
+    return f'<img loading="lazy" src="{source}" alt="{text}">' if file.exists() else ""
 
 
 def _verdict(record: Mapping[str, Any]) -> str:
@@ -104,23 +127,21 @@ def _text(record: Mapping[str, Any]) -> str:
 def _result(record: Mapping[str, Any]) -> str:
     bits = f"{record['bits']:.3f} bits per sample held out" if is_number(record.get("bits")) else "nothing held out"
     best = ", the best so far" if record.get("is_best") and is_number(record.get("bits")) else ""
-    time = f", after {record['seconds'] / 60:.1f} minutes" if is_number(record.get("seconds")) else ""
     frames = record.get("frames")
     of_frames = ""
     if isinstance(frames, Mapping) and is_number(frames.get("nats")):
         of_frames = f"; {frames['nats']:.2f} nats per frame{', the best so far' if frames.get('is_best') else ''}"
-    return f'<p class="faint">step {record["step"]:,}{time}: {bits}{best}{of_frames}</p>'
+    return f'<p class="faint">step {record["step"]:,}{after(record)}: {bits}{best}{of_frames}</p>'
 
 
 def _clip(run: RunDirectory, record: Mapping[str, Any]) -> str:
     """Player, picture and words of a validation's clip."""
     step = record["step"]
-    sample, picture = (file.relative_to(run.path).as_posix() for file in (run.sample(step), run.picture(step)))
+    sample = run.sample(step).relative_to(run.path).as_posix()
     parts = [f"<h3>Step {step:,}</h3>", _result(record), f"<p>{html.escape(_text(record))}</p>"]
     if run.sample(step).exists():
         parts.append(f'<audio controls preload="metadata" src="{sample}"></audio>')
-    if run.picture(step).exists():
-        parts.append(f'<img loading="lazy" src="{picture}" alt="spectrograms of the clip and of a recording">')
+    parts.append(picture(run, record, "spectrograms of the clip and of a recording"))
     return "\n".join(parts)
 
 
@@ -135,11 +156,11 @@ def _references(validations: Records, loss: str) -> dict[str, float]:
 def _chart_of(records: Records, validations: Records, loss: str) -> str:
     """The chart of bits per sample or of nats per frame."""
     training, held_out = (curves.points(records, event, loss) for event in ("train", "validation"))
-    return _chart(training, held_out, _references(validations, loss), f"{loss} per {PER[loss]}")
+    return chart(training, held_out, _references(validations, loss), f"{loss} per {PER[loss]}")
 
 
-def _chart(training: Curve, held_out: Curve, references: Mapping[str, float], unit: str) -> str:
-    """Held-out and training losses against minutes, as SVG, and the reference levels. unit: of the losses."""
+def chart(training: Curve, held_out: Curve, references: Mapping[str, float], unit: str) -> str:
+    """Held-out figures and training losses against minutes, as SVG, and the reference levels. unit: of the figures."""
     if not training and not held_out:
         return "<p>No figures yet.</p>"
     every = math.ceil(len(training) / MOST_POINTS) or 1
@@ -152,12 +173,13 @@ def _chart(training: Curve, held_out: Curve, references: Mapping[str, float], un
     ]
     levels = ", ".join(f"{name} {bits:.2f}" for name, bits in references.items())
     levels = f". Reference levels, dashed where they are in the chart: {levels}" if levels else ""
+    smoothed = ' and <b style="color:var(--training)">training</b> (smoothed)' if training else ""
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{unit} against minutes">'
         f'<clipPath id="area"><rect x="{LEFT}" y="0" width="{WIDTH - LEFT}" height="{HEIGHT - BOTTOM}"/></clipPath>'
         f'{scale.axes()}<g clip-path="url(#area)">{"".join(lines)}</g></svg>\n'
-        '<p class="faint"><b style="color:var(--held)">Held out</b> and <b style="color:var(--training)">training</b> '
-        f"(smoothed), against minutes{levels}.</p>"
+        '<p class="faint"><b style="color:var(--held)">Held out</b>'
+        f"{smoothed}, against minutes{levels}.</p>"
     )
 
 

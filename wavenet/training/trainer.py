@@ -43,8 +43,6 @@ SPEED_SMOOTHING = 0.9
 class Trainer(RunLoop[TrainingState, Validation]):
     """A training run of a generator. `train` runs it to the end of its budget, or until Ctrl-C, and saves it."""
 
-    has_clips = True
-
     def __init__(
         self,
         run: RunDirectory,
