@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "groups_job.h"
 #include "network.h"
 #include "pipeline.h"
 #include "spin.h"

@@ -66,17 +66,4 @@ template void advance(const Network<Float32>&, StreamGroup<Float32>&, const Requ
 template void advance(const Network<Int8>&, StreamGroup<Int8>&, const Request&, std::size_t, std::size_t, std::size_t,
                       ParallelStep*);
 
-void GroupsJob::work() {
-    for (std::size_t group; (group = next_.fetch_add(1)) < count_;) {
-        advance_(group);
-        const std::lock_guard lock(mutex_);
-        if (++done_ == count_) all_done_.notify_all();
-    }
-}
-
-void GroupsJob::wait() {
-    std::unique_lock lock(mutex_);
-    all_done_.wait(lock, [&] { return done_ == count_; });
-}
-
 }  // namespace wavenet

@@ -1,18 +1,13 @@
 // A few streams that advance together, sample by sample.
 #pragma once
 
-#include <atomic>
-#include <condition_variable>
-#include <functional>
-#include <memory>
-#include <mutex>
+#include <cstddef>
 
 #include "continuous_sampling.h"
 #include "network.h"
 #include "parallel_step.h"
 #include "request.h"
 #include "state.h"
-#include "thread_pool.h"
 
 namespace wavenet {
 
@@ -37,23 +32,5 @@ struct StreamGroup {
 template <class P>
 void advance(const Network<P>& network, StreamGroup<P>& group, const Request& request, std::size_t first,
              std::size_t from, std::size_t to, ParallelStep* parallel);
-
-// Several groups, each advanced by whichever thread is free.
-class GroupsJob : public Job {
-public:
-    using Advance = std::function<void(std::size_t group)>;
-    GroupsJob(std::size_t count, Advance advance) : count_(count), advance_(std::move(advance)) {}
-    void run(int) override { work(); }
-    void work();
-    void wait();  // returns when all groups are done
-
-private:
-    const std::size_t count_;
-    const Advance advance_;
-    std::atomic<std::size_t> next_{0};
-    std::mutex mutex_;
-    std::condition_variable all_done_;
-    std::size_t done_ = 0;
-};
 
 }  // namespace wavenet

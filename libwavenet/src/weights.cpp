@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <stdexcept>
 
+#include "failure.h"
 #include "linear_prediction.h"
 
 namespace wavenet {
@@ -64,7 +64,7 @@ struct DenseWeights {
 const float* finite(const Tensors& tensors, const std::string& name, std::size_t size) {
     const float* const values = tensors(name);
     if (!std::all_of(values, values + size, [](float value) { return std::isfinite(value); }))
-        throw std::invalid_argument("the weights " + name + " contain NaN or infinity: their training diverged");
+        fail("the weights " + name + " contain NaN or infinity: their training diverged");
     return values;
 }
 
@@ -126,8 +126,7 @@ DenseWeights dense_weights(const Config& c, const Tensors& tensors) {
 // All values in a step are bounded for any input, since |z| < 1. So it can be verified here that no value overflows, and
 // the kernels need not check for NaN.
 void check_bound(double bound, const std::string& place) {
-    if (!(bound < 1e30))
-        throw std::invalid_argument("the weights of " + place + " are too large: its outputs could overflow");
+    if (!(bound < 1e30)) fail("the weights of " + place + " are too large: its outputs could overflow");
 }
 
 // Bounds on |x| of each residual channel at the input of every layer: [L][R]. Q: unquantised, or quantised.
@@ -221,7 +220,7 @@ void quantise(LayerWeights<P>& layer, DenseMatrix& dilated, double bound, const 
     dilated.quantise();
     layer.resolution = bound > 0 ? float(dilated.max_input() / bound) : 1.0f;
     if (!std::isfinite(layer.resolution) || !(layer.resolution > 0))
-        throw std::invalid_argument("the weights up to " + name + " are too large or too small for int8");
+        fail("the weights up to " + name + " are too large or too small for int8");
 }
 
 // In the order of use: the past taps of all layers, then layer by layer, then skip and head.

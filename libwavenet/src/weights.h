@@ -60,7 +60,7 @@ template <class P>
 struct Weights {
     using Weight = typename P::Weight;
 
-    // Throws std::invalid_argument for weights that are not finite, or so large that a step could overflow.
+    // Fails for weights that are not finite, or so large that a step could overflow.
     Weights(const Config& config, const Tensors& tensors);
 
     const Weight* at(const Matrix& matrix) const { return store.data() + matrix.offset; }

@@ -1,12 +1,12 @@
 #include <cstdlib>
-#include <stdexcept>
 #include <string>
 
+#include "../failure.h"
 #include "kernels.h"
 
 namespace wavenet {
 
-extern const Kernels portable_kernels, avx2_kernels, avx512_kernels, avx512vnni_kernels, neon_kernels;
+extern const Kernels portable_kernels, avx2_kernels, avx512_kernels, avx512vnni_kernels, neon_kernels, wasm_kernels;
 
 namespace {
 
@@ -26,6 +26,9 @@ int available(const Kernels** sets) {
 #endif
 #ifdef WAVENET_NEON
     sets[count++] = &neon_kernels;
+#endif
+#ifdef __wasm_simd128__
+    sets[count++] = &wasm_kernels;
 #endif
     sets[count++] = &portable_kernels;
     return count;
@@ -48,7 +51,7 @@ const Kernels& kernels_by_name(const char* name) {
         if (std::string(sets[i]->name) == name) return *sets[i];
         known += std::string(i ? ", " : "") + sets[i]->name;
     }
-    throw std::invalid_argument(std::string(FORCED_BY) + " = " + name + ": this machine has " + known);
+    fail(std::string(FORCED_BY) + " = " + name + ": this machine has " + known);
 }
 
 const Kernels& chosen_kernels() {
