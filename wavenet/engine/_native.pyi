@@ -1,6 +1,7 @@
 """The compiled extension, from `binding*.cpp`, which bind libwavenet."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,3 +137,5 @@ def draw_continuous(
     top_p: float,
     codes: NDArray[np.int64],
 ) -> None: ...
+def check_model(content: bytes) -> tuple[dict[str, Any], dict[str, Any], dict[str, bytes]]: ...
+def check_model_file(path: str) -> None: ...
