@@ -171,7 +171,16 @@ def install(folder: Path) -> Path:
     if "WAVENET_TEST_LIBRARY" in os.environ:
         return Path(os.environ["WAVENET_TEST_LIBRARY"])
     build, prefix = folder / "build", folder / "installed"
-    cmake("-S", ROOT / "libwavenet", "-B", build, f"-DCMAKE_INSTALL_PREFIX={prefix}", "-DCMAKE_INSTALL_LIBDIR=lib")
+    options = [f"-DCMAKE_INSTALL_PREFIX={prefix}", "-DCMAKE_INSTALL_LIBDIR=lib", "-DWAVENET_TESTS=ON"]
+    cmake("-S", ROOT / "libwavenet", "-B", build, *options)
     cmake("--build", build, "--parallel", "2")
     cmake("--install", build)
     return prefix
+
+
+def program_of(prefix: Path, name: str) -> Path:
+    """A test program of the build that was installed there. Skips the test if it was built elsewhere."""
+    program = prefix.parent / "build" / name
+    if not program.exists():
+        pytest.skip(f"{name} was not built: only where the tests build the library, without WAVENET_TEST_LIBRARY")
+    return program

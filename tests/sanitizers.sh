@@ -14,23 +14,23 @@ python=${PYTHON:-python}
 build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
 
-compile() {  # folder, sanitizers, sources, options of CMake
+compile() {  # folder, sanitizers, sources, target, options of CMake
     cmake -S "$3" -B "$build/$1" -DCMAKE_BUILD_TYPE=Release \
-        -DCMAKE_CXX_FLAGS="-g -fsanitize=$2 -fno-sanitize-recover=all -fno-omit-frame-pointer" "${@:4}" > "$build/$1.log"
-    cmake --build "$build/$1" --parallel >> "$build/$1.log"
+        -DCMAKE_CXX_FLAGS="-g -fsanitize=$2 -fno-sanitize-recover=all -fno-omit-frame-pointer" "${@:5}" > "$build/$1.log"
+    cmake --build "$build/$1" --parallel --target "$4" >> "$build/$1.log"
 }
 
 export UBSAN_OPTIONS=print_stacktrace=1
 stress() {  # sanitizers, arguments of the program
     echo "== stress program: $1"
-    compile "stress-$1" "$1" libwavenet -DWAVENET_TESTS=ON -DWAVENET_SHARED=OFF
+    compile "stress-$1" "$1" libwavenet stress -DWAVENET_TESTS=ON -DWAVENET_SHARED=OFF
     "$build/stress-$1/stress" "${@:2}"
 }
 stress address,undefined
 stress thread best  # ten times slower: only with the best kernels
 
 echo "== Python tests: address,undefined"
-compile extension address,undefined wavenet/engine -DPython_EXECUTABLE="$(command -v "$python")" \
+compile extension address,undefined wavenet/engine _native -DPython_EXECUTABLE="$(command -v "$python")" \
     -Dnanobind_DIR="$("$python" -m nanobind --cmake_dir)"
 mkdir "$build/path"
 cp -r wavenet "$build/path/"
