@@ -10,7 +10,7 @@ seconds=${1:-60} clang=${CLANG:-clang++}
 tests=$(cd "$(dirname "$0")/../libwavenet/tests" && pwd)
 build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
-targets=(model)
+targets=(model stream)
 
 compile() {  # options of CMake
     cmake -S "$tests/.." -B "$build" -DCMAKE_BUILD_TYPE=Release -DWAVENET_SHARED=OFF "$@" > "$build.log" ||

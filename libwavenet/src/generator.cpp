@@ -157,9 +157,10 @@ std::size_t Stream::refined(float* out, std::size_t n) {
         done += count;
         if (count) continue;
         if (!ahead_ || !conditioning_->finished(generated_)) break;
-        rest_.resize(ahead_);
-        refinement_->end(rest_.data());
-        ahead_ = rest_read_ = 0;
+        rest_.resize(refinement_->delay());
+        rest_.resize(refinement_->end(rest_.data()));
+        rest_read_ = rest_.size() - ahead_;  // before them are samples that the stream was primed with
+        ahead_ = 0;
     }
     return done;
 }

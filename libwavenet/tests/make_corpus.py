@@ -1,6 +1,6 @@
-"""Writes the seed corpus of fuzz_model: tiny models of every kind, and files that are almost models.
+"""Writes the seed corpora of the fuzzing targets: tiny models of every kind, files that are almost models; calls.
 
-python libwavenet/tests/make_corpus.py libwavenet/tests/corpus/model
+python libwavenet/tests/make_corpus.py libwavenet/tests/corpus
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def file_of(config: dict[str, Any], shapes: dict[str, tuple[int, ...]], dtype: t
     return encode(tensors, {"wavenet.format": "1", "wavenet.config": json.dumps(config)})
 
 
-def corpus() -> dict[str, bytes]:
+def models() -> dict[str, bytes]:
     """The content of every file by its name."""
     files = {}
     for name, fields in MODELS.items():
@@ -74,8 +74,25 @@ def corpus() -> dict[str, bytes]:
     }
 
 
+def calls() -> dict[str, bytes]:
+    """Sequences of calls in the encoding of fuzz_stream.cpp: for each of its models and precisions, each call once."""
+    process, push = b"\0\xc8\0", b"\3\x14\1" + bytes(range(80))  # 200 samples, 20 frames
+    others = [
+        *(b"\6\2\x30", b"\7\2\x20", b"\x08\5\0", b"\x09\2\x20", b"\x0a\2\2\x10\2\x30", b"\x0b\1\1"),
+        *(b"\x0c\3\xc8\0\1", b"\x0d\x10" + bytes(range(16)), b"\x0e\0\5", b"\x0e\1" + bytes(8), b"\x0f\1", b"\5"),
+    ]
+    sequence = push + process + b"".join(call + push + process for call in others)
+    seed = (7).to_bytes(8, "little")
+    return {
+        f"{model}_{precision}": bytes([model, precision]) + seed + sequence
+        for model in range(7)
+        for precision in (0, 1)
+    }
+
+
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in corpus().items():
-        (folder / name).write_bytes(content)
+    for target, files in {"model": models(), "stream": calls()}.items():
+        folder = Path(sys.argv[1]) / target
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
