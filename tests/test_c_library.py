@@ -304,7 +304,9 @@ def test_pkg_config_finds_the_library(installed_library: Path) -> None:
     environment = {**os.environ, "PKG_CONFIG_PATH": str(installed_library / "lib" / "pkgconfig")}
     command = ["pkg-config", "--cflags", "--libs", "wavenet"]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
-    assert f"-I{installed_library}/include" in found and "-lwavenet" in found
+    folders = [Path(word[2:]).resolve() for word in found if word[:2] in ("-I", "-L")]
+    assert folders == [installed_library / "include", installed_library / "lib"]
+    assert "-lwavenet" in found
 
 
 def test_the_library_is_small_and_exports_only_its_interface(installed_library: Path) -> None:

@@ -20,5 +20,7 @@ install(FILES ${PROJECT_BINARY_DIR}/wavenet-config.cmake ${PROJECT_BINARY_DIR}/w
   DESTINATION ${package}
 )
 
+# relative, so that `cmake --install --prefix` and moving the folder are possible
+file(RELATIVE_PATH to_prefix "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/prefix")
 configure_file(cmake/wavenet.pc.in wavenet.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/wavenet.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
