@@ -153,6 +153,7 @@ class StreamingRefiner:
             return samples[:0]
         leaving = signal.result[self._context : self._context + mel.hop]
         signal.drop(mel.hop)
+        signal.hold(self._context)
         self._left += 1
         needed = max(_first_window(self._left * mel.hop, mel), self._first)
         self._frames, self._first = self._frames[needed - self._first :], needed
@@ -207,6 +208,10 @@ class _Signal:
     def append(self, audio: Audio) -> None:
         """Append samples [n]."""
         self.result, self.start = np.concatenate([self.result, audio]), np.concatenate([self.start, audio])
+
+    def hold(self, samples: int) -> None:
+        """Extrapolate the first samples no further: they stay as the last iteration made them."""
+        self.start = np.concatenate([self.result[:samples], self.start[samples:]])
 
     def drop(self, samples: int) -> None:
         """Remove the first samples."""

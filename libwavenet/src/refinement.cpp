@@ -115,6 +115,7 @@ void Refinement::enter() {
     for (std::size_t i = 0; i < hop_; ++i) outgoing_[i] = float(std::clamp(result_[window_ + i], -1.0, 1.0));
     for (std::vector<double>* signal : {&result_, &start_})
         std::copy(signal->begin() + std::ptrdiff_t(hop_), signal->end(), signal->begin());
+    std::copy(result_.begin(), result_.begin() + std::ptrdiff_t(window_), start_.begin());  // these stay as they are
     ++left_;
 }
 
