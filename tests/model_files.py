@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from types import ModuleType
 from typing import cast
@@ -64,7 +65,7 @@ def native_refusal(content: bytes) -> str | None:
         native().check_model(content)
     except ValueError as error:
         message = str(error)
-        assert message.isprintable()
+        assert not {unicodedata.category(character) for character in message} & {"Cc", "Zl", "Zp"}
         assert len(message) < 1_000
         return message.removeprefix("model file: ")
     return None

@@ -137,6 +137,7 @@ CONFIGS = [  # fields that contradict each other, and JSON at its limits
         '{"speakers": ["\\u00e9", "é"]}',
         f'{{"{"x" * 99_999}": 1}}',
         '{"\x1b[31m": 1}',
+        '{"\u2028\u202e\x85": 1}',
     ),
 ]
 

@@ -53,6 +53,16 @@ void append_utf8(std::string& text, unsigned code) {
     }
 }
 
+// The bytes of the first character if it is a control character, or would break or reverse the line; 0 for others.
+std::size_t hidden_bytes(std::string_view text) {
+    const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
+    if (byte(0) < 0x20 || byte(0) == 0x7F) return 1;
+    if (byte(0) == 0xC2 && byte(1) >= 0x80 && byte(1) < 0xA0) return 2;  // U+0080 to U+009F
+    if (byte(0) != 0xE2) return 0;
+    if (byte(1) == 0x80 && byte(2) >= 0xA8 && byte(2) <= 0xAE) return 3;   // U+2028 to U+202E
+    return byte(1) == 0x81 && byte(2) >= 0xA6 && byte(2) <= 0xA9 ? 3 : 0;  // U+2066 to U+2069
+}
+
 // std::from_chars does not read floating-point numbers everywhere yet, and std::strtod reads the locale's decimal point.
 double to_double(std::string_view number) {
     std::string text(number);
@@ -261,19 +271,14 @@ void JsonReader::end() {
 }
 
 std::string printable(std::string_view text) {
+    constexpr char HEX[] = "0123456789abcdef";
     std::string result;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        const unsigned c = static_cast<unsigned char>(text[i]);
-        const unsigned next = i + 1 < text.size() ? static_cast<unsigned char>(text[i + 1]) : 0;
-        if (c >= 0x20 && c != 0x7F && !(c == 0xC2 && next < 0xA0)) {  // U+0080 to U+009F are control characters, too
-            result += char(c);
-            continue;
-        }
-        constexpr char HEX[] = "0123456789abcdef";
-        result += {'\\', 'x', HEX[c >> 4], HEX[c & 15]};
-        if (c == 0xC2 && next) {
-            result += {'\\', 'x', HEX[next >> 4], HEX[next & 15]};
-            ++i;
+    for (std::size_t i = 0; i < text.size();) {
+        const std::size_t hidden = hidden_bytes(text.substr(i));
+        if (!hidden) result += text[i++];
+        for (std::size_t k = 0; k < hidden; ++k) {
+            const unsigned byte = static_cast<unsigned char>(text[i++]);
+            result += {'\\', 'x', HEX[byte >> 4], HEX[byte & 15]};
         }
     }
     return result;

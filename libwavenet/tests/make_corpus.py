@@ -1,6 +1,7 @@
 """Writes the seed corpora of the fuzzing targets: tiny models of every kind, files that are almost models; calls.
 
-python libwavenet/tests/make_corpus.py libwavenet/tests/corpus
+Run as `python libwavenet/tests/make_corpus.py libwavenet/tests/corpus`. The other files there, named by their hash,
+were found by the fuzzer.
 """
 
 from __future__ import annotations
