@@ -64,7 +64,7 @@ list(REMOVE_DUPLICATES exports)
 
 execute_process(
   COMMAND ${zig} c++ -target wasm32-wasi -mcpu=generic+simd128 -std=c++17 -O3 -s -fno-exceptions -fno-rtti
-    -fno-math-errno -fno-trapping-math -ffp-contract=off -fvisibility=hidden -Iinclude "-DWAVENET_VERSION=\"${version}\""
+    -fno-math-errno -fno-trapping-math -ffp-contract=off -fcx-limited-range -fvisibility=hidden -Iinclude "-DWAVENET_VERSION=\"${version}\""
     ${sources} -mexec-model=reactor -Wl,--import-memory -Wl,-z,stack-size=1048576 ${exports} -o "${OUTPUT}.new"
   WORKING_DIRECTORY "${library}" RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output
 )

@@ -4,6 +4,7 @@
 
 #include "../src/failure.h"
 #include "../src/model_file.h"
+#include "../src/parallel_step.h"
 
 namespace wavenet {
 
@@ -12,6 +13,14 @@ bool check_readable(const char*) {
     return false;
 }
 ModelFile read_model_file(const char*) { fail("there are no files here: open the bytes of the model instead"); }
+
+// Always one thread.
+template <class P>
+std::unique_ptr<ParallelStep> make_parallel_step(const Network<P>&, Memory<P>&, int) {
+    return nullptr;
+}
+template std::unique_ptr<ParallelStep> make_parallel_step(const Network<Float32>&, Memory<Float32>&, int);
+template std::unique_ptr<ParallelStep> make_parallel_step(const Network<Int8>&, Memory<Int8>&, int);
 
 }  // namespace wavenet
 
