@@ -1,17 +1,18 @@
 """Time that libwavenet takes for a block of audio, beside busy processes: percentiles against the block's deadline.
 
-    python benchmarks/realtime.py samples/made/speech.safetensors [--seconds 600] [--busy 1] [--threads 1 2]
+    python benchmarks/realtime.py samples/made/speech.safetensors [--seconds 600] [--busy 1] [--nice -15]
     python benchmarks/realtime.py samples/made/speech.safetensors --cycles 1000     # under valgrind
 
 A block of n samples must be ready within n / sample rate seconds. The stream plays in real time: after a block it
-sleeps until the next one is due. A block also counts as late if this process got no processor in time, which only
-real-time priority prevents; the processor time of the thread shows what the library took.
+sleeps until the next one is due. A block also counts as late if this process got no processor in time, which only a
+higher priority prevents; the processor time of the thread shows what the library took.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import os
 import subprocess
 import sys
 import tempfile
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0, help="of audio")
     parser.add_argument("--block", type=int, default=128, help="samples")
     parser.add_argument("--busy", type=int, default=1, help="processes that compute beside it")
+    parser.add_argument("--nice", type=int, default=0, help="of the player only; below 0: a higher priority, as root")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--precision", nargs="+", default=["f32", "int8"])
     parser.add_argument("--cycles", type=int, help="open and close the model so often under valgrind instead")
@@ -104,6 +106,7 @@ def main() -> None:
         library = loaded(folder)
         busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(options.busy)]
         try:
+            os.nice(options.nice)
             blocks = f"{options.seconds:g} s in blocks of {options.block} samples"
             print(f"{options.model.name}, {blocks}, beside {options.busy} busy processes")
             for precision in options.precision:
