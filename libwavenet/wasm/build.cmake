@@ -69,8 +69,11 @@ execute_process(
   WORKING_DIRECTORY "${library}" RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output
 )
 if(NOT code EQUAL 0)
-  file(WRITE "${OUTPUT}.log" "${output}")
-  stop("the compiler failed, see ${OUTPUT}.log")
+  if(REQUIRED)
+    message("${output}")
+  endif()
+  string(REGEX MATCH "[^\n]*error[^\n]*" line "${output}")
+  stop("Zig's compiler fails: ${line}")
   return()
 endif()
 file(RENAME "${OUTPUT}.new" "${OUTPUT}")
