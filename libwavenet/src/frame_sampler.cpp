@@ -145,8 +145,8 @@ void FrameSampler::draw_source(const Wanted& wanted, float* source) {
         c.loudness -= MEAN_FEEDBACK * deviation[LOUDNESS] * drift_loudness_;
         c.pitch -= MEAN_FEEDBACK * deviation[PITCH] * drift_pitch_;
     }
-    const float loudness = c.loudness + std::exp(c.loudness_log_scale) * noise_[0];
-    const float pitch = c.pitch + std::exp(c.pitch_log_scale) * noise_[1];
+    const float loudness = c.loudness + exponential(c.loudness_log_scale) * noise_[0];
+    const float pitch = c.pitch + exponential(c.pitch_log_scale) * noise_[1];
     const bool is_voiced = uniforms_[1] < double(sigmoid(c.voicing_logit));
     source[LOUDNESS] = std::isnan(wanted.loudness) ? loudness : wanted.loudness;
     source[VOICING] = is_voiced;
@@ -169,7 +169,7 @@ void FrameSampler::draw_shape(const float* source) {
         std::copy(source, source + SOURCE, candidate_.begin());
         std::copy(source, source + SOURCE, candidate_returned_.begin());
         for (int k = 0; k < config.components; ++k) {
-            const float deviation = std::exp(log_scale[k]) * noise[k];
+            const float deviation = exponential(log_scale[k]) * noise[k];
             candidate_[SOURCE + k] = model_->coding.clamped(mean[k] + deviation, SOURCE + k);
             candidate_returned_[SOURCE + k] = mean[k] + temperature_ * deviation;
         }

@@ -46,6 +46,12 @@ LinearLayer linear_layer(const TensorMap& tensors, const std::string& name, int 
     return layer;
 }
 
+// tanh(a) sigmoid(b)
+float gate(float a, float b) {
+    const double u = std::exp(-2 * double(std::clamp(a, -40.0f, 40.0f))), v = std::exp(-double(std::max(b, -80.0f)));
+    return float((1 - u) / ((1 + u) * (1 + v)));
+}
+
 void relu(std::vector<float>& x) {
     for (float& value : x) value = std::max(value, 0.0f);
 }
@@ -54,14 +60,15 @@ void relu(std::vector<float>& x) {
 void log_softmax(float* values, int count, int stride) {
     float largest = values[0], sum = 0;
     for (int i = 1; i < count; ++i) largest = std::max(largest, values[i * stride]);
-    for (int i = 0; i < count; ++i) sum += std::exp(values[i * stride] -= largest);
-    const float log_sum = std::log(sum);
+    for (int i = 0; i < count; ++i) sum += exponential(values[i * stride] -= largest);
+    const float log_sum = float(std::log(double(sum)));
     for (int i = 0; i < count; ++i) values[i * stride] -= log_sum;
 }
 
 }  // namespace
 
-float sigmoid(float x) { return 0.5f + 0.5f * std::tanh(0.5f * x); }
+float exponential(float x) { return float(std::exp(double(x))); }
+float sigmoid(float x) { return float(1 / (1 + std::exp(-double(x)))); }
 
 const std::vector<float>& frame_tensor(const TensorMap& tensors, const std::string& name, std::size_t size) {
     const auto found = tensors.find("frame_model." + name);
@@ -106,7 +113,7 @@ FrameModelNetwork::FrameModelNetwork(const FrameModelConfig& config, int voices,
     if (voices) speakers_ = frame_tensor(tensors, "speaker.weight", std::size_t(voices) * gate_bias_.size());
     prediction_ = frame_tensor(tensors, "prediction", std::size_t(config.prediction_order) * dimensions);
     deviation_ = frame_tensor(tensors, "deviation", dimensions);
-    for (const float deviation : deviation_) log_deviation_.push_back(std::log(deviation));
+    for (const float deviation : deviation_) log_deviation_.push_back(float(std::log(double(deviation))));
     for (int bump = 0; bump < BUMPS; ++bump)
         centres_.push_back(float(bump == BUMPS - 1 ? BUMP_RANGE : -BUMP_RANGE + bump * (2 * BUMP_RANGE / (BUMPS - 1))));
 }
@@ -154,7 +161,7 @@ void FrameModelNetwork::advance(FrameState& state, const float* gate_biases, con
         std::copy(x, x + residual, slot);
         std::copy(gate_biases, gate_biases + 2 * residual, a);
         add_product(layer.dilated.weights.data(), past, 2 * residual, 2 * residual, a);
-        for (int i = 0; i < residual; ++i) z[i] = std::tanh(a[i]) * sigmoid(a[residual + i]);
+        for (int i = 0; i < residual; ++i) z[i] = gate(a[i], a[residual + i]);
         if (!layer.residual.weights.empty()) {
             layer.residual.apply(z, state.outputs.data());
             for (int i = 0; i < residual; ++i) x[i] += state.outputs[i];
@@ -200,7 +207,7 @@ void FrameModelNetwork::shape(FrameState& state, const float* source) const {
     std::copy(source, source + SOURCE, inputs);
     for (int bump = 0; bump < BUMPS; ++bump) {
         const float distance = (source[PITCH] - centres_[bump]) * BUMPS_PER_DEVIATION;
-        inputs[SOURCE + bump] = std::exp(-0.5f * (distance * distance)) * source[VOICING];
+        inputs[SOURCE + bump] = exponential(-0.5f * (distance * distance)) * source[VOICING];
     }
     shape_hidden_.apply(state.h.data(), state.hidden.data());
     add_product(shape_source_.weights.data(), inputs, SOURCE + BUMPS, config.skip_channels, state.hidden.data());

@@ -80,6 +80,8 @@ private:
     std::vector<float> centres_;                                 // [bumps]
 };
 
+// Computed in float64 and rounded, so that all C libraries give the same float32 numbers, but for one in many millions.
+float exponential(float x);
 float sigmoid(float x);
 
 }  // namespace wavenet
