@@ -42,7 +42,7 @@ void add_product(const std::vector<double>& matrix, const X* x, int rows, int co
 }  // namespace
 
 FrameCoding::FrameCoding(const FrameModelConfig& config, const MelConfig& mel, int voices, const TensorMap& tensors)
-    : mel_(mel), spectrum_(mel, 0), voices_(std::max(1, voices)), components_(config.components) {
+    : mel_(mel), predictor_(mel, 0), voices_(std::max(1, voices)), components_(config.components) {
     const std::size_t bands = mel.bands, components = components_;
     mean_ = doubles(tensors, "mean", voices_ * bands);
     loudness_ = doubles(tensors, "loudness", std::size_t(voices_) * 2);
@@ -50,13 +50,13 @@ FrameCoding::FrameCoding(const FrameModelConfig& config, const MelConfig& mel, i
     analysis_ = doubles(tensors, "analysis", bands * components);
     synthesis_ = doubles(tensors, "synthesis", components * bands);
     limits_ = frame_tensor(tensors, "coding.limits", std::size_t(2) * config.dimensions());
-    for (int period = 0; period < spectrum_.periods(); ++period)
-        log_periods_.push_back(std::log(double(spectrum_.shortest_period() + period)));
+    for (int period = 0; period < predictor_.periods(); ++period)
+        log_periods_.push_back(std::log(double(predictor_.shortest_period() + period)));
 }
 
 FrameScratch FrameCoding::new_scratch() const {
     return {std::vector<float>(mel_.bands), std::vector<double>(mel_.bands), std::vector<double>(components_),
-            std::vector<double>(spectrum_.periods())};
+            std::vector<double>(predictor_.periods())};
 }
 
 void FrameCoding::set_voice(const float* shares, FrameVoice& voice) const {
@@ -76,16 +76,16 @@ void FrameCoding::set_voice(const float* shares, FrameVoice& voice) const {
 // Whether a frame is voiced, and its pitch, as `voicing_and_pitch` of wavenet/nn/linear_prediction.py.
 bool FrameCoding::voicing_and_pitch(const float* frame, FrameScratch& scratch, double& hertz) const {
     const std::vector<double>& c = scratch.cepstrum;
-    const int periods = spectrum_.periods();
-    spectrum_.cepstrum(frame, 0, periods, scratch.cepstrum.data());
+    const int periods = predictor_.periods();
+    predictor_.cepstrum(frame, 0, periods, scratch.cepstrum.data());
     const int peak = int(std::max_element(c.begin(), c.end()) - c.begin());
     double vertex = peak;
     if (peak > 0 && peak < periods - 1) {
         const double before = c[peak - 1], after = c[peak + 1], curvature = before - 2 * c[peak] + after;
         if (curvature < 0) vertex += (before - after) / (2 * curvature);
     }
-    hertz = mel_.sample_rate / (spectrum_.shortest_period() + vertex);
-    return c[peak] > VOICED * mel_.power * spectrum_.resolution(peak);
+    hertz = mel_.sample_rate / (predictor_.shortest_period() + vertex);
+    return c[peak] > VOICED * predictor_.ripple(peak);
 }
 
 void FrameCoding::encode(const float* frame, const FrameVoice& voice, FrameScratch& scratch, float* encoded) const {
@@ -126,20 +126,20 @@ double FrameCoding::periodicity(const float* encoded, const FrameVoice& voice, F
     const double hertz = std::exp(encoded[PITCH] * voice.pitch_deviation + voice.pitch);
     const double wanted = std::log(mel_.sample_rate / std::clamp(hertz, LOWEST_PITCH, HIGHEST_PITCH));
     const auto distance = [&](int period) { return std::abs(log_periods_[period] - wanted); };
-    int first = 0, last = spectrum_.periods();
+    int first = 0, last = predictor_.periods();
     while (first < last && !(distance(first) <= PITCH_TOLERANCE)) ++first;
     while (first < last && !(distance(last - 1) <= PITCH_TOLERANCE)) --last;
-    spectrum_.cepstrum(scratch.frame.data(), first, last, scratch.cepstrum.data());
+    predictor_.cepstrum(scratch.frame.data(), first, last, scratch.cepstrum.data());
     double largest = -std::numeric_limits<double>::infinity();
     for (int period = first; period < last; ++period)
-        largest = std::max(largest, scratch.cepstrum[period - first] / (mel_.power * spectrum_.resolution(period)));
+        largest = std::max(largest, scratch.cepstrum[period - first] / predictor_.ripple(period));
     return largest;
 }
 
 float FrameCoding::loudness_at_level(const float* encoded, double level, const FrameVoice& voice,
                                      FrameScratch& scratch) const {
     decode(encoded, voice, scratch, scratch.frame.data());
-    const double missing = level - 20 * std::log10(spectrum_.rms(scratch.frame.data()));
+    const double missing = level - 20 * std::log10(predictor_.rms(scratch.frame.data()));
     return float(encoded[LOUDNESS] + missing / NEPER_DB / voice.loudness_deviation);
 }
 

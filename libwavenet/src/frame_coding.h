@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "frame_spectrum.h"
+#include "frame_predictor.h"
 #include "frame_step.h"
 #include "model_config.h"
 
@@ -53,7 +53,7 @@ private:
     bool voicing_and_pitch(const float* frame, FrameScratch& scratch, double& hertz) const;
 
     const MelConfig mel_;
-    const FrameSpectrum spectrum_;
+    const FramePredictor predictor_;
     const int voices_, components_;
     std::vector<double> mean_, loudness_, pitch_;  // [V][bands], [V][2], [V][2]
     std::vector<double> analysis_, synthesis_;     // [bands][K], [K][bands]

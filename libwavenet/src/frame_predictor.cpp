@@ -144,8 +144,8 @@ FramePredictor::FramePredictor(const MelConfig& mel, int order)
     }
     correlation_ = correlation_matrix(mel, order, spectrum);
     cepstrum_ = cepstrum_matrix(mel, spectrum);
-    threshold_ = resolution(mel, filters, cepstrum_);
-    for (double& value : threshold_) value *= VOICED * mel.power;
+    ripple_ = resolution(mel, filters, cepstrum_);
+    for (double& value : ripple_) value *= mel.power;
 }
 
 void FramePredictor::predict(const float* frame, int period, Workspace& workspace, double* row) const {
@@ -161,18 +161,28 @@ void FramePredictor::predict(const float* frame, int period, Workspace& workspac
     row[order_ + 2] = period;
 }
 
-FramePredictor::Pitch FramePredictor::pitch(const float* frame, Workspace& workspace) const {
-    double* const cepstrum = workspace.cepstrum.data();
-    std::fill_n(cepstrum, periods_, 0.0);
+double FramePredictor::rms(const float* frame) const {
+    double power = 0;
+    for (int band = 0; band < bands_; ++band)
+        power += std::exp(exponent_ * frame[band]) * band_scale_[band] * correlation_[std::size_t(band) * (order_ + 1)];
+    return std::sqrt(power) + MIN_GAIN;
+}
+
+void FramePredictor::cepstrum(const float* frame, int first, int last, double* __restrict values) const {
+    std::fill_n(values, last - first, 0.0);
     for (int band = 0; band < bands_; ++band) {
         const double value = frame[band];
-        const double* const weights = &cepstrum_[std::size_t(band) * periods_];
-        for (int period = 0; period < periods_; ++period) cepstrum[period] += value * weights[period];
+        const double* const weights = &cepstrum_[std::size_t(band) * periods_ + first];
+        for (int i = 0; i < last - first; ++i) values[i] += value * weights[i];
     }
-    for (int period = 0; period < periods_; ++period)
-        cepstrum[period] = (cepstrum[period] * ROUNDED + NEAREST) - NEAREST;
-    const auto peak = int(std::max_element(cepstrum, cepstrum + periods_) - cepstrum);
-    return {shortest_ + peak, cepstrum[peak] / ROUNDED > threshold_[peak]};
+    for (int i = 0; i < last - first; ++i) values[i] = ((values[i] * ROUNDED + NEAREST) - NEAREST) / ROUNDED;
+}
+
+FramePredictor::Pitch FramePredictor::pitch(const float* frame, Workspace& workspace) const {
+    const std::vector<double>& values = workspace.cepstrum;
+    cepstrum(frame, 0, periods_, workspace.cepstrum.data());
+    const auto peak = int(std::max_element(values.begin(), values.end()) - values.begin());
+    return {shortest_ + peak, values[peak] > VOICED * ripple_[peak]};
 }
 
 }  // namespace wavenet

@@ -25,6 +25,14 @@ public:
     Pitch pitch(const float* frame, Workspace& workspace) const;  // of a frame [bands]
     // The predictor of a frame [bands]: coefficients, gain, RMS and the given pitch period, [order + 3].
     void predict(const float* frame, int period, Workspace& workspace, double* row) const;
+    double rms(const float* frame) const;  // of a frame [bands]
+
+    int shortest_period() const { return shortest_; }  // samples
+    int periods() const { return periods_; }           // their number
+    // The cepstrum of a frame [bands] at the pitch periods from the shortest one + `first` on, [last - first].
+    void cepstrum(const float* frame, int first, int last, double* values) const;
+    // The cepstrum at a pitch period, the shortest one + `index`, of a frame that has a ripple of it of 1 neper.
+    double ripple(int index) const { return ripple_[index]; }
 
 private:
     const int bands_, order_, shortest_, periods_;
@@ -32,7 +40,7 @@ private:
     std::vector<double> band_scale_;   // [bands]: from a band's squared sum to the power per bin of the spectrum
     std::vector<double> correlation_;  // [bands][order + 1]: from power to autocorrelation
     std::vector<double> cepstrum_;     // [bands][periods]: from features to the cepstrum at every pitch period
-    std::vector<double> threshold_;    // [periods]: the cepstrum from which a frame is voiced
+    std::vector<double> ripple_;       // [periods]
 };
 
 }  // namespace wavenet
