@@ -95,7 +95,7 @@ def test_speakers_and_blends(tmp_path: Path, library: Library) -> None:
         np.testing.assert_array_equal(stream.read(500), session.next(500))
 
 
-@pytest.mark.parametrize("network", ["plain", "parallel"])
+@pytest.mark.parametrize("network", ["plain", "parallel", "causal"])
 @pytest.mark.parametrize("output", ["mulaw", "logistic"])
 def test_features(tmp_path: Path, library: Library, network: str, output: str) -> None:
     config = conditioned_config(speakers=False, hop=4, output=output, order=9, taps=5, frame_network=network)

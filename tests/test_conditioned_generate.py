@@ -45,8 +45,9 @@ def frames_of(count: int, seed: int = 0, streams: tuple[int, ...] = ()) -> NDArr
         {"features": MEL},
         {"features": MEL, "speakers": ("ann", "bob"), "output": "logistic", "mixtures": 2},
         {"features": MEL, "frame_network": "parallel", "output": "gaussian", "linear_prediction": 6},
+        {"features": MEL, "frame_network": "causal"},
     ],
-    ids=["mulaw", "speakers", "predicted"],
+    ids=["mulaw", "speakers", "predicted", "causal"],
 )
 def vocoder(request: pytest.FixtureRequest) -> Generator:
     return conditioned_generator(**request.param)

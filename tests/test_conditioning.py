@@ -198,7 +198,7 @@ def test_a_later_part_with_a_linear_predictor_is_a_slice_of_the_whole() -> None:
 
 
 def test_features_have_an_effect_as_far_as_the_frame_network_reaches() -> None:
-    for name, context in (("plain", 2), ("parallel", 64)):
+    for name, before, after in (("plain", 2, 2), ("parallel", 64, 64), ("causal", 4, 0)):
         config = ModelConfig(**SHAPE, features=EVEN, frame_network=name)
         model = double_model(config)
         codes, _, local = random_inputs(config, 1, 1, 200)
@@ -207,7 +207,7 @@ def test_features_have_an_effect_as_far_as_the_frame_network_reaches() -> None:
         # sample 4 of frame 100 is in its second half: interpolated with frame 101
         (gradient,) = torch.autograd.grad(model(codes, None, local, 100 * 6 + 4).square().sum(), local)
         frames = torch.nonzero(gradient[0].abs().sum(0)).flatten()
-        assert (frames.min().item(), frames.max().item()) == (100 - context, 101 + context)
+        assert (frames.min().item(), frames.max().item()) == (100 - before, 101 + after)
 
 
 def test_an_index_is_a_weight_of_one() -> None:

@@ -165,7 +165,7 @@ def test_pieces_of_a_conditioned_clip_give_the_bits_of_the_whole(
         assert np.allclose(likelihood.sample_bits(conditioned, codes[:400], conditioning), whole[:400], atol=1e-3)
 
 
-@pytest.mark.parametrize("network", ["plain", "parallel"])
+@pytest.mark.parametrize("network", ["plain", "parallel", "causal"])
 @pytest.mark.parametrize("samples", [1, 90, 300, 699])
 def test_the_first_seconds_need_only_the_features_around_them(network: str, samples: int) -> None:
     model = conditioned_model(**CONDITIONED["16 bits"], frame_network=network)

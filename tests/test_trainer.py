@@ -56,7 +56,7 @@ def test_it_learns_and_leaves_a_complete_run_directory(folder: Path, tmp_path: P
 
 
 # bits per sample that some steps save; few where linear prediction predicts a tone before the network does
-LEARNED = {"speakers": 1.0, "features": 1.0, "16 bits": 0.1, "adaptive": 0.1, "all": 2.0}
+LEARNED = {"speakers": 1.0, "features": 1.0, "causal": 1.0, "16 bits": 0.1, "adaptive": 0.1, "all": 2.0}
 
 
 @pytest.mark.parametrize("name", CONDITIONED)

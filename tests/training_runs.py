@@ -29,6 +29,7 @@ CONDITIONED = {  # recipes of conditioned models
     "speakers": ["data.speakers=folders", "data.join=true"],
     "features": [FEATURES],
     "16 bits": [FEATURES, "model.output=gaussian", "model.linear_prediction=8"],
+    "causal": [FEATURES, "model.frame_network=causal"],
     "adaptive": ["model.output=gaussian", "model.linear_prediction=8", "training.crop=300"],
     "all": [FEATURES, "data.speakers=folders", "model.output=logistic", "model.mixtures=3"],
 }
