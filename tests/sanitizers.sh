@@ -3,7 +3,7 @@
 #
 #     tests/sanitizers.sh
 #
-# - a program without Python (libwavenet/tests/stress.cpp) under all three;
+# - programs without Python (libwavenet/tests/stress.cpp and conditioning.cpp) under all three;
 # - tests/test_native*.py with the extension under the address and undefined-behaviour sanitizers.
 #
 # Needs GCC, CMake and an environment in which the tests run (PYTHON, default python), with nanobind and without an editable
@@ -22,9 +22,11 @@ compile() {  # folder, sanitizers, sources, target, options of CMake
 
 export UBSAN_OPTIONS=print_stacktrace=1
 stress() {  # sanitizers, arguments of the program
-    echo "== stress program: $1"
+    echo "== stress programs: $1"
     compile "stress-$1" "$1" libwavenet stress -DWAVENET_TESTS=ON -DWAVENET_SHARED=OFF
     "$build/stress-$1/stress" "${@:2}"
+    cmake --build "$build/stress-$1" --target conditioning >> "$build/stress-$1.log"
+    "$build/stress-$1/conditioning"
 }
 stress address,undefined
 stress thread best  # ten times slower: only with the best kernels
