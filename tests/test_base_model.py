@@ -237,7 +237,7 @@ CHANGES = [*MODEL.items(), *((f"features.{name}", value) for name, value in FEAT
 
 def test_every_field_is_compared() -> None:
     names = {field.name for field in dataclasses.fields(ModelConfig)}
-    assert names - set(MODEL) == {"speakers", "features", "frame_model", "sampling", "training_range"}
+    assert names - set(MODEL) == {"speakers", "features", "frame_model", "sampling", *base_model.MEASURED}
     assert {field.name for field in dataclasses.fields(MelConfig)} == set(FEATURES)
 
 

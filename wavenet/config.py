@@ -26,6 +26,7 @@ from wavenet.frame_model_config import FrameModelConfig as FrameModelConfig
 from wavenet.mel_config import MAX_PITCH_TAPS as MAX_PITCH_TAPS
 from wavenet.mel_config import FeatureRange as FeatureRange
 from wavenet.mel_config import MelConfig as MelConfig
+from wavenet.sampling_config import RecordedLevels as RecordedLevels
 from wavenet.sampling_config import SamplingConfig as SamplingConfig
 from wavenet.training_config import DataConfig as DataConfig
 from wavenet.training_config import FrameTrainingConfig as FrameTrainingConfig
@@ -69,6 +70,7 @@ class ModelConfig:
         on; None: the network has no slow tier, its features are given.
     sampling: the recommended sampling options, which are used unless others are given.
     training_range: what the features that the network was trained on were like; None: not known.
+    recorded_levels: without features, the levels of the recordings, which streams keep; None: not known.
     """
 
     cycles: int = 2
@@ -91,6 +93,7 @@ class ModelConfig:
     frame_model: FrameModelConfig | None = None
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     training_range: FeatureRange | None = None
+    recorded_levels: RecordedLevels | None = None
 
     def __post_init__(self) -> None:
         if self.gate_channels is None:
@@ -113,6 +116,9 @@ class ModelConfig:
         if isinstance(self.training_range, Mapping):
             given_range = from_dict(FeatureRange, self.training_range, "training_range")
             object.__setattr__(self, "training_range", given_range)
+        if isinstance(self.recorded_levels, Mapping):
+            given_levels = from_dict(RecordedLevels, self.recorded_levels, "recorded_levels")
+            object.__setattr__(self, "recorded_levels", given_levels)
         check_types(self)
         check_range(self, "cycles", 1, 64)
         check_range(self, "layers_per_cycle", 1, 24)
@@ -165,6 +171,8 @@ class ModelConfig:
                 raise ConfigError(f"training_range.voiced: has {shares:,} shares for {voices:,} voices")
 
     def _check_sampling(self) -> None:
+        if self.recorded_levels is not None:
+            self.recorded_levels.check(self.speakers, self.features)
         try:
             self.sampling.check(self.output, self.features, self.frame_model)
         except ConfigError as error:

@@ -34,9 +34,10 @@ from wavenet.controls import Control
 from wavenet.engine.base import check_memory
 from wavenet.engine.conditioning import Speaker, placeholder_conditioning, speaker_shares
 from wavenet.guided import GuidedSession
+from wavenet.level_session import LevelSession
 from wavenet.refined_session import KeptFrames, RefinedSession, primed_audio
-from wavenet.sampling_config import SamplingConfig, checked_temperature
-from wavenet.session import RenderOptions, Session, SessionOptions
+from wavenet.sampling_config import SILENT_DBFS, SamplingConfig, checked_temperature
+from wavenet.session import RenderOptions, Session, SessionOptions, StreamInputs
 from wavenet.two_tier_session import TwoTierSession, frame_sampler, frame_weights
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ KEEPS_UP = 1.1  # x real time at which a generator keeps up with playback
 MEASURED_SECONDS = 0.04  # of audio that are generated to measure that
 BLOCK = 1_600  # samples per block of a stream: 100 ms at 16 kHz
 REFINING_BYTES = 24  # per sample, while audio is refined: copies in float32
-SILENT_DBFS = -50.0  # a frame whose RMS is below this is silent, in dB relative to an RMS of 1
 SILENT_FRAME_SECONDS = 0.02
 
 
@@ -195,7 +195,8 @@ class Generator:
 
         Without features, a model of two tiers draws them: it is a `wavenet.two_tier_session.TwoTierSession`, without
         end. Its temperature is that of the frames, `frame_temperature` in `SamplingConfig`; the samples are drawn with
-        the model's own. It has no particles.
+        the model's own. It has no particles. A model without features whose file states the levels of its recordings
+        keeps them at every temperature, see `wavenet.level_session`.
 
         temperature, top_k, top_p, voiced_temperature, particles: see `SamplingConfig`; None: the model's,
             `config.sampling`. With particles it is a `wavenet.guided.GuidedSession`.
@@ -227,8 +228,10 @@ class Generator:
                 )
                 raise ValueError(f"{name}: controls the frames that a frame model draws, and {reason}")
         options = self.options(temperature=temperature, particles=particles, **given)
-        session = GuidedSession if options.particles else Session
-        return session(self._engine, options, seed, count, speaker, features, prime, mute)
+        kind = LevelSession if self.config.recorded_levels is not None else Session
+        session = GuidedSession if options.particles else kind
+        inputs: StreamInputs = {"speaker": speaker, "features": features, "prime": prime, "mute": mute}
+        return session(self._engine, options, seed, count, **inputs)
 
     def stream(
         self,

@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,8 +27,7 @@ from wavenet.checks import is_integer, shown
 from wavenet.config import SamplingConfig
 from wavenet.consistency import BlockRefiner
 from wavenet.engine.base import check_memory
-from wavenet.engine.conditioning import Speaker
-from wavenet.session import Progress, Session, checked_samples
+from wavenet.session import Progress, Session, StreamInputs, checked_samples
 
 ITERATIONS = 10  # for each frame; more agree better until the whole audio is refined, and the same after that
 
@@ -67,23 +65,20 @@ class GuidedSession(Session):
         options: SamplingConfig,
         seed: int,
         count: int | None,
-        speaker: Speaker | None = None,
-        features: ArrayLike | None = None,
-        prime: ArrayLike | None = None,
-        mute: Iterable[int] | None = None,
+        **given: Unpack[StreamInputs],
     ) -> None:
         """Arguments as of `Generator.session`. Particle i is drawn with the uniform numbers of the stream's seed + i.
 
         The options must have been checked with the model's features.
         """
-        _check_memory(engine, options.particles, 1 if count is None else count, features)
-        super().__init__(engine, options, seed, count, speaker, features, prime, mute, rows=options.particles)
+        _check_memory(engine, options.particles, 1 if count is None else count, given.get("features"))
+        super().__init__(engine, options, seed, count, rows=options.particles, **given)
         mel, frames = engine.config.features, self.features
         assert mel is not None and frames is not None  # as checked
         self._hop = mel.hop
         self._refiners = [BlockRefiner(of_stream, mel, ITERATIONS) for of_stream in frames]
         past = np.zeros((self._streams, self._refiners[0].past), np.float32)
-        if prime is not None:
+        if (prime := given.get("prime")) is not None:
             past = np.concatenate([past, self._played(np.asarray(prime))], axis=1)[:, -past.shape[1] :]
         self._progress = self._at(self._progress.state, self._progress.origin, past)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MAX_REFINE = 1_000  # iterations; more change nothing that can be heard
 MAX_PARTICLES = 1_024
 MAX_FRAME_TEMPERATURE = 10.0  # of the stored range; more is noise
+SILENT_DBFS = -50.0  # a frame whose RMS is below this is silent, in dB relative to an RMS of 1
 NO_PITCH = "voiced_temperature: this model has no features, from which the pitch is computed"
 NO_TOP_K = "top_k: a 16-bit output has no list of codes to choose from; use temperature or top_p"
 
@@ -98,6 +99,34 @@ class SamplingConfig:
         )
 
 
+@dataclass(frozen=True)
+class RecordedLevels:
+    """How loud the recordings of each speaker are, or of the only one, that a network without features was trained on.
+
+    Its streams keep these levels at every temperature, see `wavenet.level_session`. Raises `ConfigError`.
+    """
+
+    loud: tuple[float, ...]  # dBFS, of the mean power of the frames that are not silent
+    silent: tuple[float, ...]  # share of silent frames: those below `SILENT_DBFS`
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("loud", SILENT_DBFS, 0.0), ("silent", 0.0, 1.0)):
+            values = getattr(self, name)
+            if not isinstance(values, list | tuple) or not all(_between(value, low, high) for value in values):
+                raise ConfigError(f"{name} = {shown(values)}: expected numbers from {low:g} to {high:g}")
+            object.__setattr__(self, name, tuple(map(float, values)))
+
+    def check(self, speakers: tuple[str, ...], features: MelConfig | None) -> None:
+        """Raises `ConfigError` for a model with other speakers, or with features."""
+        if features is not None:
+            raise ConfigError("recorded_levels: only for a model without features, which state the level")
+        for name, values in (("loud", self.loud), ("silent", self.silent)):
+            if len(values) != max(1, len(speakers)):
+                raise ConfigError(
+                    f"recorded_levels.{name}: has {len(values):,} values for {max(1, len(speakers)):,} voices"
+                )
+
+
 FRAME_OPTIONS = ("frame_temperature", "frame_temperature_range")
 UNUSED = {field.name: field.default for field in dataclasses.fields(SamplingConfig)}
 
@@ -127,6 +156,10 @@ def checked_top_p(value: Any) -> float | None:
     if top_p is None or not 0 < top_p <= 1:
         raise ConfigError(f"top_p = {shown(value)}: must be above 0 and at most 1, or None for all codes")
     return top_p
+
+
+def _between(value: Any, low: float, high: float) -> bool:
+    return type(value) in (int, float) and low <= value <= high
 
 
 def _text(value: Any) -> str:

@@ -9,7 +9,7 @@ import os
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypedDict, TypeVar
+from typing import Any, ClassVar, TypedDict, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -65,6 +65,15 @@ class Progress:
     origin: int  # the sample at position p is drawn with uniform number p - origin: priming uses none
 
 
+class StreamInputs(TypedDict, total=False):
+    """What streams are generated from."""
+
+    speaker: Speaker | None
+    features: ArrayLike | None
+    prime: ArrayLike | None
+    mute: Iterable[int] | None
+
+
 class Session:
     """A stream, or a batch of `count` streams: `next` generates the next samples.
 
@@ -83,11 +92,8 @@ class Session:
         options: SamplingConfig,
         seed: int,
         count: int | None,
-        speaker: Speaker | None = None,
-        features: ArrayLike | None = None,
-        prime: ArrayLike | None = None,
-        mute: Iterable[int] | None = None,
         rows: int = 1,
+        **given: Unpack[StreamInputs],
     ) -> None:
         """Arguments as of `Generator.session`.
 
@@ -103,11 +109,12 @@ class Session:
         self._engine = engine
         self._quantizer = quantizer_for(engine.config.output)
         self._sampling = self._checked(Sampling(options.temperature, options.top_k, options.top_p))
-        self.mute = mute
+        self.mute = given.get("mute")
         self._single, self._streams, self._rows = count is None, streams, rows
         self._uniforms = Uniforms(seed, streams, rows)
+        prime = given.get("prime")
         primed = None if prime is None else _prime_codes(prime, streams, self._quantizer)
-        inputs = self._given_inputs(speaker, features)
+        inputs = self._given_inputs(given.get("speaker"), given.get("features"))
         if rows > 1:
             shares, frames = (None if x is None else self._row_of_each(x) for x in (inputs.speaker, inputs.features))
             inputs = dataclasses.replace(inputs, speaker=shares, features=frames)
@@ -202,7 +209,7 @@ class Session:
         state = self._progress.state.copy()
         self._condition(state)
         self._engine.prime(state, self._row_of_each(codes))
-        return Progress(state, self._progress.origin + codes.shape[1])
+        return dataclasses.replace(self._progress, state=state, origin=self._progress.origin + codes.shape[1])
 
     def copy(self, seed: int | None = None) -> Session:
         """An independent session that continues from the same sample. seed: for new uniform numbers; None: the same."""
@@ -216,7 +223,8 @@ class Session:
     def _branched(self, new_uniforms: bool) -> Progress:
         """An independent progress. new_uniforms: whether the next sample is drawn with the first of other numbers."""
         state = self._progress.state.copy()
-        return Progress(state, state.position if new_uniforms else self._progress.origin)
+        origin = state.position if new_uniforms else self._progress.origin
+        return dataclasses.replace(self._progress, state=state, origin=origin)
 
     def __deepcopy__(self, memo: object) -> Session:
         return self.copy()

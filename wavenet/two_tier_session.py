@@ -106,7 +106,7 @@ class TwoTierSession(Session):
         """weights: of the frame model by their names in `FrameModelConfig.shapes`; others as of `Generator.session`."""
         self._warned = False
         self.pitch, self.loudness = pitch, loudness
-        super().__init__(engine, options, seed, count, speaker, mute=mute)
+        super().__init__(engine, options, seed, count, speaker=speaker, mute=mute)
         self.temperature = options.frame_temperature
         sampler = frame_sampler(engine.config, weights, self._inputs.speaker, self._streams, seed)
         _start(sampler)
@@ -192,10 +192,6 @@ class TwoTierSession(Session):
             drawn = dataclasses.replace(drawn, sampler=sampler)
             branch._progress = dataclasses.replace(branch._progress, drawn=drawn)
         return branch
-
-    def _branched(self, new_uniforms: bool) -> Progress:
-        progress = super()._branched(new_uniforms)
-        return TwoTierProgress(progress.state, progress.origin, self._progress.drawn)
 
     def _draw(self, state: engines.State, origin: int, samples: int) -> NDArray[np.int64]:
         # read once, as other threads may assign to them

@@ -13,7 +13,7 @@ from wavenet.cli.models import load_labeller, load_network, parts_text
 from wavenet.data.errors import printable
 
 if TYPE_CHECKING:
-    from wavenet.config import ModelConfig
+    from wavenet.config import ModelConfig, RecordedLevels
     from wavenet.training.recipe import Recipe
     from wavenet.training.run_directory import RunSummary
 
@@ -137,11 +137,20 @@ def _conditioning_facts(config: ModelConfig) -> list[tuple[str, str]]:
         (quiet, loud), (low, high) = config.training_range.level, config.training_range.pitch
         voices = f"voices of {low:.0f} to {high:.0f} Hz" if high else "no voices"
         facts.append(("trained on", f"levels of {quiet:.0f} to {loud:.0f} dB (mean of the mel bands), {voices}"))
+    if config.recorded_levels is not None:
+        facts.append(("levels", f"{_levels(config.recorded_levels)}, as of the recordings, at every temperature"))
     if config.linear_prediction:
         pitch = f" and {config.pitch_taps} pitch taps" if config.pitch_taps else ""
         source = "the past (backward-adaptive)" if config.backward_adaptive else "the features"
         facts.append(("prediction", f"linear, order {config.linear_prediction}{pitch}, computed from {source}"))
     return facts
+
+
+def _levels(levels: RecordedLevels) -> str:
+    """The levels of the recordings: one for all speakers, or the range."""
+    loud = " to ".join(f"{value:.0f}" for value in sorted({min(levels.loud), max(levels.loud)}))
+    silent = " to ".join(f"{value:.0%}" for value in sorted({min(levels.silent), max(levels.silent)}))
+    return f"{loud} dBFS outside of pauses, {silent} silent"
 
 
 def _training_facts(recipe: Recipe) -> list[tuple[str, str]]:

@@ -8,19 +8,23 @@ below -70 dBFS are left out first, then those 20 dB below the mean power of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wavenet.config import RecordedLevels
 from wavenet.data.cache import Cache, CachedClip, Level
 from wavenet.data.cached_samples import CachedSamples
+from wavenet.data.clips import Clips
 from wavenet.data.pcm import FULL_SCALE, to_float32
+from wavenet.sampling_config import SILENT_DBFS
 
 FRAME_SECONDS = 0.02
 SILENCE_POWER = 1e-7  # -70 dBFS
 ACTIVE_SHARE = 1e-2  # of the mean power: -20 dB
 PIECE_FRAMES = 500  # read at a time: 10 seconds
+RECORDED_SECONDS, CLIP_SECONDS = 600.0, 60.0  # of recordings whose levels are stored, of each voice and clip, at most
 
 
 def levels(
@@ -50,6 +54,33 @@ def gain(level: Level, loudness: float) -> float:
     if level.dbfs == -math.inf:
         return 1.0
     return min(10 ** ((loudness - level.dbfs) / 20), (FULL_SCALE - 1) / level.peak)
+
+
+def recorded_levels(clips: Clips, speakers: Sequence[str] = (), gain_db: float = 0.0) -> RecordedLevels | None:
+    """The levels of recordings, as they are after a gain; None if all are silent. Of many, every n-th is measured.
+
+    speakers: those of the model; one without recordings, or silent ones, has the levels of all. Empty: one voice.
+    """
+    frame, most = max(1, round(FRAME_SECONDS * clips.sample_rate)), round(CLIP_SECONDS * clips.sample_rate)
+    powers: list[NDArray[np.float64]] = []  # of the frames of each voice
+    for name in speakers or ("",):
+        own = clips.of_speaker(name) if speakers else np.arange(len(clips))
+        seconds = float(np.minimum(clips.lengths[own], most).sum()) / clips.sample_rate
+        of_voice = [np.zeros(0)]
+        for clip in own[:: math.ceil(seconds / RECORDED_SECONDS) or 1].tolist():
+            samples = to_float32(clips.clip(clip, 0, most))
+            whole = samples[: len(samples) // frame * frame].reshape(-1, frame)
+            of_voice.append(np.square(whole, dtype=np.float64).mean(axis=1) * 10 ** (gain_db / 10))
+        powers.append(np.concatenate(of_voice))
+    loud = [power[power > 10 ** (SILENT_DBFS / 10)] for power in powers]
+    if not any(map(len, loud)):
+        return None
+    everything = np.concatenate(powers), np.concatenate(loud)
+    pairs = [(own, own_loud) if len(own_loud) else everything for own, own_loud in zip(powers, loud, strict=True)]
+    return RecordedLevels(
+        tuple(round(min(10 * math.log10(own_loud.mean()), 0.0), 1) for _, own_loud in pairs),
+        tuple(round(1 - len(own_loud) / len(own), 3) for own, own_loud in pairs),
+    )
 
 
 def _mean_power(

@@ -26,7 +26,8 @@ from wavenet.training.recipe import Recipe
 
 FINE_TUNING_RATE = 1.2e-3  # peak learning rate; from random weights three times as much is usual
 RATE_KEYS = ("training.learning_rate", "training.rate")  # the second is its former name
-FREE = ("speakers", "sampling", "training_range")  # fields of a model that may differ from its base
+MEASURED = ("training_range", "recorded_levels")  # fields of a model that are measured in its recordings
+FREE = ("speakers", "sampling", *MEASURED)  # fields of a model that may differ from its base
 NESTED = {"features": "a mel spectrogram", "frame_model": "a frame model"}  # fields that are tables, or None
 EMBEDDINGS, PROJECTION = "conditioning.speaker.weight", "conditioning.from_speaker.weight"
 
@@ -50,7 +51,7 @@ def recipe_from(base: BaseModel, name: str | None, overrides: list[str]) -> Reci
 
     name: of the recipe, whose network must be that of the base; None: the base's network, with the data and training
         settings of `fitting_recipe`.
-    The training range is that of the new recordings alone: what the network learned before, it can forget.
+    What was measured is that of the new recordings alone: what the network learned before, it can forget.
     Raises `ConfigError`, one line that names every field in which the networks differ.
     """
     if name is None:
@@ -67,6 +68,7 @@ def recipe_from(base: BaseModel, name: str | None, overrides: list[str]) -> Reci
         speakers=(*known, *(speaker for speaker in recipe.model.speakers if speaker not in known)),
         sampling=_sampling(base, overrides),
         training_range=None,
+        recorded_levels=None,
     )
     return with_lower_rate(dataclasses.replace(recipe, model=model), overrides)
 
@@ -134,9 +136,9 @@ def _tables(base: BaseModel) -> dict[str, dict[str, Any]]:
 
 
 def _model_table(base: BaseModel) -> dict[str, Any]:
-    """The base's configuration without its training range and without empty fields, as in a recipe."""
+    """The base's configuration without what was measured and without empty fields, as in a recipe."""
     values = base.config.to_dict()
-    return {name: value for name, value in values.items() if value is not None and name != "training_range"}
+    return {name: value for name, value in values.items() if value is not None and name not in MEASURED}
 
 
 def _sampling(base: BaseModel, overrides: Iterable[str]) -> SamplingConfig:

@@ -16,6 +16,7 @@ from wavenet.data.crop_features import CropFeatures
 from wavenet.data.crops import random_crops
 from wavenet.data.dataset import Recordings
 from wavenet.data.errors import printable
+from wavenet.data.levels import recorded_levels
 from wavenet.data.pcm import to_float32
 from wavenet.engine.feature_range import measured_range, quietest_level
 from wavenet.features import mel_spectrogram
@@ -30,7 +31,7 @@ from wavenet.training.state import base_of
 from wavenet.training.validation_clip import ValidationClips
 from wavenet.training_config import BASES
 
-MEASURED = ("sampling", "training_range")  # fields of a model that do not come from its recipe
+MEASURED = ("sampling", *base_model.MEASURED)  # fields of a model that do not come from its recipe
 SPEECH_RECIPE = "voice"  # its sample rate and data settings are the defaults
 RANGE_CROPS = 200  # crops of which the range of the features is measured
 LEVEL_CLIPS, LEVEL_SECONDS = 100, 10.0  # recordings of which the lowest level is measured, and their lengths, at most
@@ -218,6 +219,14 @@ def with_training_range(recipe: Recipe, recordings: Recordings, recorded: Record
         if recorded is not None:
             measured = dataclasses.replace(measured, voiced=recorded.voiced_shares(recipe.model.speakers))
     return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, training_range=measured))
+
+
+def with_recorded_levels(recipe: Recipe, recordings: Recordings) -> Recipe:
+    """The recipe with the levels of its recordings as they are played, for a model without features that has none."""
+    if recipe.model.features is not None or recipe.model.recorded_levels is not None:
+        return recipe
+    measured = recorded_levels(recordings.train, recipe.model.speakers, sum(recipe.data.gain_shift) / 2)
+    return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, recorded_levels=measured))
 
 
 def _frames_of_recordings(

@@ -67,6 +67,7 @@ class Trainer(RunLoop[TrainingState, Validation]):
         two_tiers, mel = recipe.model.frame_model is not None, recipe.model.features
         recorded = frames_of(recordings, mel, tracking) if two_tiers and mel is not None else None
         recipe = run_policy.with_split(recipe, recordings)
+        recipe = run_policy.with_recorded_levels(recipe, recordings)
         recipe = run_policy.with_training_range(recipe, recordings, None if recorded is None else recorded[0])
         state = TrainingState(recipe, self.device, os.path.abspath(recordings.summary.folder))
         super().__init__(run, recipe, recordings.summary, state, fresh)
