@@ -21,7 +21,7 @@ from wavenet.checkpoint import load_model
 from wavenet.config import ConfigError
 from wavenet.data.clips import Clips
 from wavenet.frame_model import FrameModel
-from wavenet.training import base_model, frame_temperature, frame_tier, recipe
+from wavenet.training import base_model, frame_temperature, frame_tier, recipe, trainer
 from wavenet.training.events import Event, Progress, Validation
 from wavenet.training.frame_temperature import TEMPERATURES
 from wavenet.training.frame_tier import limited
@@ -71,6 +71,19 @@ def test_both_tiers_learn_and_are_in_one_file(folder: Path, tmp_path: Path) -> N
     assert model.config == training.recipe.model == recipe.load(training.run.recipe).model
     record = training.run.read_log()[-1]["frames"]
     assert record["nats"] == result.frames.nats and record["references"]["repeat"] > 0
+
+
+def test_a_state_that_cannot_be_used_is_found_before_the_pitch_is_tracked(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_tiers(folder, tmp_path / "run", "training.steps=1").train()
+    RunDirectory(tmp_path / "run").state.write_bytes(b"no state")
+    monkeypatch.setattr(trainer, "frames_of", None)  # is not called
+    with pytest.raises(checkpoint.CheckpointError, match="state"):
+        two_tiers(folder, tmp_path / "run", "training.steps=1")
+    RunDirectory(tmp_path / "run").state.unlink()
+    with pytest.raises(checkpoint.CheckpointError, match="has a model but no"):
+        two_tiers(folder, tmp_path / "run", "training.steps=1")
 
 
 def test_an_interrupted_run_ends_exactly_like_an_uninterrupted_one(folder: Path, tmp_path: Path) -> None:

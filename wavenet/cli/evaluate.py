@@ -104,10 +104,10 @@ def command(
     --page writes a blind listening test that any browser opens, from the disk or from a web server: pairs of versions
     in random order, the recordings among them. It shows the results at the end; listeners send them as a CSV file.
 
-    With --tune, sampling options are tried on copies instead, one after the other (not in combination), and the ones with the best PESQ (without PESQ: with the
-    least log-mel distance) that are fast enough on one core are stored in MODEL; docs/vocoding.md has the details. It
-    takes some minutes; Ctrl-C leaves MODEL as it was. Use recordings that were held out from training, and others for
-    the final figures.
+    With --tune, sampling options are tried on copies instead, one after the other (not in combination),
+    and the ones with the best PESQ (without PESQ: with the least log-mel distance) that are fast enough on one core are
+    stored in MODEL; docs/vocoding.md has the details. It takes some minutes; Ctrl-C leaves MODEL as it was. Use
+    recordings that were held out from training, and others for the final figures.
 
     With a labeller, FOLDER has labels beside the recordings (docs/labelling.md): frame accuracy, figures of each class,
     and F1 of the boundaries are printed. --csv writes the figures of each class, --save the confusion matrix and

@@ -40,6 +40,15 @@ class Interrupted(Exception):
     """Ctrl-C during a validation, which is then repeated when the run is continued."""
 
 
+def is_continued(run: RunDirectory, fresh: bool) -> bool:
+    """Whether a run has a saved state to continue with. Raises `CheckpointError` if it has a model but no state."""
+    if fresh or run.state.exists():
+        return not fresh
+    if run.model.exists():
+        raise checkpoint.CheckpointError(f"{printable(run.path)}: has a model but no {run.state}; {START_AGAIN}")
+    return False
+
+
 class RunLoop(ABC, Generic[S, V]):
     """A training run. `train` runs it to the end of its budget, or until Ctrl-C, and saves it."""
 
@@ -52,12 +61,10 @@ class RunLoop(ABC, Generic[S, V]):
         self.run, self.recipe, self.summary, self.fresh = run, recipe, summary, fresh
         self.state: S = state
         self.saved_step = 0
-        self.is_continued = not fresh and run.state.exists()
+        self.is_continued = is_continued(run, fresh)
         if self.is_continued:
             state.load(run.state)
             self.saved_step = state.step
-        elif not fresh and run.model.exists():
-            raise checkpoint.CheckpointError(f"{printable(run.path)}: has a model but no {run.state}; {START_AGAIN}")
         self._skipped_in_a_row: dict[str, int] = {}  # by table of the recipe
 
     @property

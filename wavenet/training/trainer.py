@@ -24,7 +24,7 @@ from wavenet.evaluation import likelihood
 from wavenet.evaluation.training_cost import check_training_memory, training_cost
 from wavenet.evaluation.verdict import Point
 from wavenet.nn.outputs import masked_loss
-from wavenet.training import base_model, curves, run_page, run_policy, schedule
+from wavenet.training import base_model, curves, run_loop, run_page, run_policy, schedule
 from wavenet.training.base_model import BaseModel
 from wavenet.training.batches import Batch, Batches
 from wavenet.training.events import Progress, Report, Validation, ValidationProgress
@@ -65,11 +65,14 @@ class Trainer(RunLoop[TrainingState, Validation]):
         self.device = torch.device(run_policy.pick_device(device))
         check_memory(recipe, self.device.type)
         two_tiers, mel = recipe.model.frame_model is not None, recipe.model.features
+        folder = os.path.abspath(recordings.summary.folder)
+        if two_tiers and run_loop.is_continued(run, fresh):  # before minutes are spent on the pitch of its recordings
+            TrainingState(recipe, self.device, folder).load(run.state)
         recorded = frames_of(recordings, mel, tracking) if two_tiers and mel is not None else None
         recipe = run_policy.with_split(recipe, recordings)
         recipe = run_policy.with_recorded_levels(recipe, recordings)
         recipe = run_policy.with_training_range(recipe, recordings, None if recorded is None else recorded[0])
-        state = TrainingState(recipe, self.device, os.path.abspath(recordings.summary.folder))
+        state = TrainingState(recipe, self.device, folder)
         super().__init__(run, recipe, recordings.summary, state, fresh)
         self.recordings = recordings
         if base is not None and not self.is_continued:
