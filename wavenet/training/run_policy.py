@@ -56,7 +56,7 @@ def start_of(
     if given == "none":
         return None
     own = run.recipe if name is None and not fresh and run.exists() else None  # of a run that has no weights yet
-    recipe = recipes.load(name or own, overrides)
+    recipe = _loaded(name or own, overrides)
     if given is None and recipe.training.base == "none":
         return None
     base = shipped_base(recipe if name or own else None)
@@ -122,7 +122,7 @@ def recipe_for(
     if fresh or not run.exists():
         return recipes.load(name, overrides)
     own = _own_recipe(run, overrides)
-    recipe = recipes.load(name or run.recipe, overrides)
+    recipe = _loaded(name or run.recipe, overrides)
     if recipe.data.split == "auto":
         recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, split=own.data.split))
     if (own.labeller is None) != (recipe.labeller is None):
@@ -160,6 +160,15 @@ def recipe_for_speech(
     if name is not None or own or (run.exists() and not fresh):
         return None
     return SPEECH_RECIPE if ValidationClips(Recipe(), recordings).reference_figures.like_speech else None
+
+
+def _loaded(name: str | os.PathLike[str] | None, overrides: list[str]) -> Recipe:
+    """A recipe with overrides, without what was measured: `overrides` may name other speakers."""
+    tables = recipes.read(name)
+    for field in base_model.MEASURED:
+        tables.get("model", {}).pop(field, None)
+    recipes.override(tables, overrides)
+    return recipes.build(tables)
 
 
 def _own_recipe(run: RunDirectory, overrides: list[str]) -> Recipe:
