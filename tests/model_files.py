@@ -91,12 +91,14 @@ def assert_same(content: bytes, folder: Path) -> None:
     fields, derived, tensors = native().check_model(content)
 
     expected = config.to_dict()
-    for name in ("sampling", "training_range"):
+    for name in ("sampling", "training_range", "recorded_levels"):
         expected[name] = expected[name] and dict(expected[name])
     expected["sampling"]["top_k"] = min(256, expected["sampling"]["top_k"] or 0)
     expected["sampling"]["top_p"] = expected["sampling"]["top_p"] or 1.0
     if expected["training_range"]:
         fields["training_range"]["voiced"] = tuple(fields["training_range"]["voiced"])
+    if expected["recorded_levels"]:
+        fields["recorded_levels"] = {name: tuple(values) for name, values in fields["recorded_levels"].items()}
     assert fields == expected
 
     assert {

@@ -59,6 +59,19 @@ def test_a_seed_gives_the_audio_of_python(tmp_path: Path, library: Library, name
     np.testing.assert_array_equal(library.open(path, precision).stream(7).read(3000), expected)
 
 
+@pytest.mark.parametrize("temperature", [0.7, 0.9, 1.1])
+@pytest.mark.parametrize("name", ["speech", "speakers"])
+def test_levels_are_kept_at_every_temperature_as_in_python(library: Library, name: str, temperature: float) -> None:
+    path = MADE / f"{name}.safetensors"
+    stream = library.open(path, "int8").stream(5)
+    stream.call("set_temperature", temperature)
+    speaker = {"english": 0.25, "italian": 0.75} if name == "speakers" else None
+    if speaker:
+        stream.speak([1, 3])
+    expected = generator(path, "int8").session(seed=5, speaker=speaker, temperature=temperature).next(20_000)
+    np.testing.assert_array_equal(stream.read(20_000, 700), expected)
+
+
 @pytest.mark.parametrize("precision", ["f32", "int8"])
 def test_the_shipped_speech_model_sounds_the_same(library: Library, precision: str) -> None:
     path = MADE / "speech.safetensors"

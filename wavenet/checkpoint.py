@@ -14,7 +14,7 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:  # reading a model does not need torch
 
 FORMAT = "1"
 LABELLER = "labeller"  # value of wavenet.network in the metadata of a labeller; generators have none
-# A field of the configuration with an entry of its own: programs that read all fields, and know no others, skip it.
-LEVELS, LEVELS_ENTRY = "recorded_levels", "wavenet.recorded_levels"
 MODEL_NAME = "model.safetensors"  # of the model file in a run directory
 WRITE_PERMISSIONS = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -58,7 +56,7 @@ def save_model(path: str | os.PathLike[str], model: WaveNet | LabellingNetwork, 
 
 def save_weights(path: str | os.PathLike[str], config: ModelConfig | LabellerConfig, tensors: Tensors) -> None:
     """Write the model file of a configuration and its weights. Raises `CheckpointError` where it cannot be written."""
-    metadata = {"wavenet.format": FORMAT, **_entries(config.to_dict())}
+    metadata = {"wavenet.format": FORMAT, "wavenet.config": json.dumps(config.to_dict())}
     if isinstance(config, LabellerConfig):
         metadata["wavenet.network"] = LABELLER
     write_tensors(path, tensors, metadata)
@@ -79,14 +77,7 @@ def update_config(path: str | os.PathLike[str], **fields: SamplingConfig | Featu
     tensors, metadata = read_tensors(file)  # as they are: perhaps in float16
     changed = {name: dataclasses.asdict(value) for name, value in fields.items()}
     values = {**json.loads(metadata["wavenet.config"]), **changed}
-    write_tensors(file, tensors, {**metadata, **_entries(values)})
-
-
-def _entries(config: dict[str, Any]) -> dict[str, str]:
-    """The metadata of a configuration."""
-    levels = config.pop(LEVELS, None)
-    entries = {} if levels is None else {LEVELS_ENTRY: json.dumps(levels)}
-    return {"wavenet.config": json.dumps(config), **entries}
+    write_tensors(file, tensors, {**metadata, "wavenet.config": json.dumps(values)})
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -248,8 +239,6 @@ def _read_config(file: Path, metadata: Mapping[str, str], kind: type[C]) -> C:
         values = json.loads(metadata["wavenet.config"])
         if not isinstance(values, dict):
             raise ConfigError("not a table of fields")
-        if LEVELS_ENTRY in metadata:
-            values[LEVELS] = json.loads(metadata[LEVELS_ENTRY])
         return from_dict(kind, values)
     except (ValueError, TypeError, RecursionError, MemoryError) as error:
         raise _error(file, f"its configuration cannot be used: {error}") from None

@@ -127,6 +127,13 @@ FeatureRange read_training_range(std::string_view json, const std::string& sourc
     return range;
 }
 
+RecordedLevels read_recorded_levels(std::string_view json, const std::string& source) {
+    const JsonFields fields(json, source, "recorded_levels", {"loud", "silent"});
+    for (const char* name : {"loud", "silent"})
+        if (!fields.given(name)) fields.refuse(name, "missing");
+    return {fields.reals("loud", -50, 0), fields.reals("silent", 0, 1)};
+}
+
 void check_speakers(const std::vector<std::string>& speakers, const JsonFields& fields) {
     std::set<std::string> names;
     for (const std::string& name : speakers) {
@@ -155,6 +162,13 @@ void check_features(const ModelConfig& config, const JsonFields& fields) {
     if (config.training_range && !config.training_range->voiced.empty() &&
         config.training_range->voiced.size() != std::max<std::size_t>(1, config.speakers.size()))
         fields.refuse("training_range.voiced", "must have one share for each voice");
+    if (config.recorded_levels) {
+        const std::size_t voices = std::max<std::size_t>(1, config.speakers.size());
+        if (config.features)
+            fields.refuse("recorded_levels", "only for a model without features, which state the level");
+        if (config.recorded_levels->loud.size() != voices || config.recorded_levels->silent.size() != voices)
+            fields.refuse("recorded_levels", "must have one value for each voice");
+    }
 }
 
 void check_size(const ModelConfig& config, const JsonFields& fields) {
@@ -169,11 +183,12 @@ void check_size(const ModelConfig& config, const JsonFields& fields) {
 
 ModelConfig read_config(std::string_view json, const std::string& source) {
     const JsonFields fields(json, source, "",
-                            {"cycles",        "layers_per_cycle", "kernel_size",    "residual_channels",
-                             "gate_channels", "skip_channels",    "head_channels",  "output",
-                             "mixtures",      "sample_rate",      "speakers",       "speaker_channels",
-                             "features",      "frame_network",    "frame_channels", "linear_prediction",
-                             "pitch_taps",    "frame_model",      "sampling",       "training_range"});
+                            {"cycles",         "layers_per_cycle", "kernel_size",    "residual_channels",
+                             "gate_channels",  "skip_channels",    "head_channels",  "output",
+                             "mixtures",       "sample_rate",      "speakers",       "speaker_channels",
+                             "features",       "frame_network",    "frame_channels", "linear_prediction",
+                             "pitch_taps",     "frame_model",      "sampling",       "training_range",
+                             "recorded_levels"});
     const auto table = [&](const char* name) {
         if (!fields.is_table(name)) fields.refuse_value(name, "expected a table");
         return fields.raw(name);
@@ -187,6 +202,8 @@ ModelConfig read_config(std::string_view json, const std::string& source) {
                               "frame_temperature", "frame_temperature_range"});
     config.sampling = read_sampling(options);
     if (!fields.nothing("training_range")) config.training_range = read_training_range(table("training_range"), source);
+    if (!fields.nothing("recorded_levels"))
+        config.recorded_levels = read_recorded_levels(table("recorded_levels"), source);
 
     read(fields, "cycles", config.cycles, 1, 64);
     read(fields, "layers_per_cycle", config.layers_per_cycle, 1, 24);

@@ -46,6 +46,8 @@ Stream::Stream(std::shared_ptr<const Generator> generator, std::uint64_t seed)
         frame_.resize(generator_->config.features->bands);
         frames_->start();
     }
+    if (generator_->config.recorded_levels)
+        levels_ = std::make_unique<LevelFeedback>(*generator_->config.recorded_levels, generator_->config.sample_rate);
     refine(generator_->config.sampling.refine);
 }
 
@@ -63,6 +65,7 @@ Stream::Stream(const Stream& other)
     if (other.conditioning_) conditioning_ = std::make_unique<ConditioningStream>(*other.conditioning_);
     if (other.frames_) frames_ = std::make_unique<FrameSampler>(*other.frames_);
     if (other.refinement_) refinement_ = std::make_unique<Refinement>(*other.refinement_);
+    if (other.levels_) levels_ = std::make_unique<LevelFeedback>(*other.levels_);
     ahead_ = other.ahead_;
     shown_ = other.shown_;
     rest_ = other.rest_;
@@ -75,6 +78,7 @@ void Stream::apply(const Controls& now) {
         speakers_ = now.speakers;  // as many as before, except at the beginning
         conditioning_->speak(speakers_.data());
         if (frames_) frames_->speak(speakers_.data());
+        if (levels_) levels_->speak(speakers_.data());
     }
     if (!frames_) return;
     frames_->set_temperature(now.frame_temperature);
@@ -105,17 +109,25 @@ std::size_t Stream::generate(float* out, std::size_t n) {
     while (done < n) {
         const Controls& now = controls.read();
         apply(now);
-        const std::size_t piece = std::min({n - done, PIECE, available()});
+        std::size_t piece = std::min({n - done, PIECE, available()});
         if (!piece) break;
         Sampling sampling;
         const bool other = conditioning_ && !std::isnan(now.voiced_temperature) && conditioning_->voiced();
         sampling.temperature = other ? now.voiced_temperature : now.temperature;
+        const bool levelled = levels_ && sampling.temperature != 1 && !sampling.greedy();
+        if (levelled) {
+            piece = std::min(piece, levels_->left(generated_));
+            sampling.temperature = levels_->temperature(sampling.temperature);
+        } else if (levels_) {
+            levels_->restart();
+        }
         sampling.top_k = now.top_k;
         sampling.top_p = now.top_p;
         show_features();
         for (std::size_t i = 0; i < piece; ++i) uniforms_[i] = random_.next();
         fast_tier_->generate(conditioning_.get(), uniforms_.data(), sampling, &now.muted[0], codes_.data(), piece);
         for (std::size_t i = 0; i < piece; ++i) out[done + i] = generator_->quantizer.decode(codes_[i]);
+        if (levelled) levels_->add(out + done, piece, generated_);
         done += piece;
         generated_ += piece;
     }
@@ -191,6 +203,7 @@ void Stream::reset(std::uint64_t seed) {
     returned_ = 0;
     speakers_.clear();
     if (refinement_) refinement_->reset();
+    if (levels_) levels_->restart();
     ahead_ = shown_ = rest_read_ = 0;
     rest_.clear();
 }
@@ -211,6 +224,7 @@ void Stream::prime(const float* audio, std::size_t n) {
     if ((frames_ && conditioning_->available(0)) || ahead_) fail("prime: this stream was prepared; reset it first");
     const Controls& now = controls.read();
     apply(now);
+    if (levels_) levels_->restart();
     std::vector<float> clip;
     std::size_t given = 0;
     if (frames_ && n) {

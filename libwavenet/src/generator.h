@@ -11,6 +11,7 @@
 #include "controls.h"
 #include "fast_tier.h"
 #include "frame_sampler.h"
+#include "level_feedback.h"
 #include "mel_analysis.h"
 #include "model_file.h"
 #include "quantizer.h"
@@ -75,6 +76,7 @@ private:
     std::unique_ptr<ConditioningStream> conditioning_;  // null: none
     std::unique_ptr<FrameSampler> frames_;              // null: no slow tier
     std::unique_ptr<Refinement> refinement_;            // null: none
+    std::unique_ptr<LevelFeedback> levels_;             // null: the temperature is the one that is set
     int threads_ = 1;                                   // 0: the fastest number
     Pcg64 random_;
     std::uint64_t generated_ = 0;             // samples of the network, primed ones included

@@ -85,6 +85,13 @@ struct FeatureRange {
     std::vector<double> voiced;                                  // share of voiced frames of each speaker
 };
 
+// How loud the recordings of each speaker are, that a network without features was trained on
+// (wavenet/sampling_config.py).
+struct RecordedLevels {
+    std::vector<double> loud;    // dBFS, of the frames that are not silent
+    std::vector<double> silent;  // share of silent frames
+};
+
 enum class FrameNetworkKind { PLAIN, PARALLEL, CAUSAL };
 
 struct ModelConfig {
@@ -108,6 +115,7 @@ struct ModelConfig {
     std::optional<FrameModelConfig> frame_model;
     SamplingConfig sampling;
     std::optional<FeatureRange> training_range;
+    std::optional<RecordedLevels> recorded_levels;
 
     int layers() const { return cycles * layers_per_cycle; }
     bool conditioned() const { return !speakers.empty() || features; }

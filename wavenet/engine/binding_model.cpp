@@ -71,6 +71,13 @@ nb::dict range_fields(const FeatureRange& range) {
     return fields;
 }
 
+nb::dict levels_fields(const RecordedLevels& levels) {
+    nb::dict fields;
+    fields["loud"] = levels.loud;
+    fields["silent"] = levels.silent;
+    return fields;
+}
+
 nb::dict config_fields(const ModelConfig& config) {
     static constexpr const char* OUTPUTS[] = {"mulaw", "logistic", "gaussian"};
     static constexpr const char* FRAME_NETWORKS[] = {"plain", "parallel", "causal"};
@@ -95,6 +102,8 @@ nb::dict config_fields(const ModelConfig& config) {
     fields["frame_model"] = config.frame_model ? nb::object(frame_model_fields(*config.frame_model)) : nb::none();
     fields["sampling"] = sampling_fields(config.sampling);
     fields["training_range"] = config.training_range ? nb::object(range_fields(*config.training_range)) : nb::none();
+    fields["recorded_levels"] =
+        config.recorded_levels ? nb::object(levels_fields(*config.recorded_levels)) : nb::none();
     return fields;
 }
 
