@@ -90,15 +90,24 @@ Entry read_entry(JsonReader& json) {
     return entry;
 }
 
+// Refuses a file whose length is not that of a header: a pickle, which a header's length could begin like, or part of one.
+[[noreturn]] void refuse_start(ModelSource& source, const std::string& reason) {
+    unsigned char start[4] = {};
+    source.read(0, start, std::min<std::uint64_t>(source.size, sizeof start));
+    if (std::memcmp(start, "PK\3\4", 4) == 0 || (start[0] == 0x80 && start[1] >= 2 && start[1] <= 5))
+        refuse(source, "a PyTorch pickle, which can run code when read; only .safetensors model files are read");
+    refuse_incomplete(source, reason);
+}
+
 Header read_header(ModelSource& source) {
     static constexpr char KEPT[] = "wavenet.";
     unsigned char length[LENGTH_SIZE];
-    if (source.size < LENGTH_SIZE) refuse_incomplete(source, "its header is cut short");
+    if (source.size < LENGTH_SIZE) refuse_start(source, "its header is cut short");
     source.read(0, length, LENGTH_SIZE);
     std::uint64_t size = 0;
     for (int i = LENGTH_SIZE; i-- > 0;) size = size << 8 | length[i];
-    if (size > MAX_HEADER) refuse_incomplete(source, "its header is too long");
-    if (size > source.size - LENGTH_SIZE) refuse_incomplete(source, "its header is cut short");
+    if (size > MAX_HEADER) refuse_start(source, "its header is too long");
+    if (size > source.size - LENGTH_SIZE) refuse_start(source, "its header is cut short");
 
     std::string text(std::size_t(size), '\0');
     source.read(LENGTH_SIZE, text.data(), text.size());
@@ -218,11 +227,6 @@ std::vector<float> read_values(ModelSource& source, std::uint64_t offset, std::s
 
 ModelFile read_model(ModelSource& source) {
     if (!source.size) refuse(source, "the file is empty");
-    unsigned char start[4] = {};
-    source.read(0, start, std::min<std::uint64_t>(source.size, sizeof start));
-    if (std::memcmp(start, "PK\3\4", 4) == 0 || (start[0] == 0x80 && start[1] >= 2 && start[1] <= 5))
-        refuse(source, "a PyTorch pickle, which can run code when read; only .safetensors model files are read");
-
     const Header header = read_header(source);
     ModelFile model;
     model.config = read_metadata(header, source);
