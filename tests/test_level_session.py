@@ -98,7 +98,7 @@ def test_after_an_interrupted_call_the_stream_is_the_same(
     def interrupted(self: NativeEngine, state: Any, uniforms: Any, *others: Any) -> Any:
         calls[0] += 1
         if calls[0] == 3:
-            generate(self, state, uniforms[:, :5], *others[:1], others[1][:, :5])
+            generate(self, state, uniforms[:, :5], others[0], others[1][:, :5])
             raise KeyboardInterrupt
         return generate(self, state, uniforms, *others)
 

@@ -8,7 +8,8 @@
  *
  * A model is immutable, and may be used by any number of streams in any number of threads. A stream is one voice: of the
  * functions below, those named in "Playing" may be called by one thread at a time, and those in "Controls" by any thread
- * at any time. A seed gives the same audio as `wavenet.Generator` in Python on the same instruction set (int8 models with mu-law outputs: on any).
+ * at any time. A seed gives the same audio as `wavenet.Generator` in Python: in int8 with mu-law outputs everywhere,
+ * otherwise on the same instruction set.
  *
  * Every function that can fail returns a status, or NULL instead of an object; `wavenet_last_error` is then the reason
  * in words. Nothing in a model file can make the library read or write outside its memory.
