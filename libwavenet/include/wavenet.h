@@ -57,7 +57,8 @@ WAVENET_API const char* wavenet_last_error(void);
 
 /* Models ------------------------------------------------------------------------------------------------------------ */
 
-/* Opens a model file (.safetensors), from a path or from its bytes, which are not needed afterwards.
+/* Opens a model file (.safetensors), from a path or from its bytes, which are not needed afterwards. `*model` is NULL if
+ * it fails.
  * precision: "f32", or "int8" (faster); NULL: "f32". */
 WAVENET_API wavenet_status wavenet_model_open(const char* path, const char* precision, wavenet_model** model);
 WAVENET_API wavenet_status wavenet_model_open_bytes(const void* bytes, size_t size, const char* precision,
@@ -65,6 +66,7 @@ WAVENET_API wavenet_status wavenet_model_open_bytes(const void* bytes, size_t si
 /* Streams may still exist: the model is freed with the last of them. NULL is ignored. */
 WAVENET_API void wavenet_model_close(wavenet_model* model);
 
+/* What a model is; 0 or NULL for NULL. */
 WAVENET_API int wavenet_model_sample_rate(const wavenet_model* model);     /* Hz */
 WAVENET_API int wavenet_model_layers(const wavenet_model* model);          /* residual layers */
 WAVENET_API int wavenet_model_receptive_field(const wavenet_model* model); /* samples */
@@ -84,7 +86,8 @@ WAVENET_API int wavenet_model_look_ahead(const wavenet_model* model);
 /* A new stream, with the sampling options stored in the model and, if it has speakers, the first one.
  * seed: of the random numbers. max_block: the largest n of `wavenet_stream_process`. NULL: failed. */
 WAVENET_API wavenet_stream* wavenet_stream_new(const wavenet_model* model, uint64_t seed, size_t max_block);
-/* An independent stream that continues from the same sample with the same random numbers. NULL: failed. */
+/* An independent stream that continues from the same sample with the same random numbers, on one thread. Not beside
+ * the functions in "Playing", but for `wavenet_stream_push`. NULL: failed. */
 WAVENET_API wavenet_stream* wavenet_stream_copy(const wavenet_stream* stream);
 /* NULL is ignored. */
 WAVENET_API void wavenet_stream_free(wavenet_stream* stream);
@@ -108,7 +111,7 @@ WAVENET_API uint64_t wavenet_stream_position(const wavenet_stream* stream);
  *     included; 0 finds the fastest number by measuring. Without it: one.
  * prime: continues as if these samples had been generated; no random numbers are used. Streams of two tiers and refined
  *     ones only before their first sample, and before `prepare`.
- * reset: starts again, with another seed; the controls stay.
+ * reset: starts again, with another seed; the controls stay. Not beside push and end.
  * refine: iterations that make the audio agree with its features, before the first sample; 0: none. A new stream uses
  *     those stored in the model. The audio is then computed about 60 ms ahead. */
 WAVENET_API wavenet_status wavenet_stream_prepare(wavenet_stream* stream, int threads);
@@ -138,7 +141,8 @@ WAVENET_API wavenet_status wavenet_stream_set_loudness(wavenet_stream* stream, d
 /* Analysis ---------------------------------------------------------------------------------------------------------- */
 
 /* Computes the log-mel frames of incoming audio for `wavenet_stream_push`, so that a voice can be vocoded live.
- * max_block: the largest n of `wavenet_analysis_process`. NULL: failed, or the model needs no features. */
+ * max_block: the largest n of `wavenet_analysis_process`. NULL: failed, or the model needs no features. Used by one
+ * thread at a time. */
 WAVENET_API wavenet_analysis* wavenet_analysis_new(const wavenet_model* model, size_t max_block);
 WAVENET_API void wavenet_analysis_free(wavenet_analysis* analysis);
 /* Adds n samples at the model's sample rate, and writes the frames that are then complete, [*written][bands], to `frames`,

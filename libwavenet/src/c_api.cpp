@@ -64,11 +64,24 @@ Object* created(Work work) {
 template <class Read>
 wavenet_status open(Read read, const char* precision, wavenet_model** model) {
     return guarded(WAVENET_BAD_FILE, [&] {
+        *model = nullptr;
         const std::string name = precision ? precision : "f32";
         if (name != "f32" && name != "int8") return failed(WAVENET_INVALID, "precision: must be f32 or int8");
         *model = new wavenet_model{std::make_shared<const Generator>(read(), name)};
         return WAVENET_OK;
     });
+}
+
+// A property of a model; nothing of one that is null.
+template <class Read>
+auto property(const wavenet_model* model, Read read) {
+    return model ? read(*model->generator) : decltype(read(*model->generator))();
+}
+
+// The same of the features that must be pushed.
+template <class Read>
+int feature_property(const wavenet_model* model, Read read) {
+    return property(model, [&](const Generator& g) { return g.needs_features() ? read(g) : 0; });
 }
 
 bool is_temperature(double value) { return value >= 0 && value < HUGE_VAL; }
@@ -87,10 +100,11 @@ wavenet_status set(wavenet_stream* stream, bool valid, const char* message, Chan
 extern "C" {
 
 const char* wavenet_version(void) { return WAVENET_VERSION; }
-const char* wavenet_last_error(void) { return last_error().c_str(); }
+const char* wavenet_last_error(void) { return last_error(); }
 
 wavenet_status wavenet_model_open(const char* path, const char* precision, wavenet_model** model) {
     if (!path || !model) return failed(WAVENET_INVALID, "path and model: must not be NULL");
+    *model = nullptr;
     if (!check_readable(path)) return WAVENET_NO_FILE;
     return open([&] { return read_model_file(path); }, precision, model);
 }
@@ -102,25 +116,33 @@ wavenet_status wavenet_model_open_bytes(const void* bytes, size_t size, const ch
 
 void wavenet_model_close(wavenet_model* model) { delete model; }
 
-int wavenet_model_sample_rate(const wavenet_model* model) { return model->generator->config.sample_rate; }
-int wavenet_model_layers(const wavenet_model* model) { return model->generator->config.layers(); }
-int wavenet_model_receptive_field(const wavenet_model* model) { return model->generator->config.receptive_field(); }
-const char* wavenet_model_kernels(const wavenet_model* model) { return model->generator->fast_tier->kernels(); }
-int wavenet_model_speakers(const wavenet_model* model) { return int(model->generator->config.speakers.size()); }
-
-const char* wavenet_model_speaker(const wavenet_model* model, int index) {
-    const std::vector<std::string>& speakers = model->generator->config.speakers;
-    return index >= 0 && std::size_t(index) < speakers.size() ? speakers[index].c_str() : nullptr;
+int wavenet_model_sample_rate(const wavenet_model* model) {
+    return property(model, [](const Generator& g) { return g.config.sample_rate; });
 }
-
+int wavenet_model_layers(const wavenet_model* model) {
+    return property(model, [](const Generator& g) { return g.config.layers(); });
+}
+int wavenet_model_receptive_field(const wavenet_model* model) {
+    return property(model, [](const Generator& g) { return g.config.receptive_field(); });
+}
+const char* wavenet_model_kernels(const wavenet_model* model) {
+    return property(model, [](const Generator& g) { return g.fast_tier->kernels(); });
+}
+int wavenet_model_speakers(const wavenet_model* model) {
+    return property(model, [](const Generator& g) { return int(g.config.speakers.size()); });
+}
+const char* wavenet_model_speaker(const wavenet_model* model, int index) {
+    if (index < 0 || index >= wavenet_model_speakers(model)) return nullptr;
+    return model->generator->config.speakers[index].c_str();
+}
 int wavenet_model_bands(const wavenet_model* model) {
-    return model->generator->needs_features() ? model->generator->config.features->bands : 0;
+    return feature_property(model, [](const Generator& g) { return g.config.features->bands; });
 }
 int wavenet_model_hop(const wavenet_model* model) {
-    return model->generator->needs_features() ? model->generator->config.features->hop : 0;
+    return feature_property(model, [](const Generator& g) { return g.config.features->hop; });
 }
 int wavenet_model_look_ahead(const wavenet_model* model) {
-    return model->generator->needs_features() ? model->generator->conditioner->look_ahead() : 0;
+    return feature_property(model, [](const Generator& g) { return g.conditioner->look_ahead(); });
 }
 
 wavenet_stream* wavenet_stream_new(const wavenet_model* model, uint64_t seed, size_t max_block) {
@@ -154,6 +176,8 @@ wavenet_status wavenet_stream_push(wavenet_stream* stream, const float* frames, 
     if (!stream || (!frames && n)) return failed(WAVENET_INVALID, "stream and frames: must not be NULL");
     if (!stream->stream.generator().needs_features())
         return failed(WAVENET_INVALID, "frames: this model needs no features");
+    if (stream->stream.ended() && n)
+        return failed(WAVENET_INVALID, "frames: none may follow the end; reset the stream");
     const std::size_t count = n * stream->stream.generator().config.features->bands;
     for (std::size_t i = 0; i < count; ++i)
         if (!std::isfinite(frames[i])) return failed(WAVENET_INVALID, "frames: contain NaN or infinity");
@@ -274,7 +298,7 @@ wavenet_status wavenet_stream_set_loudness(wavenet_stream* stream, double decibe
 wavenet_analysis* wavenet_analysis_new(const wavenet_model* model, size_t max_block) {
     return created<wavenet_analysis>([&]() -> wavenet_analysis* {
         if (!model) fail("model: is NULL");
-        if (!model->generator->config.features) fail("model: has no features");
+        if (!model->generator->needs_features()) fail("model: needs no features");
         if (!max_block) fail("max_block = 0: must be at least 1");
         return new wavenet_analysis{MelAnalysis(*model->generator->config.features, max_block), max_block};
     });

@@ -28,6 +28,7 @@ public:
     std::size_t push(const float* frames, std::size_t n);
     // No frames follow, those of later calls are ignored.
     void end();
+    bool ended() const { return ended_.load(std::memory_order_relaxed); }  // likewise
 
     // By the processing thread. Positions never decrease.
     // How many samples from `position` on can be generated with the frames that were pushed.

@@ -1,18 +1,16 @@
 #include "failure.h"
 
+#include <algorithm>
+#include <cstring>
 #include <stdexcept>
 
 namespace wavenet {
 namespace {
 
-std::string& message_of_this_thread() {
-#ifdef __wasm__
-    static std::string message;
-#else
-    static thread_local std::string message;
+#ifndef __wasm__
+thread_local
 #endif
-    return message;
-}
+    char message_of_this_thread[4001];
 
 }  // namespace
 
@@ -20,12 +18,20 @@ void fail(const std::string& message) {
 #if defined(__cpp_exceptions)
     throw std::invalid_argument(message);
 #else
-    set_last_error(message);
+    set_last_error(message.c_str());
     __builtin_trap();
 #endif
 }
 
-const std::string& last_error() { return message_of_this_thread(); }
-void set_last_error(const std::string& message) { message_of_this_thread() = message; }
+const char* last_error() { return message_of_this_thread; }
+
+void set_last_error(const char* message) {
+    constexpr std::size_t MOST = sizeof message_of_this_thread - 1;
+    std::size_t size = std::strlen(message);
+    if (size > MOST)  // not inside a character
+        for (size = MOST; size && (message[size] & 0xc0) == 0x80;) --size;
+    std::memmove(message_of_this_thread, message, size);
+    message_of_this_thread[size] = 0;
+}
 
 }  // namespace wavenet

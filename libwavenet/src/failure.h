@@ -9,7 +9,8 @@ namespace wavenet {
 [[noreturn]] void fail(const std::string& message);
 
 // The message of the last failure in this thread.
-const std::string& last_error();
-void set_last_error(const std::string& message);
+const char* last_error();
+// Allocates nothing; a message is cut after 4,000 bytes.
+void set_last_error(const char* message);
 
 }  // namespace wavenet

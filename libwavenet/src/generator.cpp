@@ -39,6 +39,7 @@ Stream::Stream(std::shared_ptr<const Generator> generator, std::uint64_t seed)
       random_(seed),
       uniforms_(PIECE),
       codes_(PIECE) {
+    speakers_.reserve(generator_->config.speakers.size());
     if (generator_->conditioner)
         conditioning_ = std::make_unique<ConditioningStream>(generator_->conditioner, WAITING_FRAMES);
     if (generator_->frame_model) {
@@ -58,16 +59,18 @@ Stream::Stream(const Stream& other)
       random_(other.random_),
       generated_(other.generated_),
       returned_(other.position()),
-      speakers_(other.speakers_),
       uniforms_(PIECE),
       codes_(PIECE),
       frame_(other.frame_) {
+    speakers_.reserve(generator_->config.speakers.size());
+    speakers_ = other.speakers_;
     if (other.conditioning_) conditioning_ = std::make_unique<ConditioningStream>(*other.conditioning_);
     if (other.frames_) frames_ = std::make_unique<FrameSampler>(*other.frames_);
     if (other.refinement_) refinement_ = std::make_unique<Refinement>(*other.refinement_);
     if (other.levels_) levels_ = std::make_unique<LevelFeedback>(*other.levels_);
     ahead_ = other.ahead_;
     shown_ = other.shown_;
+    if (refinement_) rest_.reserve(refinement_->delay());
     rest_ = other.rest_;
     rest_read_ = other.rest_read_;
 }
@@ -90,7 +93,11 @@ void Stream::refine(int iterations) {
     if (generated_) fail("refine: the stream has begun; reset it first");
     if (iterations && !generator_->config.features) fail("refine: this model has no features to compare audio with");
     refinement_ = nullptr;
-    if (iterations) refinement_ = std::make_unique<Refinement>(*generator_->config.features, iterations, 2);
+    if (iterations) {
+        const MelConfig& mel = *generator_->config.features;
+        const std::size_t frames = PIECE / mel.hop + 2;  // that a piece begins, at most, and the one it is in
+        refinement_ = std::make_unique<Refinement>(mel, iterations, frames);
+    }
     rest_.reserve(refinement_ ? refinement_->delay() : 0);
 }
 
@@ -164,7 +171,7 @@ std::size_t Stream::refined(float* out, std::size_t n) {
             done += count;
             continue;
         }
-        const std::size_t count = run_ahead() ? generate(out + done, n - done) : 0;
+        const std::size_t count = run_ahead() ? generate(out + done, std::min(n - done, PIECE)) : 0;
         refinement_->process(out + done, out + done, count);
         done += count;
         if (count) continue;
@@ -222,6 +229,8 @@ std::vector<float> Stream::frames_inside(const float* audio, std::size_t n) cons
 void Stream::prime(const float* audio, std::size_t n) {
     if ((frames_ || refinement_) && position()) fail("prime: this stream has begun; reset it first");
     if ((frames_ && conditioning_->available(0)) || ahead_) fail("prime: this stream was prepared; reset it first");
+    if (generator_->needs_features() && conditioning_->available(generated_) < n)
+        fail("prime: the features that were pushed end before the audio does; push those of all of it first");
     const Controls& now = controls.read();
     apply(now);
     if (levels_) levels_->restart();
@@ -240,7 +249,6 @@ void Stream::prime(const float* audio, std::size_t n) {
             given += frame_.size();
         }
         const std::size_t piece = std::min({n - done, PIECE, available()});
-        if (!piece) fail("prime: the features that were pushed end before the audio does");
         show_features();
         float ignored[PIECE];
         if (refinement_) refinement_->process(audio + done, ignored, piece);

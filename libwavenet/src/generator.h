@@ -47,6 +47,7 @@ public:
     // Frames [n][bands] for a generator that needs features; returns how many there was room for.
     std::size_t push(const float* frames, std::size_t n) { return conditioning_->push(frames, n); }
     void end() { conditioning_->end(); }
+    bool ended() const { return conditioning_->ended(); }  // by the thread that pushes
 
     // Not in real time:
     void prepare(int threads);

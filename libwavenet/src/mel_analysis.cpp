@@ -8,7 +8,7 @@ namespace wavenet {
 MelAnalysis::MelAnalysis(const MelConfig& mel, std::size_t max_block)
     : transform_(mel), delay_(std::size_t(mel.window - window_margin(mel))), samples_(std::size_t(mel.window)) {
     const std::size_t hop = std::size_t(mel.hop);
-    room_ = (std::max(max_block, delay_) + hop - 1) / hop;
+    room_ = (std::max(max_block, delay_) - 1) / hop + 1;
     reset();
 }
 

@@ -25,7 +25,7 @@ int seek(std::FILE* file, std::uint64_t offset) { return fseeko(file, off_t(offs
 #endif
 
 bool refused(const char* path, const std::string& reason) {
-    set_last_error(printable(path) + ": " + reason);
+    set_last_error((printable(path) + ": " + reason).c_str());
     return false;
 }
 
