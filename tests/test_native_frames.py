@@ -16,7 +16,8 @@ from two_tier_data import MEL, two_tiers
 from wavenet import checkpoint
 from wavenet.config import FRAME_MODEL, FeatureRange, ModelConfig
 from wavenet.engine import frame_sampler as definition
-from wavenet.two_tier_session import START_FRAMES, _start, frame_sampler, frame_weights
+from wavenet.engine.frame_sampler import START_FRAMES
+from wavenet.two_tier_session import frame_sampler, frame_weights
 
 native = pytest.importorskip("wavenet.engine._native")
 
@@ -61,7 +62,7 @@ def test_the_frames_of_a_trained_model_are_those_of_python() -> None:
     for seed in range(5):
         python.reseed(seed)
         in_c.reseed(seed)
-        _start(python)
+        python.start()
         in_c.start()
         expected = python.next(60)[0].T
         assert expected.std() > 1  # speech, not silence

@@ -7,26 +7,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from two_tier_data import CHUNK, FRAMES, HOP, MEL, generator_of, hum, two_tiers
+from two_tier_data import CHUNK, HOP, MEL, generator_of, hum, two_tiers
 
 from wavenet import engine as engines
 from wavenet.config import SamplingConfig
 from wavenet.engine.conditioning import ChunkConditioner
-from wavenet.engine.frame_sampler import FrameSampler
 from wavenet.features import mel_spectrogram
 from wavenet.generate import Generator
 from wavenet.session import Session
-from wavenet.two_tier_session import START_FRAMES, TwoTierSession, frame_weights
+from wavenet.two_tier_session import TwoTierSession, engine_sampler, frame_weights
 
 pytestmark = pytest.mark.skipif(not engines.native_installed(), reason="the native engine is not built")
 VOICES: dict[str, Any] = {"speakers": ("ann", "bob")}
 PREDICTED: dict[str, Any] = {"output": "gaussian", "linear_prediction": 4}
 
 
-def sampler_of(streams: int = 1, seed: int = 0) -> FrameSampler:
-    """The sampler of a stream that continues silence, made without a session."""
-    sampler = FrameSampler(FRAMES, MEL, frame_weights(two_tiers().state_dict()), streams, seed)
-    sampler.prime(np.full((MEL.bands, START_FRAMES), MEL.silence, np.float32))
+def sampler_of(generator: Generator, seed: int) -> Any:
+    """The sampler of a stream that continues silence, made without a session: that of its engine."""
+    sampler = engine_sampler(generator._engine, frame_weights(two_tiers().state_dict()), None, seed=seed)
+    sampler.start()
     return sampler
 
 
@@ -52,7 +51,7 @@ def test_engines_agree(options: dict[str, Any], samples: int) -> None:
 @pytest.mark.parametrize("name", ["native", "torch"])
 def test_the_audio_is_that_of_a_vocoder_with_the_drawn_frames(name: str) -> None:
     generator = generator_of(name, **PREDICTED)
-    features = sampler_of(seed=3).next(70)[0]
+    features = sampler_of(generator, seed=3).next(70)[0]
     vocoded = generator.session(seed=3, features=features)
     assert type(vocoded) is Session and vocoded.left == 70 * HOP
     drawn = session_of(generator, seed=3)
@@ -110,16 +109,18 @@ def test_copies_continue_alike_and_with_another_seed_differently() -> None:
 
 
 def test_an_interrupted_call_changes_no_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wavenet.engine.native_frames import NativeFrameSampler
+
     generator = generator_of()
     expected = generator.session(seed=6).next(2_000)
     session = generator.session(seed=6)
-    parts, drawn = [session.next(500)], FrameSampler.next
+    parts, drawn = [session.next(500)], NativeFrameSampler.next
 
-    def interrupted(sampler: FrameSampler, count: int) -> Any:
+    def interrupted(sampler: NativeFrameSampler, count: int) -> Any:
         drawn(sampler, count)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(FrameSampler, "next", interrupted)
+    monkeypatch.setattr(NativeFrameSampler, "next", interrupted)
     with pytest.raises(KeyboardInterrupt):
         session.next(300)
     monkeypatch.undo()
@@ -164,16 +165,17 @@ def test_engines_that_look_back_agree_late_in_a_stream(name: str) -> None:
     np.testing.assert_array_equal(sessions[1].next_codes(600), sessions[0].next_codes(600))
 
 
-def test_primed_frames_are_those_of_the_clip_and_drawn_ones_follow() -> None:
-    clip = hum(0.1)  # 50 frames; windows reach 24 samples beyond a frame's own ones
-    session = session_of(generator_of(**PREDICTED), seed=3, prime=clip)
+@pytest.mark.parametrize("name", ["native", "torch"])
+def test_primed_frames_are_those_of_the_clip_and_drawn_ones_follow(name: str) -> None:
+    clip, generator = hum(0.1), generator_of(name, **PREDICTED)
+    session = session_of(generator, seed=3, prime=clip)  # 50 frames; windows reach 24 samples beyond a frame's own ones
     inside = 48
     features = mel_spectrogram(clip, MEL)
     np.testing.assert_allclose(session.frames(0, inside)[0], features[:, :inside], atol=0.02)  # 16 bits
-    sampler = sampler_of(seed=3)
+    sampler = sampler_of(generator, seed=3)
     sampler.prime(session.frames(0, inside))
     np.testing.assert_array_equal(session.frames(inside, inside + 10), sampler.next(10))
-    later = session_of(generator_of(**PREDICTED), seed=3)
+    later = session_of(generator, seed=3)
     later.prime(clip)
     assert later.position == session.position == 800
     np.testing.assert_array_equal(later.next(900), session.next(900))
@@ -235,7 +237,7 @@ def test_the_temperature_is_that_of_the_frames() -> None:
     other = session_of(generator, seed=3, temperature=1)
     other.next(900)
     assert not np.array_equal(other.frames(0, 50), session.frames(0, 50))
-    assert type(generator.session(temperature=0.7, features=sampler_of().next(9)[0])) is Session
+    assert type(generator.session(temperature=0.7, features=sampler_of(generator, seed=0).next(9)[0])) is Session
     changed = session.copy()
     changed.temperature = 1.0
     for each in (changed, session):

@@ -38,7 +38,7 @@ from wavenet.level_session import LevelSession
 from wavenet.refined_session import KeptFrames, RefinedSession, primed_audio
 from wavenet.sampling_config import SILENT_DBFS, SamplingConfig, checked_temperature
 from wavenet.session import RenderOptions, Session, SessionOptions, StreamInputs
-from wavenet.two_tier_session import TwoTierSession, frame_sampler, frame_weights
+from wavenet.two_tier_session import TwoTierSession, engine_sampler, frame_weights
 
 if TYPE_CHECKING:
     from wavenet.model import WaveNet
@@ -162,7 +162,7 @@ class Generator:
         source.next(samples)  # allocates, and tunes the number of threads
         seconds = _least_seconds(lambda: source.next(samples)) / MEASURED_SECONDS  # for a second of audio
         if self._frame_weights is not None:
-            sampler = frame_sampler(self.config, self._frame_weights, speaker_shares(self.config, 1, speaker))
+            sampler = engine_sampler(self._engine, self._frame_weights, speaker_shares(self.config, 1, speaker))
             seconds += _least_seconds(lambda: sampler.next(1)) * self.sample_rate / self.config.hop
         return 1 / max(seconds, 1e-9)
 

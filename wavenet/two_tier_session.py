@@ -7,7 +7,7 @@ Frames that nothing needs any more are dropped, so that a stream may last for ev
     frames    ... dropped | history of the frame model | chunk of the next sample | context |  not drawn yet
     samples   ........................................ played |
 
-A stream that continues silence begins with frames that follow `START_FRAMES` silent ones.
+A stream that continues silence begins with frames that follow silent ones, `FrameSampler.start`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import dataclasses
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,7 +32,10 @@ from wavenet.frame_model_config import FrameModelConfig
 from wavenet.sampling_config import SamplingConfig, checked_temperature
 from wavenet.session import Progress, Session
 
-START_FRAMES = 50  # half a second at a hop of 10 ms
+if TYPE_CHECKING:  # it needs the compiled extension
+    from wavenet.engine.native_frames import NativeFrameSampler
+
+    AnyFrameSampler = FrameSampler | NativeFrameSampler
 
 Array = NDArray[np.float32]
 
@@ -41,7 +44,7 @@ Array = NDArray[np.float32]
 class DrawnFrames:
     """A window of the frames of B streams, and the sampler that continues them."""
 
-    sampler: FrameSampler  # after the last frame; it is copied before it draws
+    sampler: AnyFrameSampler  # after the last frame; it is copied before it draws
     curves: Mapping[str, tuple[Curve, int]]  # controls that frames were drawn with, and the frame that each begins with
     first: int  # the frame of the stream with which the window begins
     features: Array  # [B, bands, N]
@@ -64,7 +67,7 @@ class FrameOptions(NamedTuple):
     inputs: ConditioningInputs  # whose speaker is used
     curves: Mapping[str, Curve]  # "pitch" and "loudness", as far as there are any
 
-    def sampler_like(self, sampler: FrameSampler) -> FrameSampler:
+    def sampler_like(self, sampler: AnyFrameSampler) -> AnyFrameSampler:
         """A copy of a sampler with this temperature and speaker."""
         copied = sampler.copy()
         copied.temperature = self.temperature
@@ -108,8 +111,8 @@ class TwoTierSession(Session):
         self.pitch, self.loudness = pitch, loudness
         super().__init__(engine, options, seed, count, speaker=speaker, mute=mute)
         self.temperature = options.frame_temperature
-        sampler = frame_sampler(engine.config, weights, self._inputs.speaker, self._streams, seed)
-        _start(sampler)
+        sampler = engine_sampler(engine, weights, self._inputs.speaker, self._streams, seed)
+        sampler.start()
         assert self._inputs.features is not None
         drawn = DrawnFrames(sampler, {}, 0, self._inputs.features)
         self._progress = TwoTierProgress(self._progress.state, self._progress.origin, drawn)
@@ -267,7 +270,7 @@ class TwoTierSession(Session):
         features = np.concatenate([drawn.features[:, :, : first - drawn.first], clip], axis=2)
         sampler = options.sampler_like(drawn.sampler)
         history = cast(FrameModelConfig, self._engine.config.frame_model).receptive_field
-        _start(sampler)
+        sampler.start()
         sampler.prime(features[:, :, -history:])
         return dataclasses.replace(drawn, sampler=sampler, features=features)
 
@@ -296,6 +299,21 @@ def frame_weights(weights: Mapping[str, Any]) -> dict[str, Array]:
     return arrays
 
 
+def engine_sampler(
+    engine: engines.Engine[Any],
+    weights: Mapping[str, ArrayLike],
+    shares: Array | None,
+    streams: int = 1,
+    seed: int = 0,
+) -> AnyFrameSampler:
+    """As `frame_sampler`, for the model of an engine: in C++ for the native one, so that C gives the same audio."""
+    if engine.name != "native":
+        return frame_sampler(engine.config, weights, shares, streams, seed)
+    from wavenet.engine.native_frames import NativeFrameSampler
+
+    return NativeFrameSampler(engine.config, weights, streams, seed, None if shares is None else shares[0])
+
+
 def frame_sampler(
     config: ModelConfig, weights: Mapping[str, ArrayLike], shares: Array | None, streams: int = 1, seed: int = 0
 ) -> FrameSampler:
@@ -304,10 +322,3 @@ def frame_sampler(
     speaker = None if shares is None else shares[0]
     voiced = () if config.training_range is None else config.training_range.voiced
     return FrameSampler(config.frame_model, config.features, weights, streams, seed, speaker=speaker, voiced=voiced)
-
-
-def _start(sampler: FrameSampler) -> None:
-    """Let a sampler continue silence."""
-    mel = sampler.coding.mel
-    sampler.restart()
-    sampler.prime(np.full((mel.bands, START_FRAMES), mel.silence, np.float32))

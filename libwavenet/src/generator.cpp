@@ -82,6 +82,7 @@ void Stream::apply(const Controls& now) {
         conditioning_->speak(speakers_.data());
         if (frames_) frames_->speak(speakers_.data());
         if (levels_) levels_->speak(speakers_.data());
+        if (frames_ && !conditioning_->available(0)) frames_->start();  // the silence before the first frame, too
     }
     if (!frames_) return;
     frames_->set_temperature(now.frame_temperature);
@@ -237,7 +238,10 @@ void Stream::prime(const float* audio, std::size_t n) {
     std::vector<float> clip;
     std::size_t given = 0;
     if (frames_ && n) {
-        clip = frames_inside(audio, n);
+        std::vector<float> heard(n);  // as the network is given it
+        for (std::size_t i = 0; i < n; ++i)
+            heard[i] = generator_->quantizer.decode(generator_->quantizer.encode(audio[i]));
+        clip = frames_inside(heard.data(), n);
         const std::size_t bands = frame_.size(), count = clip.size() / bands;
         const std::size_t used = std::min<std::size_t>(count, generator_->config.frame_model->receptive_field());
         frames_->start();

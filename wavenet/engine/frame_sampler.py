@@ -41,6 +41,7 @@ PERIODIC = (
     0.15  # cepstral peak at the drawn pitch from which a candidate is taken; most voiced frames of recordings have it
 )
 
+START_FRAMES = 50  # of silence, which a stream continues: half a second at a hop of 10 ms
 DRIFT_SECONDS = 3.0  # time constant of the average differences from the recordings
 VOICING_FEEDBACK = 12.0  # of the voicing's logits, per difference of the share of voiced frames
 MEAN_FEEDBACK = 0.5  # of loudness and pitch, in deviations of linear prediction, per difference of encoded values
@@ -108,6 +109,12 @@ class FrameSampler:
         self._state = FrameState(self.network.config, self._streams)
         self._last: Array | None = None  # drawn or given, and not yet in the state
         self._drift = Drift(*np.zeros((3, self._streams), np.float32))
+
+    def start(self) -> None:
+        """Continue silence, with the next random numbers, as a new session does."""
+        mel = self.coding.mel
+        self.restart()
+        self.prime(np.full((mel.bands, START_FRAMES), mel.silence, np.float32))
 
     def speak(self, speaker: ArrayLike | None) -> None:
         """Continue with another voice; speaker and errors as of the constructor."""
