@@ -179,7 +179,8 @@ def test_a_browser_renders_what_the_native_engine_does(page: Any, precision: str
 def test_controls_in_a_browser_act_as_in_python(page: Any) -> None:
     generator = Generator.load(MODEL, engine="native", precision="int8", threads=1)
     expected = generator.render(seconds=SAMPLES / generator.sample_rate, seed=7, temperature=0.5, top_k=40)
-    rendered = render(page, controls={"temperature": 0.5, "topK": 40})
+    load = {"precision": "int8", "seed": 7, "controls": {"temperature": 0.5, "topK": 40}}
+    rendered = render(page, load=load)  # later ones come as messages, at some block
     np.testing.assert_array_equal(np.array(rendered["audio"], dtype=np.float32), expected)
 
 

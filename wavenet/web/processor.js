@@ -2,7 +2,7 @@
 // `audioWorklet.addModule`; wavenet.js is its counterpart in the page. It uses no shared memory, so that pages need no
 // special headers.
 //
-// Messages to it: {load: {wasm, model, precision, seed}} once (the bytes of wavenet.wasm and of a model file), then
+// Messages to it: {load: {wasm, model, precision, seed, controls}} once (the bytes of wavenet.wasm and of a model file), then
 // {set: {temperature, ...}} (see CONTROLS), {reset: {seed}}, {push: frames}, {end: true}, {playing}, {close: true}.
 // Messages from it: {ready: {sampleRate, bands, hop, lookAhead, speakers, layers, receptiveField}}, {error: text}, and while it
 // plays, about ten times a second, {position, level, speed, starved}: samples so far, RMS of the last tenth of a second
@@ -86,7 +86,6 @@ class Library {
       this.stream = w.wavenet_stream_new(this.model, BigInt(seed), LARGEST_BLOCK);
       return this.stream ? OK : -1;
     });
-    this.check(() => w.wavenet_stream_prepare(this.stream, 1));
   }
 }
 
@@ -132,7 +131,7 @@ class WavenetProcessor extends AudioWorkletProcessor {
     if (end) library.check(() => w.wavenet_stream_end(stream));
   }
 
-  load({ wasm, model, precision = "int8", seed = 0 }) {
+  load({ wasm, model, precision = "int8", seed = 0, controls = {} }) {
     if (this.library) throw new Error("this processor has a model already: create another node");
     const library = new Library(wasm);
     library.open(model, precision, seed);
@@ -145,6 +144,13 @@ class WavenetProcessor extends AudioWorkletProcessor {
       library.text(w.wavenet_model_speaker(handle, i)),
     );
     this.library = library;
+    try {
+      for (const [name, value] of Object.entries(controls)) this.set(name, value);
+    } catch (error) {
+      this.library = null; // it does not play
+      throw error;
+    }
+    library.check(() => w.wavenet_stream_prepare(library.stream, 1));
     this.port.postMessage({
       ready: {
         sampleRate: rate,

@@ -24,8 +24,8 @@ export function createContext(model) {
 }
 
 // A voice in an AudioContext or OfflineAudioContext at the model's sample rate. Rejects with the library's message.
-// model: the bytes of a model file. wasm: those of wavenet.wasm, by default the file beside this one.
-export async function createVoice(context, model, { precision = "int8", seed = 0, wasm } = {}) {
+// model: the bytes of a model file. controls: from the first sample on, as of `set`. wasm: those of wavenet.wasm, by default the file beside this one.
+export async function createVoice(context, model, { precision = "int8", seed = 0, controls = {}, wasm } = {}) {
   await context.audioWorklet.addModule(new URL("processor.js", import.meta.url));
   const bytes = wasm ?? (await download(new URL("wavenet.wasm", import.meta.url)));
   const node = new AudioWorkletNode(context, "wavenet", { numberOfInputs: 0, outputChannelCount: [1] });
@@ -34,7 +34,7 @@ export async function createVoice(context, model, { precision = "int8", seed = 0
     voice.onready = resolve;
     voice.onerror = (message) => reject(new Error(message));
   });
-  node.port.postMessage({ load: { wasm: bytes, model, precision, seed } });
+  node.port.postMessage({ load: { wasm: bytes, model, precision, seed, controls } });
   voice.info = await ready; // {sampleRate, bands, hop, lookAhead, speakers, layers, receptiveField}
   voice.onerror = (message) => console.error(message);
   return voice;
