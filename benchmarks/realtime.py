@@ -95,14 +95,7 @@ def main() -> None:
         folder = built(Path(temporary))
         if options.cycles:
             program = [folder / "cycles", options.model, "f32", str(options.cycles)]
-            check = [
-                "valgrind",
-                "--leak-check=full",
-                "--show-leak-kinds=all",
-                "--error-exitcode=1",
-                "--errors-for-leak-kinds=all",
-            ]
-            sys.exit(subprocess.run([*check, *program]).returncode)
+            sys.exit(subprocess.run([*VALGRIND, *program]).returncode)
         library = loaded(folder)
         busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(options.busy)]
         try:

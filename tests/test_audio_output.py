@@ -144,7 +144,7 @@ def test_ctrl_c_in_a_terminal(model_file: Path, tmp_path: Path, number: int) -> 
         while not any(size > 10_000 for size in sizes(tmp_path)):
             assert process.poll() is None
             time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, error_output = process.communicate()
     assert process.returncode == 130
     assert error_output.startswith("interrupted: kept ") and error_output.endswith(f" s in {out}\n")

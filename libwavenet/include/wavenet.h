@@ -122,7 +122,7 @@ WAVENET_API wavenet_status wavenet_stream_refine(wavenet_stream* stream, int ite
 /* Controls: any thread, at any time; they act within 64 samples of the block that is being processed. ----------------- */
 
 /* From 0 (the most probable code) upwards; 1 is the distribution that was learnt. For models of two tiers it is the
- * temperature of the frames, 0.2 to 1.5, which changes the character and not the loudness. */
+ * temperature of the frames, which changes the character and not the loudness. */
 WAVENET_API wavenet_status wavenet_stream_set_temperature(wavenet_stream* stream, double temperature);
 /* The temperature in voiced frames of a model with features; NaN: the same as in others. */
 WAVENET_API wavenet_status wavenet_stream_set_voiced_temperature(wavenet_stream* stream, double temperature);

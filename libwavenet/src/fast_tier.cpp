@@ -32,7 +32,6 @@ public:
     }
 
     std::unique_ptr<FastTier> copy() const override { return std::make_unique<FastTierOf>(*this); }
-    std::unique_ptr<FastTier> restarted() const override { return std::make_unique<FastTierOf>(network_); }
 
     void prepare(int threads) override {
         parallel_ = nullptr;  // ends its threads

@@ -22,8 +22,6 @@ public:
                       std::size_t n) = 0;
     // The same network, continuing from the same sample, on one thread.
     virtual std::unique_ptr<FastTier> copy() const = 0;
-    // The same network at its first sample, likewise.
-    virtual std::unique_ptr<FastTier> restarted() const = 0;
     // The number of threads from now on; 0: the fastest, which is measured.
     virtual void prepare(int threads) = 0;
     virtual const char* kernels() const = 0;

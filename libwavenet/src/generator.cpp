@@ -201,15 +201,16 @@ void Stream::prepare(int threads) {
 }
 
 void Stream::reset(std::uint64_t seed) {
-    Stream fresh(generator_, seed);
-    fast_tier_ = fast_tier_->restarted();
+    fast_tier_ = generator_->fast_tier->copy();
     if (threads_ != 1) fast_tier_->prepare(threads_);
-    conditioning_ = std::move(fresh.conditioning_);
-    frames_ = std::move(fresh.frames_);
-    random_ = fresh.random_;
+    if (conditioning_) conditioning_->reset();
+    if (frames_) {
+        frames_->reseed(seed);
+        frames_->start();
+    }
+    random_ = Pcg64(seed);
     generated_ = 0;
     returned_ = 0;
-    speakers_.clear();
     if (refinement_) refinement_->reset();
     if (levels_) levels_->restart();
     ahead_ = shown_ = rest_read_ = 0;
