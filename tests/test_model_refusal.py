@@ -83,6 +83,7 @@ CONFIGS = [  # fields that contradict each other, and JSON at its limits
     *(
         '{"features": {}, "sampling": {"refine": 1}}',
         '{"features": {"window": 200, "hop": 101}, "sampling": {"refine": 1}}',
+        *(f'{{"features": {{"hop": {hop}}}, "sampling": {{"refine": {n}}}}}' for hop in (1, 5, 7) for n in (80, 1000)),
     ),
     *('{"features": {"rate": 16000}}', '{"features": {"rate": 8000}}', '{"rate": 16000}', '{"features": {"fft": 512}}'),
     *('{"sample_rate": 1000, "features": {}}', '{"sample_rate": 8000, "features": {"high": 4000.5}}'),

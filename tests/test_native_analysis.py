@@ -209,3 +209,9 @@ def test_features_and_samples_out_of_range_give_finite_audio_within_full_scale()
 def test_windows_that_overlap_by_less_than_half_are_refused() -> None:
     with pytest.raises(ValueError, match="overlap by half; these have 300 samples and begin every 160"):
         _native.Refinement(asdict(replace(MEL, window=300)), 10, 10)
+
+
+def test_iterations_that_take_too_long_are_refused() -> None:
+    _native.Refinement(asdict(MEL), 1_000, 10)
+    with pytest.raises(ValueError, match="1000 iterations of refinement take too long with frames of 5 samples"):
+        _native.Refinement(asdict(replace(MEL, hop=5)), 1_000, 10)

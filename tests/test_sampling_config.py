@@ -85,6 +85,8 @@ def test_numbers_of_numpy_are_converted() -> None:
         ({}, {"frame_temperature": 0.9}, "sampling.frame_temperature: this model has no frame model"),
         ({}, {"frame_temperature_range": (0.7, 1)}, "sampling.frame_temperature_range: this model has no frame model"),
         ({"features": MelConfig(hop=321)}, {"refine": 1}, "sampling.refine = 1: needs windows that overlap by half"),
+        ({"features": MelConfig(hop=1)}, {"refine": 1}, "sampling.refine = 1: takes too long with frames of 1 samples"),
+        ({"features": MelConfig(hop=5)}, {"refine": 1_000}, "sampling.refine = 1000: takes too long"),
     ],
 )
 def test_options_that_a_model_does_not_have_are_refused(

@@ -15,10 +15,10 @@ from commands import BLOCK, FIRST, SAMPLE_RATE, Capture, error_of, run, save_mod
 
 import wavenet
 from wavenet.config import MelConfig
-from wavenet.consistency import LOOKAHEAD_SECONDS
 from wavenet.data import audio
 from wavenet.engine import native_installed
 from wavenet.features import mel_spectrogram
+from wavenet.mel_config import LOOKAHEAD_SECONDS
 from wavenet.refined_session import RefinedSession, file_lookahead
 
 

@@ -23,11 +23,11 @@ from numpy.typing import ArrayLike, NDArray
 from wavenet.checks import is_integer, shown
 from wavenet.config import MelConfig
 from wavenet.features import hann_window, mel_filters, one_thread_product, window_margin
+from wavenet.mel_config import LOOKAHEAD_SECONDS
 
 CHUNK = 256  # frames transformed at a time: bounds the memory for audio of any length
 MOMENTUM = 0.9  # share of the last change that is added before the next iteration
 MAX_LOG_GAIN = 20.0  # of a band in one iteration, in natural logarithms
-LOOKAHEAD_SECONDS = 0.05  # of the streaming refiner
 
 Audio = NDArray[np.float32]  # [T]
 

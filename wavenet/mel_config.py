@@ -21,6 +21,8 @@ from wavenet.checks import (
 
 PITCH_RANGE = (50.0, 500.0)  # Hz; the fundamental frequencies that the pitch taps cover
 MAX_PITCH_TAPS = 9
+LOOKAHEAD_SECONDS = 0.05  # of audio that is refined while it is generated
+MAX_REFINING_WORK = 2**18  # values of Fourier transforms per sample: several times slower than real time
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,12 @@ class MelConfig:
     def can_refine(self) -> bool:
         """Whether windows overlap by half or more, so that audio can be refined (see `wavenet.consistency`)."""
         return 2 * self.hop <= self.window
+
+    def refines_in_time(self, iterations: int) -> bool:
+        """Whether so many iterations, while audio is generated, are at most `MAX_REFINING_WORK`."""
+        inside = max(1, round(LOOKAHEAD_SECONDS * self.sample_rate / self.hop))  # frames that take part in each
+        transforms = -(-iterations // inside) * (inside + self.window // self.hop)  # per frame
+        return transforms * self.fft <= MAX_REFINING_WORK * self.hop
 
     @property
     def pitch_periods(self) -> tuple[int, int]:

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wavenet.config import MelConfig
-from wavenet.consistency import LOOKAHEAD_SECONDS, StreamingRefiner, refine
+from wavenet.consistency import StreamingRefiner, refine
 from wavenet.engine.conditioning import CHUNK
+from wavenet.mel_config import LOOKAHEAD_SECONDS
 from wavenet.session import Session
 
 LONGEST_LOOKAHEAD = 1.0  # seconds; more does not improve the audio

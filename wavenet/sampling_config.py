@@ -85,6 +85,11 @@ class SamplingConfig:
                     f"{name} = {value}: needs windows that overlap by half; the model's have {features.window} "
                     f"samples and begin every {features.hop}"
                 )
+        if features is not None and not features.refines_in_time(self.refine):
+            raise ConfigError(
+                f"refine = {self.refine}: takes too long with frames of {features.hop} samples and Fourier transforms "
+                f"of {features.fft:,}"
+            )
         for name in FRAME_OPTIONS:
             if frame_model is None and getattr(self, name) != UNUSED[name]:
                 raise ConfigError(f"{name}: this model has no frame model, which it is an option of")

@@ -104,6 +104,8 @@ void check_sampling(const ModelConfig& config, const JsonFields& fields) {
         if (!config.features) fields.refuse(name, "this model has no features to compare audio with");
         if (!config.features->can_refine()) fields.refuse(name, "needs windows that overlap by half");
     }
+    if (config.features && !config.features->refines_in_time(sampling.refine))
+        fields.refuse("refine", "takes too long with frames and Fourier transforms of these sizes");
     const auto needs_frame_model = [&](const char* name, bool used) {
         if (used && !config.frame_model) fields.refuse(name, "this model has no frame model, which it is an option of");
     };

@@ -112,13 +112,22 @@ std::vector<double> resolution(const MelConfig& mel, const std::vector<MelFilter
     std::vector<double> left(periods), ripples(periods);
     for (int band = 0; band < mel.bands; ++band) {
         const MelFilter& filter = filters[band];
-        if (filter.weights.empty()) continue;
+        const double* const weights = &cepstrum[band * periods];
+        const bool used = std::any_of(weights, weights + periods, [](double weight) { return weight != 0; });
+        if (filter.weights.empty() || !used) continue;  // as of all bands beyond the harmonics
         std::fill(ripples.begin(), ripples.end(), 0.0);
-        for (std::size_t i = 0; i < filter.weights.size(); ++i)
-            for (std::size_t period = 0; period < periods; ++period)
-                ripples[period] += filter.weights[i] * cosine[(filter.first + i) * (shortest + period) % mel.fft];
+        for (std::size_t i = 0; i < filter.weights.size(); ++i) {
+            const std::size_t bin = filter.first + i, length = cosine.size();
+            std::size_t angle = bin * shortest % length;
+            for (std::size_t period = 0; period < periods; ++period) {
+                ripples[period] += filter.weights[i] * cosine[angle];
+                angle += bin;
+                if (angle >= length) angle -= length;
+            }
+        }
+        const double sum = filter.sum();
         for (std::size_t period = 0; period < periods; ++period)
-            left[period] += cepstrum[band * periods + period] * ripples[period] / filter.sum();
+            left[period] += weights[period] * ripples[period] / sum;
     }
     const double most = *std::max_element(left.begin(), left.end());
     for (double& share : left) share = std::clamp(share / most, LEAST_RESOLUTION, 1.0);

@@ -31,10 +31,13 @@ std::vector<MelFilter> mel_filters(const MelConfig& mel) {
     const double low = hertz_to_mel(mel.low, mel.slaney), high = hertz_to_mel(mel.high, mel.slaney);
     const auto edge = [&](int i) { return mel_to_hertz(spaced(low, high, mel.bands + 2, i), mel.slaney); };
     std::vector<MelFilter> filters(mel.bands);
+    int first = 0;  // where the search for the band's bins begins: its lower edge is not below that of the last band
     for (int band = 0; band < mel.bands; ++band) {
         const double from = edge(band), centre = edge(band + 1), to = edge(band + 2);
-        for (int bin = 0; bin < bins; ++bin) {
+        for (int bin = first; bin < bins; ++bin) {
             const double hertz = spaced(0, mel.sample_rate / 2, bins, bin);
+            if (hertz <= from) first = bin;
+            if (hertz >= to) break;
             const double weight = std::min((hertz - from) / (centre - from), (to - hertz) / (to - centre));
             if (weight <= 0) continue;
             if (filters[band].weights.empty()) filters[band].first = bin;

@@ -11,6 +11,8 @@ constexpr double LOWEST_PITCH = 50, HIGHEST_PITCH = 500;              // Hz
 constexpr double ADAPTATION_WINDOW = 0.020, ADAPTATION_HOP = 0.0025;  // seconds
 constexpr double RECENT_SHARE = 1.0 / 12;  // of the window, over which the weight falls to the most recent sample
 constexpr int PLAIN_TAPS = 3;
+constexpr double LOOKAHEAD_SECONDS = 0.05;            // of whole frames, at least one
+constexpr std::uint64_t MAX_REFINING_WORK = 1 << 18;  // values of Fourier transforms per sample
 constexpr double PI = 3.14159265358979323846;
 
 int rounded(double value) { return int(std::nearbyint(value)); }  // half to even, as in Python
@@ -91,6 +93,13 @@ Shapes network_shapes(const ModelConfig& c) {
 }  // namespace
 
 float MelConfig::silence() const { return float(std::log(floor)); }
+
+int MelConfig::lookahead() const { return std::max(1, rounded(LOOKAHEAD_SECONDS * sample_rate / hop)); }
+
+bool MelConfig::refines_in_time(int iterations) const {
+    const std::uint64_t inside = lookahead(), transforms = (iterations + inside - 1) / inside * (inside + window / hop);
+    return transforms * fft <= MAX_REFINING_WORK * hop;
+}
 
 std::pair<int, int> MelConfig::pitch_periods() const {
     const int shortest = std::max(MAX_PITCH_TAPS, rounded(sample_rate / HIGHEST_PITCH));

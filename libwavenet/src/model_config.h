@@ -38,6 +38,8 @@ struct MelConfig {
 
     float silence() const;                                 // the feature of silence, in every band
     bool can_refine() const { return 2 * hop <= window; }  // whether windows overlap by half or more
+    int lookahead() const;                                 // frames that refinement holds back, in a stream
+    bool refines_in_time(int iterations) const;            // a stream: at most `MAX_REFINING_WORK`
     std::pair<int, int> pitch_periods() const;             // the shortest and the longest, in samples
 };
 

@@ -10,10 +10,9 @@
 namespace wavenet {
 namespace {
 
-constexpr double MOMENTUM = 0.9;            // as in wavenet/consistency.py
-constexpr double MAX_LOG_GAIN = 20;         // of a band in one iteration
-constexpr double LOOKAHEAD_SECONDS = 0.05;  // of whole frames, at least one
-constexpr double LARGEST = 1e9;             // samples are limited to it, so that features out of range stay harmless
+constexpr double MOMENTUM = 0.9;     // as in wavenet/consistency.py
+constexpr double MAX_LOG_GAIN = 20;  // of a band in one iteration
+constexpr double LARGEST = 1e9;      // samples are limited to it, so that features out of range stay harmless
 
 double bounded(double sample) { return std::clamp(sample, -LARGEST, LARGEST); }
 
@@ -26,27 +25,26 @@ std::vector<double> synthesis_window(const MelConfig& mel) {
     return result;
 }
 
-std::size_t lookahead_frames(const MelConfig& mel) {
-    return std::size_t(std::max(1.0, std::nearbyint(LOOKAHEAD_SECONDS * mel.sample_rate / mel.hop)));
-}
-
-// Windows that overlap by half at least; checked before anything else is computed.
-const MelConfig& checked(const MelConfig& mel) {
+// Windows that overlap by half at least, and not too much work; checked before anything else is computed.
+const MelConfig& checked(const MelConfig& mel, int iterations) {
     if (!mel.can_refine())
         fail("refinement needs windows that overlap by half; these have " + std::to_string(mel.window) +
              " samples and begin every " + std::to_string(mel.hop));
+    if (!mel.refines_in_time(iterations))
+        fail(std::to_string(iterations) + " iterations of refinement take too long with frames of " +
+             std::to_string(mel.hop) + " samples and Fourier transforms of " + std::to_string(mel.fft));
     return mel;
 }
 
 }  // namespace
 
 Refinement::Refinement(const MelConfig& mel, int iterations, std::size_t capacity)
-    : transform_(checked(mel)),
+    : transform_(checked(mel, iterations)),
       hop_(std::size_t(mel.hop)),
       window_(std::size_t(mel.window)),
       bands_(std::size_t(mel.bands)),
       margin_(window_margin(mel)),
-      depth_(lookahead_frames(mel)),
+      depth_(std::size_t(mel.lookahead())),
       per_frame_((iterations + int(depth_) - 1) / int(depth_)),
       capacity_(capacity),
       synthesis_(synthesis_window(mel)),

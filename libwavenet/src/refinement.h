@@ -16,7 +16,7 @@ namespace wavenet {
 class Refinement {
 public:
     // iterations: at least as many as each sample takes part in. capacity: frames of features that can be pushed before
-    // the audio of the first of them. Fails if windows overlap by less than half.
+    // the audio of the first of them. Fails if windows overlap by less than half, or the iterations take too long.
     Refinement(const MelConfig& mel, int iterations, std::size_t capacity);
 
     // Adds features [n][bands]; frame 0 begins with the first sample. Returns how many there was room for. Values that

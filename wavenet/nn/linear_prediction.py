@@ -356,8 +356,9 @@ def _correlation_matrix(mel: MelConfig, order: int) -> NDArray[np.float64]:
 def _cepstrum_matrix(mel: MelConfig) -> NDArray[np.float64]:
     """[bands, periods]: from log-mel features to the cepstrum of their low bands at every pitch period."""
     hertz = np.linspace(0, mel.sample_rate / 2, mel.fft // 2 + 1)
-    taper = np.where(hertz < HARMONICS, 0.5 + 0.5 * np.cos(np.pi * hertz / HARMONICS), 0)  # falls to zero
-    spectrum = _spectrum_matrix(mel)
+    hertz = hertz[hertz < HARMONICS]
+    taper = 0.5 + 0.5 * np.cos(np.pi * hertz / HARMONICS)  # falls to zero
+    spectrum = _spectrum_matrix(mel)[: len(hertz)]
     ripples = taper[:, None] * (spectrum - taper @ spectrum / taper.sum())  # without the mean
     shortest, longest = mel.pitch_periods
     angles = 2 * np.pi / mel.sample_rate * np.outer(np.arange(shortest, longest + 1), hertz)  # [periods, bins]
@@ -370,12 +371,12 @@ def _resolution(mel: MelConfig) -> NDArray[np.float64]:
 
     That is the cepstrum, at its own period, of a log spectrum that is a cosine of that period.
     """
-    filters = mel_filters(mel)
-    means = filters / np.maximum(filters.sum(1), 1e-300)[:, None]  # [bands, bins]: from bins to the mean of a band
+    cepstrum, filters = _cepstrum_matrix(mel), mel_filters(mel)
+    used = cepstrum.any(axis=1)  # not the bands beyond the harmonics
+    means = filters[used] / np.maximum(filters[used].sum(1), 1e-300)[:, None]  # [used, bins]: from bins to means
     shortest, longest = mel.pitch_periods
-    bins = np.arange(mel.fft // 2 + 1)
-    ripples = np.cos(2 * np.pi / mel.fft * np.outer(bins, np.arange(shortest, longest + 1)))  # [bins, periods]
-    left = np.einsum("bp,bp->p", _cepstrum_matrix(mel), means @ ripples)
+    ripples = np.fft.rfft(means, mel.fft).real[:, shortest : longest + 1]  # means of the cosines, [used, periods]
+    left = np.einsum("bp,bp->p", cepstrum[used], ripples)
     return np.clip(left / left.max(), LEAST_RESOLUTION, 1)
 
 
