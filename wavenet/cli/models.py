@@ -5,9 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wavenet.data.errors import printable
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wavenet.config import ModelConfig
     from wavenet.evaluation.bench import OtherParts
     from wavenet.labelling import Labeller
+    from wavenet.labelling_config import LabellerConfig
     from wavenet.model import WaveNet
     from wavenet.training.recipe import Recipe
 
@@ -28,6 +34,24 @@ def load_network(what: str | None) -> tuple[WaveNet, Recipe | None]:
     if found.labeller is not None:
         raise ConfigError(f"{what}: the recipe of a labeller, which generates no audio")
     return new_model(found.model), found
+
+
+def load_config(what: str | None, overrides: Sequence[str] = ()) -> ModelConfig | LabellerConfig:
+    """The configuration of a model file, run directory or recipe, without PyTorch; None: that of the default recipe.
+
+    overrides: section.key=value, of a recipe. Raises `CheckpointError` or `ConfigError`.
+    """
+    from wavenet import checkpoint
+    from wavenet.config import ConfigError
+    from wavenet.training import recipe
+
+    if what is None or _is_recipe(what):
+        found = recipe.load(what, overrides)
+        return found.labeller or found.model
+    if overrides:
+        raise ConfigError(f"--set {printable(overrides[0])}: changes a recipe, and {printable(what)} is a model")
+    read = checkpoint.read_labeller if checkpoint.is_labeller(what) else checkpoint.read_model
+    return read(what)[0]
 
 
 def parts_text(parts: OtherParts, iterations: int) -> str:

@@ -1,0 +1,1 @@
+"""Functions that return matplotlib figures: what `wavenet look` draws. They need the extra `plots`."""
