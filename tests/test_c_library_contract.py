@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import conditioned_config, random_model
-from c_library import INVALID, NO_FILE, Library, Stream, program_of
+from c_library import INVALID, NO_FILE, OK, Library, Stream, program_of
 from two_tier_data import two_tiers
 
 from wavenet import checkpoint
 from wavenet.config import ModelConfig
+from wavenet.engine.feature_check import largest_feature
 from wavenet.features import mel_spectrogram
+from wavenet.generate import Generator
 
 CONFIG = conditioned_config(speakers=False, hop=4, output="mulaw")
 
@@ -79,6 +81,45 @@ def test_frames_after_the_end_are_refused(library: Library, vocoder: Path) -> No
     frame, taken = np.zeros(5, np.float32), ctypes.c_size_t(7)
     assert library.stream_push(stream.pointer, frame.ctypes.data, 1, ctypes.byref(taken)) == INVALID
     assert "reset" in library.reason and not taken.value
+
+
+def test_features_that_no_audio_has_are_refused_as_in_python(library: Library, vocoder: Path) -> None:
+    model, generator, mel = library.open(vocoder), Generator.load(vocoder), CONFIG.features
+    assert mel is not None
+    limit = largest_feature(mel) + mel.power * np.log(2)
+    other = model.stream(3)
+    other.push(features(20))
+    expected = other.read(40)
+    for value, accepted in [
+        *((mel.silence - 0.019, True), (mel.silence - 0.021, False), (limit - 1e-4, True), (limit + 1e-4, False)),
+        *((-60.0, False), (np.nan, False), (np.inf, False), (-np.inf, False)),
+    ]:
+        frames, stream, taken = features(20), model.stream(3), ctypes.c_size_t(7)
+        frames[2, 15] = value
+        rows = np.ascontiguousarray(frames.T)
+        status = library.stream_push(stream.pointer, rows.ctypes.data, 20, ctypes.byref(taken))
+        assert (status, taken.value) == ((OK, 20) if accepted else (INVALID, 0)), value
+        if accepted:
+            generator.session(features=frames)
+            continue
+        assert ("natural logarithms of mel bands" if np.isfinite(value) else "NaN or infinity") in library.reason
+        with pytest.raises(ValueError, match="^features: they"):
+            generator.session(features=frames)
+        stream.push(features(20))
+        np.testing.assert_array_equal(stream.read(40), expected)
+
+
+def test_a_stream_takes_the_frames_of_any_audio(library: Library, vocoder: Path) -> None:
+    model = library.open(vocoder)
+    stream, analysis, taken = model.stream(), library.analysis_new(model.pointer, 1000), ctypes.c_size_t()
+    frames = np.zeros((library.analysis_room(analysis), 5), np.float32)
+    for audio in (np.full(1000, 1e30), 3e38 * np.sin(np.arange(1000)), 1e4 * (-1.0) ** np.arange(1000)):
+        samples = audio.astype(np.float32)
+        arguments = samples.ctypes.data, 1000, frames.ctypes.data, ctypes.byref(taken)
+        assert library.analysis_process(analysis, *arguments) == OK
+        stream.push(frames[: taken.value].T)
+        stream.process(taken.value * 4 - 200)
+    library.analysis_free(analysis)
 
 
 def test_priming_beyond_the_features_changes_nothing(library: Library, vocoder: Path) -> None:

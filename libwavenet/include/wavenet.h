@@ -98,6 +98,8 @@ WAVENET_API void wavenet_stream_free(wavenet_stream* stream);
 WAVENET_API wavenet_status wavenet_stream_process(wavenet_stream* stream, float* out, size_t n);
 /* Pushes n log-mel frames, [n][bands]; only for models with `wavenet_model_bands`. May be called by another thread than
  * the one that processes. `taken` (or NULL) receives how many there was room for; with fewer than n, WAVENET_FULL.
+ * Frames that no audio in [-1, 1] can have are refused, and none of the n is taken: those of another scale, such as
+ * decibels, and NaN.
  * Allocates nothing, takes no lock and makes no system call. */
 WAVENET_API wavenet_status wavenet_stream_push(wavenet_stream* stream, const float* frames, size_t n, size_t* taken);
 /* No more frames follow: what was pushed is generated to its end. By the thread that pushes. */
@@ -146,7 +148,8 @@ WAVENET_API wavenet_status wavenet_stream_set_loudness(wavenet_stream* stream, d
 WAVENET_API wavenet_analysis* wavenet_analysis_new(const wavenet_model* model, size_t max_block);
 WAVENET_API void wavenet_analysis_free(wavenet_analysis* analysis);
 /* Adds n samples at the model's sample rate, and writes the frames that are then complete, [*written][bands], to `frames`,
- * which has room for `wavenet_analysis_room` of them. Allocates nothing, takes no lock and makes no system call. */
+ * which has room for `wavenet_analysis_room` of them. Samples are limited to [-2, 2], so that a stream takes the frames.
+ * Allocates nothing, takes no lock and makes no system call. */
 WAVENET_API wavenet_status wavenet_analysis_process(wavenet_analysis* analysis, const float* audio, size_t n,
                                                     float* frames, size_t* written);
 /* The most frames that one call writes, for blocks of max_block. */

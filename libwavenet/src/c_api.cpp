@@ -178,9 +178,13 @@ wavenet_status wavenet_stream_push(wavenet_stream* stream, const float* frames, 
         return failed(WAVENET_INVALID, "frames: this model needs no features");
     if (stream->stream.ended() && n)
         return failed(WAVENET_INVALID, "frames: none may follow the end; reset the stream");
-    const std::size_t count = n * stream->stream.generator().config.features->bands;
-    for (std::size_t i = 0; i < count; ++i)
-        if (!std::isfinite(frames[i])) return failed(WAVENET_INVALID, "frames: contain NaN or infinity");
+    const Conditioner& conditioner = *stream->stream.generator().conditioner;
+    if (!std::all_of(frames, frames + n * conditioner.bands(), [](float value) { return std::isfinite(value); }))
+        return failed(WAVENET_INVALID, "frames: contain NaN or infinity");
+    if (!conditioner.possible(frames, n))
+        return failed(WAVENET_INVALID,
+                      "frames: no audio in [-1, 1] has these values; they must be natural logarithms of mel bands, "
+                      "computed with the model's parameters");
     const std::size_t pushed = stream->stream.push(frames, n);
     if (taken) *taken = pushed;
     return pushed == n ? WAVENET_OK : WAVENET_FULL;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "mel_filters.h"
+
 namespace wavenet {
 
 MelAnalysis::MelAnalysis(const MelConfig& mel, std::size_t max_block)
@@ -23,7 +25,9 @@ std::size_t MelAnalysis::process(const float* audio, std::size_t n, float* frame
     const std::size_t bands = std::size_t(transform_.mel().bands);
     arrived_ += n;
     for (std::size_t i = 0; i < n; ++i) {
-        if (filled_ >= 0) samples_[std::size_t(filled_)] = std::isfinite(audio[i]) ? audio[i] : 0;
+        if (filled_ >= 0)
+            samples_[std::size_t(filled_)] =
+                std::isfinite(audio[i]) ? std::clamp<double>(audio[i], -OVERSHOOT, OVERSHOOT) : 0;
         if (++filled_ == std::ptrdiff_t(samples_.size())) write(frames + (written_ - before) * bands);
     }
     return std::size_t(written_ - before);

@@ -16,7 +16,7 @@ public:
     MelAnalysis(const MelConfig& mel, std::size_t max_block);  // samples
 
     // Adds samples [n], n <= max_block, and writes the frames [frames][bands] that they complete; returns how many.
-    // Samples that are not finite count as 0.
+    // Samples that are not finite count as 0; others are limited, so that audio in [-1, 1] could have the frames.
     std::size_t process(const float* audio, std::size_t n, float* frames);
     // Writes the frames that contain the last samples, and begins anew.
     std::size_t end(float* frames);

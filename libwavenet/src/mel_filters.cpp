@@ -7,7 +7,6 @@ namespace wavenet {
 namespace {
 
 constexpr double ROUNDING = 0.02;  // a feature may lie this far below the floor
-constexpr double OVERSHOOT = 2.0;  // amplitude that decoded and resampled audio may reach
 
 double hertz_to_mel(double hertz, bool slaney) {
     if (!slaney) return 2595 * std::log10(1 + hertz / 700);

@@ -19,6 +19,8 @@ std::vector<MelFilter> mel_filters(const MelConfig& mel);  // [bands]
 // The periodic Hann window [size].
 std::vector<double> hann_window(int size);
 
+constexpr double OVERSHOOT = 2.0;  // amplitude that decoded and resampled audio may reach
+
 // The features that audio in [-1, 1] can have, with a margin for rounding and overshoots.
 struct FeatureLimits {
     double lowest, highest;

@@ -77,7 +77,7 @@ void call(wavenet_stream*& stream, const wavenet_model* model, Bytes& bytes, std
         const std::size_t bands = std::size_t(wavenet_model_bands(model)), n = bytes.next<std::uint8_t>() % 40;
         std::vector<float> frames(n * std::max<std::size_t>(bands, 1));
         const float base = bytes.next<std::uint8_t>() == 0 ? bytes.next<float>() : -5.0f;
-        for (float& value : frames) value = base + float(bytes.next<std::uint8_t>()) / 16;
+        for (float& value : frames) value = base + float(bytes.next<std::uint8_t>()) / 64;
         std::size_t taken = 0;
         wavenet_stream_push(stream, frames.data(), n, &taken);
         check(taken <= n);
