@@ -1,6 +1,7 @@
 // The page: reads models.json, creates the one Engine, and lets each module build its own section.
 
 import { Engine } from "./engine.js";
+import { mountExplain } from "./explain.js";
 import { mountPlay } from "./play.js";
 
 // What a browser needs; a page that is opened from another machine by http has no AudioWorklet, whatever the browser.
@@ -50,6 +51,7 @@ async function start() {
   const engine = new Engine(manifest);
   globalThis.engine = engine; // for the browser's console
   mountPlay(play, engine, manifest);
+  mountExplain(reveal("explain"), engine);
 }
 
 start().catch((error) => {
