@@ -157,7 +157,7 @@ def test_debug_prints_the_traceback(tmp_path: Path, capsys: Capture) -> None:
     assert "Traceback" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["", "train", "generate", "vocode", "evaluate", "info", "bench", "look"])
+@pytest.mark.parametrize("command", ["", "train", "generate", "vocode", "evaluate", "info", "bench", "look", "page"])
 def test_help_has_an_example(command: str, capsys: Capture) -> None:
     assert run(*command.split(), "--help") == 0
     assert "wavenet " + (command or "train") in capsys.readouterr().out.split("Usage:")[1].split("\n", 1)[1]

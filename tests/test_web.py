@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
-import http.server
-import os
 import shutil
 import struct
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browser import open_page, serving, wasm
 from commands import save_model
 from numpy.typing import NDArray
 
@@ -28,12 +26,7 @@ OK = 0
 
 @pytest.fixture(scope="module")
 def module() -> Path:
-    try:
-        return wavenet.web.file("wavenet.wasm")
-    except FileNotFoundError as error:
-        if os.environ.get("WAVENET_WASM"):
-            raise
-        pytest.skip(str(error))
+    return wasm()
 
 
 @functools.cache
@@ -133,30 +126,14 @@ def served(module: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     shutil.copy(MODEL, folder / "speech.safetensors")
     (folder / "index.html").write_text("<!doctype html><link rel=icon href=data:,>")
 
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield folder, f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+    with serving(folder) as address:
+        yield folder, address
 
 
 @pytest.fixture(scope="module")
 def page(served: tuple[Path, str]) -> Iterator[Any]:
-    """A page in Chromium."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    browser_path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser_path is None:
-        pytest.skip("no Chromium is installed: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=browser_path, args=["--no-sandbox"], timeout=120_000)
-        opened = browser.new_page()
-        opened.set_default_timeout(300_000)
-        opened.goto(served[1])
+    with open_page(served[1]) as opened:
         yield opened
-        browser.close()
 
 
 def render(page: Any, precision: str = "int8", controls: dict[str, Any] | None = None, **changes: Any) -> Any:

@@ -70,6 +70,7 @@ WAVENET_API void wavenet_model_close(wavenet_model* model);
 WAVENET_API int wavenet_model_sample_rate(const wavenet_model* model);     /* Hz */
 WAVENET_API int wavenet_model_layers(const wavenet_model* model);          /* residual layers */
 WAVENET_API int wavenet_model_receptive_field(const wavenet_model* model); /* samples */
+WAVENET_API int wavenet_model_gate_channels(const wavenet_model* model);   /* of z, in each layer: G */
 WAVENET_API const char* wavenet_model_kernels(const wavenet_model* model); /* instruction set, such as "avx2" */
 /* Speakers that a model was trained on; 0 for one without. The name of speaker `index`, or NULL. */
 WAVENET_API int wavenet_model_speakers(const wavenet_model* model);
@@ -106,6 +107,18 @@ WAVENET_API wavenet_status wavenet_stream_push(wavenet_stream* stream, const flo
 WAVENET_API wavenet_status wavenet_stream_end(wavenet_stream* stream);
 /* Samples generated so far. */
 WAVENET_API uint64_t wavenet_stream_position(const wavenet_stream* stream);
+
+/* The random numbers from now on are those of this seed; so a copy continues differently. In models of two tiers the
+ * frames that are drawn already stay. Allocates nothing, takes no lock and makes no system call. */
+WAVENET_API wavenet_status wavenet_stream_seed(wavenet_stream* stream, uint64_t seed);
+/* What the network computed for the newest sample; zeros in a stream or copy that has generated none. They allocate nothing,
+ * take no lock and make no system call.
+ * gates: the gated activation z = tanh(a) sigmoid(b) of every layer, [layers][G], with G = wavenet_model_gate_channels.
+ * watch: the layer whose a and b are kept from the next sample on; -1: none.
+ * watched: a and b of that layer, [2][G]; zeros if it is muted. */
+WAVENET_API wavenet_status wavenet_stream_gates(const wavenet_stream* stream, float* z);
+WAVENET_API wavenet_status wavenet_stream_watch(wavenet_stream* stream, int layer);
+WAVENET_API wavenet_status wavenet_stream_watched(const wavenet_stream* stream, float* ab);
 
 /* Not in real time: these may allocate and take long.
  * prepare: computes what must be known before the first sample (of models of two tiers and of refined streams some

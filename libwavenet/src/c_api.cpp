@@ -145,6 +145,10 @@ int wavenet_model_look_ahead(const wavenet_model* model) {
     return feature_property(model, [](const Generator& g) { return g.conditioner->look_ahead(); });
 }
 
+int wavenet_model_gate_channels(const wavenet_model* model) {
+    return property(model, [](const Generator& g) { return g.config.gate_channels; });
+}
+
 wavenet_stream* wavenet_stream_new(const wavenet_model* model, uint64_t seed, size_t max_block) {
     return created<wavenet_stream>([&]() -> wavenet_stream* {
         if (!model) fail("model: is NULL");
@@ -199,6 +203,32 @@ wavenet_status wavenet_stream_end(wavenet_stream* stream) {
 }
 
 uint64_t wavenet_stream_position(const wavenet_stream* stream) { return stream ? stream->stream.position() : 0; }
+
+wavenet_status wavenet_stream_seed(wavenet_stream* stream, uint64_t seed) {
+    if (!stream) return failed(WAVENET_INVALID, "stream: is NULL");
+    stream->stream.seed(seed);
+    return WAVENET_OK;
+}
+
+wavenet_status wavenet_stream_gates(const wavenet_stream* stream, float* z) {
+    if (!stream || !z) return failed(WAVENET_INVALID, "stream and z: must not be NULL");
+    stream->stream.gates(z);
+    return WAVENET_OK;
+}
+
+wavenet_status wavenet_stream_watch(wavenet_stream* stream, int layer) {
+    if (!stream) return failed(WAVENET_INVALID, "stream: is NULL");
+    if (layer < -1 || layer >= stream->stream.generator().config.layers())
+        return failed(WAVENET_INVALID, "layer: must be from 0 to the number of layers minus one, or -1 for none");
+    stream->stream.watch(layer);
+    return WAVENET_OK;
+}
+
+wavenet_status wavenet_stream_watched(const wavenet_stream* stream, float* ab) {
+    if (!stream || !ab) return failed(WAVENET_INVALID, "stream and ab: must not be NULL");
+    stream->stream.watched(ab);
+    return WAVENET_OK;
+}
 
 wavenet_status wavenet_stream_prepare(wavenet_stream* stream, int threads) {
     if (!stream) return failed(WAVENET_INVALID, "stream: is NULL");

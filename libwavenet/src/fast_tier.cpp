@@ -1,5 +1,7 @@
 #include "fast_tier.h"
 
+#include <algorithm>
+
 #include "failure.h"
 #include "network.h"
 #include "parallel_step.h"
@@ -14,7 +16,9 @@ public:
     explicit FastTierOf(std::shared_ptr<const Network<P>> network)
         : network_(std::move(network)), group_(network_->config(), 1) {}
     FastTierOf(const FastTierOf& other)
-        : network_(other.network_), group_(network_->config(), *other.group_.memory.queues) {}
+        : network_(other.network_), group_(network_->config(), *other.group_.memory.queues) {
+        group_.memory.buffers->watched = other.group_.memory.buffers->watched;
+    }
 
     void generate(const Conditioning* conditioning, const double* uniforms, const Sampling& sampling, const bool* muted,
                   std::int64_t* codes, std::size_t n) override {
@@ -38,6 +42,26 @@ public:
         parallel_ = make_parallel_step(*network_, group_.memory, threads);
     }
     const char* kernels() const override { return network_->kernels.name; }
+
+    void gates(float* z) const override {
+        const Config& config = network_->config();
+        const float step = 1 / network_->weights.gate_resolution;
+        for (int layer = 0; layer < config.layers(); ++layer) {
+            const auto* const from = &group_.memory.buffers->z[std::size_t(layer) * config.gate_width()];
+            for (int i = 0; i < config.gate; ++i) *z++ = float(from[i]) * step;
+        }
+    }
+    void watch(int layer) override {
+        StepBuffers<P>& buffers = *group_.memory.buffers;
+        if (layer != buffers.watched) std::fill(buffers.gate_inputs.begin(), buffers.gate_inputs.end(), 0.0f);
+        buffers.watched = layer;
+    }
+    void watched(float* ab) const override {
+        const Config& config = network_->config();
+        const float* const inputs = group_.memory.buffers->gate_inputs.data();
+        std::copy_n(inputs, config.gate, ab);
+        std::copy_n(inputs + config.gate_width(), config.gate, ab + config.gate);
+    }
 
 private:
     static Request request_for(const Conditioning* conditioning, const bool* muted, std::size_t n) {

@@ -25,6 +25,12 @@ public:
     // The number of threads from now on; 0: the fastest, which is measured.
     virtual void prepare(int threads) = 0;
     virtual const char* kernels() const = 0;
+
+    // Of the newest sample: z of every layer [layers][G], and what the gate of the layer that is watched is applied to,
+    // [a | b] [2][G], or zeros.
+    virtual void gates(float* z) const = 0;
+    virtual void watch(int layer) = 0;  // -1: none
+    virtual void watched(float* ab) const = 0;
 };
 
 // precision: "f32" or "int8". Fails for others, and as `Weights` does.

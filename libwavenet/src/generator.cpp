@@ -192,6 +192,11 @@ std::size_t Stream::process(float* out, std::size_t n) {
     return done;
 }
 
+void Stream::seed(std::uint64_t seed) {
+    random_ = Pcg64(seed);
+    if (frames_) frames_->reseed(seed);
+}
+
 void Stream::prepare(int threads) {
     threads_ = threads;
     fast_tier_->prepare(threads);

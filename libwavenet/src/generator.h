@@ -49,6 +49,13 @@ public:
     void end() { conditioning_->end(); }
     bool ended() const { return conditioning_->ended(); }  // by the thread that pushes
 
+    // Draws with the random numbers of this seed from now on.
+    void seed(std::uint64_t seed);
+    // Of the newest sample: see FastTier.
+    void gates(float* z) const { fast_tier_->gates(z); }
+    void watch(int layer) { fast_tier_->watch(layer); }
+    void watched(float* ab) const { fast_tier_->watched(ab); }
+
     // Not in real time:
     void prepare(int threads);
     void prime(const float* audio, std::size_t n);

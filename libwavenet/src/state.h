@@ -69,6 +69,7 @@ struct StepBuffers {
     StepBuffers(const Config& c, int streams)
         : past(std::size_t(c.layers()) * streams * 2 * c.gate_width()),
           residual(std::size_t(streams) * c.residual_width()),
+          gate_inputs(2 * std::size_t(c.gate_width())),
           inputs(std::size_t(streams) * c.input_channels),
           embedded(c.residual_width()),
           x(std::size_t(streams) * c.residual_width()),
@@ -85,6 +86,8 @@ struct StepBuffers {
     AlignedVector<typename P::Sum> residual;  // [streams][R]
     GateBiases biases;
     const bool* muted = nullptr;                          // [L]: the layers whose z is 0; null: none
+    int watched = -1;                                     // the layer whose gate inputs are kept; -1: none
+    std::vector<float> gate_inputs;                       // [a | b], of the first stream
     std::vector<float> inputs;                            // [streams][input channels] of a 16-bit network
     AlignedVector<float> embedded;                        // [R], of one stream
     AlignedVector<float> x;                               // [streams][R]

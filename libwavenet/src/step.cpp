@@ -14,6 +14,10 @@ void prefetch(const float* values, int n) {
 #endif
 }
 
+// A sum of products as a float.
+float value_of(float sum, float) { return sum; }
+float value_of(std::int32_t sum, float scale) { return float(sum) * scale; }
+
 }  // namespace
 
 template <class P>
@@ -86,6 +90,7 @@ void Step<P>::layer(Queues<P>& queues, StepBuffers<P>& buffers, Sum* sums, int l
     const GateBiases& biases = buffers.biases;
     if (buffers.muted && buffers.muted[layer]) {
         for (int s = 0; s < queues.streams; ++s) std::fill_n(z + s * all, gates, Input(0));
+        if (layer == buffers.watched) std::fill(buffers.gate_inputs.begin(), buffers.gate_inputs.end(), 0.0f);
     } else {
         const float* const from = biases.from + layer * 2 * gates;  // [2G], the streams a whole row of layers apart
         const float* const to = biases.to + layer * 2 * gates;
@@ -98,6 +103,9 @@ void Step<P>::layer(Queues<P>& queues, StepBuffers<P>& buffers, Sum* sums, int l
         for (int s = 0; s < queues.streams; ++s)
             kernels_.gate(sums + s * 2 * gates, own.gate_scale.data(), from + s * biases.stride, to + s * biases.stride,
                           biases.fraction, gates, weights_.gate_resolution, z + s * all);
+        for (int i = 0; layer == buffers.watched && i < 2 * gates; ++i)
+            buffers.gate_inputs[i] =
+                value_of(sums[i], own.gate_scale[i]) + from[i] + biases.fraction * (to[i] - from[i]);
     }
     if (layer + 1 == config_.layers()) return;
     auto* change = buffers.residual.data();  // [streams][R]
