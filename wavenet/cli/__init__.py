@@ -17,7 +17,8 @@ import wavenet
 from wavenet.cli.console import print_message
 from wavenet.cli.failures import exit_code, one_line
 
-COMMANDS = ("train", "generate", "vocode", "label", "evaluate", "info", "bench", "look", "page")  # modules of this folder
+# Modules of this folder.
+COMMANDS = ("train", "generate", "vocode", "label", "evaluate", "info", "bench", "look", "page")
 DEBUG = "--debug"
 
 
