@@ -7,7 +7,7 @@ import { StackView } from "./stack.js";
 import { layerRows, msText, plainReceptiveField, receptiveField, samplesText, scales, stackOf } from "./receptive_field.js";
 import { Slider, element, reducedMotion } from "./dom.js";
 
-const FRAME = 60; // ms between drawings while audio plays
+const FRAME = 66; // ms between drawings while audio plays
 const CALM_FRAME = 1000; // the same where motion is not wanted
 // What can be drawn: name, least and most; more if the model has more.
 const SIZES = { perCycle: ["Layers per cycle", 1, 12], cycles: ["Cycles", 1, 4], kernel: ["Kernel size", 2, 4] };
