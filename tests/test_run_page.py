@@ -116,13 +116,13 @@ def test_the_page_of_a_labeller(run: RunDirectory) -> None:
         {**validation, "step": 15, "seconds": 90.0, "is_best": False, "figures": dict.fromkeys(figures)},
         {**validation, "step": 20, "seconds": 120.0, "is_best": True},
     ]
-    page = run_page.page(run, "[labeller]\n", records, labelling_page.sections)
+    page = run_page.page(run, "[labeller]\n", records, labelling_page.contents)
     assert "step 20, after 2.0 minutes: frame accuracy 50.0%, macro F1 0.250 held out, the best so far" in page
     assert page.count("<circle") == 2  # one figure in each of the two charts
     assert "&lt;i&gt;dog, the most frequent class, for all frames 0.20" in page
     loaded = [attributes["src"] for tag, attributes in Tags(page).found if tag == "img"]
     assert loaded == ["samples/step_20.svg"]
-    assert Tags(run_page.page(run, "", [], labelling_page.sections)).found
+    assert Tags(run_page.page(run, "", [], labelling_page.contents)).found
 
 
 def test_a_page_that_cannot_be_made_says_so(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:

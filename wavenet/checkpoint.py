@@ -156,8 +156,35 @@ def read_labeller(path: str | os.PathLike[str]) -> tuple[LabellerConfig, Tensors
     return config, _read_weights(file, header, config.shapes)
 
 
+def read_config(path: str | os.PathLike[str]) -> ModelConfig | LabellerConfig:
+    """The configuration of a model file or run directory. The weights are not read, but their names and shapes.
+
+    Raises `CheckpointError`.
+    """
+    file = model_file(path)
+    header = read_header(file)
+    if header.metadata.get("wavenet.network") == LABELLER:
+        labeller = _read_config(file, header.metadata, LabellerConfig)
+        _check_tensors(file, header, labeller.shapes)
+        return labeller
+    config = _read_config(file, header.metadata, ModelConfig)
+    _check_tensors(file, header, config.shapes | config.frame_model_shapes)
+    return config
+
+
 def _read_weights(file: Path, header: Header, shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
     """The tensors of a file as float32. Raises `CheckpointError` unless they are exactly those, and finite."""
+    _check_tensors(file, header, shapes)
+    tensors, _ = read_tensors(file)
+    tensors = {name: tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise _error(file, f"the tensor {name!r} contains NaN or infinity: its training diverged")
+    return tensors
+
+
+def _check_tensors(file: Path, header: Header, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises `CheckpointError` unless the tensors of a file have exactly these names and shapes."""
     for name in sorted(shapes.keys() | header.tensors.keys()):
         if name not in header.tensors:
             raise _error(file, f"the tensor {printable(name)!r} is missing")
@@ -170,12 +197,6 @@ def _read_weights(file: Path, header: Header, shapes: Mapping[str, tuple[int, ..
                 f"the tensor {name!r} is {found.dtype} {list(found.shape)}; "
                 f"its configuration requires F32 or F16 {list(expected)}",
             )
-    tensors, _ = read_tensors(file)
-    tensors = {name: tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
-    for name, tensor in tensors.items():
-        if not np.isfinite(tensor).all():
-            raise _error(file, f"the tensor {name!r} contains NaN or infinity: its training diverged")
-    return tensors
 
 
 def model_file(path: str | os.PathLike[str]) -> Path:

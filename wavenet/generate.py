@@ -125,6 +125,11 @@ class Generator:
         """Precision in use, never "auto"."""
         return self._engine.precision
 
+    @property
+    def state_bytes(self) -> int:
+        """Memory that a session's state takes, about; 0 where it is not known."""
+        return self._engine.state_bytes
+
     def live(self) -> Generator:
         """A generator of the same model that keeps up with real time, as far as one does.
 

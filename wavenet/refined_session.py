@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -108,6 +109,20 @@ class RefinedSession:
         self._progress = _Progress(refiners, np.empty((session.streams, 0), np.float32), before)
         if primed is not None:
             self._progress = self._after(primed)
+
+    @property
+    def session(self) -> Session:
+        """The session whose audio is refined. Its options may be changed; it must not generate otherwise."""
+        return self._session
+
+    def copy(self, seed: int | None = None) -> RefinedSession:
+        """An independent one that continues from the same sample.
+
+        seed: for new uniform numbers, of the samples that are not generated ahead yet; None: the same.
+        """
+        branch = copy.copy(self)  # its progress is replaced, never changed
+        branch._session = self._session.copy(seed)
+        return branch
 
     def next(self, samples: int) -> Audio:
         """The next `samples` samples, float32 [samples] or [count, samples].

@@ -10,28 +10,26 @@ from wavenet.data.errors import printable
 from wavenet.training import curves
 from wavenet.training.curves import Records
 from wavenet.training.run_directory import RunDirectory, is_number
-from wavenet.training.run_page import after, chart, picture
+from wavenet.training.run_page import Chart, Contents, Entry, after, chart, picture
 
 
-def sections(run: RunDirectory, records: Records) -> list[str]:
-    """Its sections as HTML, see `wavenet.training.run_page`."""
+def contents(run: RunDirectory, records: Records) -> Contents:
+    """What is shown of it, see `wavenet.training.run_page`."""
     validations = [record for record in records if record["event"] == "validation"]
     training, held_out = (curves.points(records, event, "loss") for event in ("train", "validation"))
     f1 = curves.points(records, "validation", "macro_f1")
-    matrices = [
-        f"<h3>Step {record['step']:,}</h3>\n{_result(record)}\n{shown}"
-        for record in reversed(validations)
-        if (shown := picture(run, record, "confusion matrix"))
+    charts = [
+        Chart("Loss: nats per frame", chart(training, held_out, {}, "nats per frame")),
+        Chart("Macro F1", chart([], f1, _references(validations), "macro F1")),
     ]
-    return [
-        *map(_result, validations[-1:]),
-        "<h2>Loss: nats per frame</h2>",
-        chart(training, held_out, {}, "nats per frame"),
-        "<h2>Macro F1</h2>",
-        chart([], f1, _references(validations), "macro F1"),
-        "<h2>Confusion matrix of the held-out recordings</h2>",
-        *(matrices or ["<p>None yet.</p>"]),
-    ]
+    entries = [_entry(run, record) for record in reversed(validations)]
+    matrices = [entry for entry in entries if entry.picture]
+    title = "Confusion matrix of the held-out recordings"
+    return Contents(next(iter(entries), None), charts, title, matrices)
+
+
+def _entry(run: RunDirectory, record: Mapping[str, Any]) -> Entry:
+    return Entry(record["step"], _result(record), "", "", picture(run, record), "confusion matrix")
 
 
 def _result(record: Mapping[str, Any]) -> str:
@@ -41,7 +39,7 @@ def _result(record: Mapping[str, Any]) -> str:
     if is_number(figures.get("accuracy")) and is_number(figures.get("macro_f1")):
         best = ", the best so far" if record.get("is_best") else ""
         text = f"frame accuracy {figures['accuracy']:.1%}, macro F1 {figures['macro_f1']:.3f} held out{best}"
-    return f'<p class="faint">step {record["step"]:,}{after(record)}: {text}</p>'
+    return f"step {record['step']:,}{after(record)}: {text}"
 
 
 def _references(validations: Records) -> dict[str, float]:

@@ -148,7 +148,7 @@ class LabellingTrainer(RunLoop[LabellingState, LabelValidation]):
             checkpoint.write_bytes(run.picture(state.step), picture.encode())
         records = run.read_log()
         run.append_log(record)
-        run_page.write(run, self.recipe.to_toml(), [*records, record], labelling_page.sections)
+        run_page.write(run, self.recipe.to_toml(), [*records, record], labelling_page.contents)
         state.best, state.seconds = best, seconds
         state.validated_step, state.validated_seconds = state.step, seconds
         self._save()

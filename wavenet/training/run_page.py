@@ -1,6 +1,6 @@
 """The page of a run, `index.html`: the verdict, curves, clips with their pictures, and settings.
 
-What the page of a labeller's run shows is in `wavenet.training.labelling_page`.
+What the page of a labeller's run shows is in `wavenet.training.labelling_page`. The studio shows the same `Contents`.
 
 It is static, loads nothing but the clips and pictures beside it, and works from the disk. Everything that comes from
 files is escaped.
@@ -11,6 +11,8 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,39 @@ from wavenet.training.curves import Records
 from wavenet.training.run_directory import RunDirectory, is_number
 
 Curve = Sequence[tuple[float, float]]  # (minutes, a loss or another figure)
-Sections = Callable[[RunDirectory, Records], list[str]]  # parts of a page as HTML
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart as HTML."""
+
+    title: str
+    html: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A validation: its figures, the verdict, and the names in the run directory of its clip and its picture, or ""."""
+
+    step: int
+    result: str
+    text: str
+    audio: str
+    picture: str
+    shows: str  # what the picture shows
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is shown of a run, in plain text but for the charts."""
+
+    latest: Entry | None
+    charts: Sequence[Chart]
+    title: str  # of the entries
+    entries: Sequence[Entry]  # the newest first
+
+
+MakeContents = Callable[[RunDirectory, Records], Contents]
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 800, 300, 56, 40, 12  # of the chart, in its units
 MOST_POINTS = 400  # of a curve
@@ -59,13 +93,23 @@ TEMPLATE = """<!DOCTYPE html>
 """
 
 
-def write(run: RunDirectory, recipe: str, records: Records, sections: Sections | None = None) -> None:
+def generator_contents(run: RunDirectory, records: Records) -> Contents:
+    """Of a generator's run: its bits per sample, and clips."""
+    validations = [record for record in records if record["event"] == "validation"]
+    entries = [_entry(run, record) for record in reversed(validations)]
+    charts = [Chart("Bits per sample", _chart_of(records, validations, "bits"))]
+    if any(is_number(curves.losses(record).get("nats")) for record in records):
+        charts.append(Chart("Frame model: nats per frame", _chart_of(records, validations, "nats")))
+    return Contents(next(iter(entries), None), charts, "Clips", entries)
+
+
+def write(run: RunDirectory, recipe: str, records: Records, make_contents: MakeContents = generator_contents) -> None:
     """Replace the page of a run; arguments as of `page`. Raises `CheckpointError` if it cannot be written.
 
     What fails while it is made must not end a training: the page then says so.
     """
     try:
-        content = page(run, recipe, records, sections).encode()
+        content = page(run, recipe, records, make_contents).encode()
     except Exception as error:
         content = (
             f"<!DOCTYPE html>\n<p>This page could not be made: {html.escape(printable(repr(error)))}</p>\n".encode()
@@ -73,31 +117,16 @@ def write(run: RunDirectory, recipe: str, records: Records, sections: Sections |
     checkpoint.write_bytes(run.page, content)
 
 
-def page(run: RunDirectory, recipe: str, records: Records, sections: Sections | None = None) -> str:
+def page(run: RunDirectory, recipe: str, records: Records, make_contents: MakeContents = generator_contents) -> str:
     """The page of a run as HTML.
 
-    recipe: its TOML. records: the lines of its log, see `RunDirectory.read_log`. sections: what is between the name and
-    the settings; None: that of a generator's run.
+    recipe: its TOML. records: the lines of its log, see `RunDirectory.read_log`. make_contents: what is between the
+    name and the settings.
     """
     name = html.escape(printable(run.path.absolute().name))
-    parts = (sections or generator_sections)(run, records)
+    parts = _body(make_contents(run, records))
     settings = f"<h2>Settings</h2>\n<pre>{html.escape(recipe)}</pre>"
     return TEMPLATE.format(name=name, style=STYLE, body="\n".join([f"<h1>{name}</h1>", *parts, settings]))
-
-
-def generator_sections(run: RunDirectory, records: Records) -> list[str]:
-    """The verdict, curves, and clips."""
-    validations = [record for record in records if record["event"] == "validation"]
-    clips = [_clip(run, record) for record in reversed(validations)]
-    frames = any(is_number(curves.losses(record).get("nats")) for record in records)
-    return [
-        *([_verdict(validations[-1])] if validations else []),
-        "<h2>Bits per sample</h2>",
-        _chart_of(records, validations, "bits"),
-        *(["<h2>Frame model: nats per frame</h2>", _chart_of(records, validations, "nats")] if frames else []),
-        "<h2>Clips</h2>",
-        *(clips or ["<p>None yet.</p>"]),
-    ]
 
 
 def after(record: Mapping[str, Any]) -> str:
@@ -105,23 +134,21 @@ def after(record: Mapping[str, Any]) -> str:
     return f", after {record['seconds'] / 60:.1f} minutes" if is_number(record.get("seconds")) else ""
 
 
-def picture(run: RunDirectory, record: Mapping[str, Any], text: str) -> str:
-    """The picture of a validation, nothing if there is none. text: what it shows."""
-    file = run.picture(record["step"])
-    source = file.relative_to(run.path).as_posix()
-    return f'<img loading="lazy" src="{source}" alt="{text}">' if file.exists() else ""
+def picture(run: RunDirectory, record: Mapping[str, Any]) -> str:
+    """The name of the picture of a validation; empty if there is none."""
+    return _name_of(run, run.picture(record["step"]))
 
 
-def _verdict(record: Mapping[str, Any]) -> str:
-    """The result of a validation and its words."""
-    text = _text(record)
-    return f'<p class="verdict">{html.escape(text)}</p>\n{_result(record)}' if text else _result(record)
+def _name_of(run: RunDirectory, file: Path) -> str:
+    return file.relative_to(run.path).as_posix() if file.exists() else ""
 
 
-def _text(record: Mapping[str, Any]) -> str:
-    """The verdict of a validation; empty in logs of earlier versions."""
-    verdict = record.get("verdict")
-    return str(verdict.get("text", "")) if isinstance(verdict, Mapping) else ""
+def _entry(run: RunDirectory, record: Mapping[str, Any]) -> Entry:
+    verdict = record.get("verdict")  # not in logs of earlier versions
+    text = str(verdict.get("text", "")) if isinstance(verdict, Mapping) else ""
+    step = record["step"]
+    audio, drawn = _name_of(run, run.sample(step)), picture(run, record)
+    return Entry(step, _result(record), text, audio, drawn, "spectrograms of the clip and of a recording")
 
 
 def _result(record: Mapping[str, Any]) -> str:
@@ -131,17 +158,34 @@ def _result(record: Mapping[str, Any]) -> str:
     of_frames = ""
     if isinstance(frames, Mapping) and is_number(frames.get("nats")):
         of_frames = f"; {frames['nats']:.2f} nats per frame{', the best so far' if frames.get('is_best') else ''}"
-    return f'<p class="faint">step {record["step"]:,}{after(record)}: {bits}{best}{of_frames}</p>'
+    return f"step {record['step']:,}{after(record)}: {bits}{best}{of_frames}"
 
 
-def _clip(run: RunDirectory, record: Mapping[str, Any]) -> str:
-    """Player, picture and words of a validation's clip."""
-    step = record["step"]
-    sample = run.sample(step).relative_to(run.path).as_posix()
-    parts = [f"<h3>Step {step:,}</h3>", _result(record), f"<p>{html.escape(_text(record))}</p>"]
-    if run.sample(step).exists():
-        parts.append(f'<audio controls preload="metadata" src="{sample}"></audio>')
-    parts.append(picture(run, record, "spectrograms of the clip and of a recording"))
+def _body(contents: Contents) -> list[str]:
+    """Parts of the page as HTML."""
+    latest = contents.latest
+    return [
+        *([f'<p class="verdict">{html.escape(latest.text)}</p>'] if latest and latest.text else []),
+        *([_faint(latest.result)] if latest else []),
+        *(f"<h2>{chart.title}</h2>\n{chart.html}" for chart in contents.charts),
+        f"<h2>{contents.title}</h2>",
+        *(map(_entry_html, contents.entries) if contents.entries else ["<p>None yet.</p>"]),
+    ]
+
+
+def _faint(text: str) -> str:
+    return f'<p class="faint">{html.escape(text)}</p>'
+
+
+def _entry_html(entry: Entry) -> str:
+    """Player, picture and words of a validation."""
+    parts = [f"<h3>Step {entry.step:,}</h3>", _faint(entry.result)]
+    if entry.text:
+        parts.append(f"<p>{html.escape(entry.text)}</p>")
+    if entry.audio:
+        parts.append(f'<audio controls preload="metadata" src="{entry.audio}"></audio>')
+    if entry.picture:
+        parts.append(f'<img loading="lazy" src="{entry.picture}" alt="{entry.shows}">')
     return "\n".join(parts)
 
 

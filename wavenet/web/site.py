@@ -66,11 +66,14 @@ def build(models: Sequence[str | os.PathLike[str]], folder: Path, clip: Path | N
 def page_files() -> dict[str, Path]:
     """The files of every page by their names. Raises `Unavailable` if `wavenet.wasm` was not built."""
     try:
-        module = web.file(WASM)
+        return {**static_files(), WASM: web.file(WASM)}
     except FileNotFoundError as error:
         raise Unavailable(str(error)) from None
-    static = web.file("index.html").parent
-    return {path.name: path for path in (*static.iterdir(), module) if path.is_file()}
+
+
+def static_files() -> dict[str, Path]:
+    """Those without `wavenet.wasm`."""
+    return {path.name: path for path in web.file("index.html").parent.iterdir() if path.is_file()}
 
 
 def described(path: str | os.PathLike[str], name: str) -> tuple[dict[str, Any], bytes]:
