@@ -73,7 +73,10 @@ export function drawCone(context, { axis, heights, stack, muted, nodes, grain, i
     context.fillStyle = ink;
     here.forEach((lag, i) => {
       const x = axis.node(lag);
-      const gap = Math.min(i ? axis.node(here[i - 1]) - x : Infinity, i + 1 < here.length ? x - axis.node(here[i + 1]) : Infinity);
+      const gap = Math.min(
+        i ? axis.node(here[i - 1]) - x : Infinity,
+        i + 1 < here.length ? x - axis.node(here[i + 1]) : Infinity,
+      );
       if (gap < DOTS && level < layers) return;
       context.beginPath();
       context.arc(x, heights[level], Math.min(level === layers ? 5 : 3.5, gap / 4, Math.max(1.5, row / 5)), 0, 7);

@@ -4,7 +4,15 @@ import { Guide } from "./guide.js";
 import { GateView } from "./gate.js";
 import { LayerView } from "./layer.js";
 import { StackView } from "./stack.js";
-import { layerRows, msText, plainReceptiveField, receptiveField, samplesText, scales, stackOf } from "./receptive_field.js";
+import {
+  layerRows,
+  msText,
+  plainReceptiveField,
+  receptiveField,
+  samplesText,
+  scales,
+  stackOf,
+} from "./receptive_field.js";
 import { Slider, element, reducedMotion } from "./dom.js";
 
 const FRAME = 66; // ms between drawings while audio plays
@@ -68,7 +76,10 @@ class Explain {
 
   makeSliders() {
     const draw = () => this.draw(stackOf(...["cycles", "perCycle", "kernel"].map((name) => this.sizes[name].value)));
-    const sizes = Object.entries(SIZES).map(([name, [label, min, max]]) => [name, new Slider({ label, min, max, step: 1 }, draw)]);
+    const sizes = Object.entries(SIZES).map(([name, [label, min, max]]) => [
+      name,
+      new Slider({ label, min, max, step: 1 }, draw),
+    ]);
     this.sizes = Object.fromEntries(sizes);
     const show = (zoom) => msText(this.stackView.targetAt(zoom), this.sampleRate);
     this.zoom = new Slider({ label: "Zoom", min: 0, max: 1, step: 0.02, show }, (zoom) => {
@@ -123,7 +134,7 @@ class Explain {
     this.makeScales();
     this.showNote(config);
     this.muted = new Set(this.engine.controls?.mute ?? []);
-    this.guide.setModel(this.own, this.sampleRate, Boolean(config?.features));
+    this.guide.setModel(this.own, this.sampleRate, config);
     this.draw(this.own);
     this.showMuted();
     this.showSelected();
@@ -132,7 +143,11 @@ class Explain {
 
   makeScales() {
     const buttons = scales(this.own).map(({ dilation }, i) => {
-      const button = element("button", { type: "button", textContent: dilation, ariaLabel: `Mute dilation ${dilation}` });
+      const button = element("button", {
+        type: "button",
+        textContent: dilation,
+        ariaLabel: `Mute dilation ${dilation}`,
+      });
       button.dataset.scale = i;
       return button;
     });
@@ -140,10 +155,12 @@ class Explain {
   }
 
   showNote(config) {
-    const besides = [config?.linear_prediction && "its linear prediction", config?.pitch_taps && "its pitch taps", config?.features && "its features"];
+    const { linear_prediction, pitch_taps, features } = config ?? {};
+    const besides = [linear_prediction && "linear prediction", pitch_taps && "pitch taps", features && "features"];
     const note = this.find(".note");
     note.hidden = !besides.some(Boolean);
-    note.textContent = `This is what the convolutions see; ${besides.filter(Boolean).join(", ")} also bring in audio of the past.`;
+    const listed = new Intl.ListFormat("en").format(besides.filter(Boolean));
+    note.textContent = `This is what the convolutions see; ${listed} bring in more of the past or of the clip.`;
   }
 
   // Draws a stack: the model's own one, which can be muted and watched, or one that is only an idea.
@@ -153,10 +170,13 @@ class Explain {
     this.stack = this.isOwn ? own : stack;
     for (const name of Object.keys(SIZES)) this.sizes[name].value = this.stack[name];
     this.find(".whole").classList.toggle("idea", !this.isOwn);
-    this.find(".badge").textContent = this.isOwn ? "the model that plays" : "only a drawing";
+    this.find(".badge").textContent = this.isOwn
+      ? `the ${this.engine.info?.twoTiers ? "fast tier of the " : ""}model that plays`
+      : "only a drawing";
     this.find(".this-model").disabled = this.isOwn;
     this.find(".drawn").textContent = this.isOwn
-      ? "Point at a layer to watch it below, click to mute it. Lines are connections to the newest output; the audio has the same scale."
+      ? "Point at a layer to watch it below, click to mute it. Lines are connections to the newest output, brightness and bars how " +
+        "strongly each layer responds; the audio has the same scale."
       : `Lines are connections to the newest output; the audio is the model's, which itself sees ${samplesText(receptiveField(own))}.`;
     this.showReach();
     this.stackView.show(this.stack, {
@@ -190,8 +210,16 @@ class Explain {
     const powers = perCycle < 5 ? dilations.slice(0, perCycle).join(" + ") : `1 + 2 + … + ${dilations[perCycle - 1]}`;
     const times = cycles > 1 ? `${cycles} × (${powers})` : `(${powers})`;
     const sum = `= 1 + ${kernel > 2 ? `${kernel - 1} × ` : ""}${kernel > 2 || cycles > 1 ? times : powers}`;
-    write("dilated", receptiveField(stack, muted), muted.size ? `with ${muted.size} of ${dilations.length} layers muted` : sum);
-    write("plain", plainReceptiveField(stack), `= 1 + ${kernel > 2 ? `${kernel - 1} × ` : ""}${dilations.length} layers`);
+    write(
+      "dilated",
+      receptiveField(stack, muted),
+      muted.size ? `with ${muted.size} of ${dilations.length} layers muted` : sum,
+    );
+    write(
+      "plain",
+      plainReceptiveField(stack),
+      `= 1 + ${kernel > 2 ? `${kernel - 1} × ` : ""}${dilations.length} layers`,
+    );
   }
 
   showTable() {
@@ -203,7 +231,15 @@ class Explain {
         (isOwn ? `<td><input type="checkbox" value="${layer}" aria-label="Mute layer ${layer + 1}"></td>` : "") +
         "</tr>",
     );
-    const heads = ["Layer", "Cycle", "Dilation", "Spans, samples", "Sees, samples", "Sees, ms", ...(isOwn ? ["Mute"] : [])];
+    const heads = [
+      "Layer",
+      "Cycle",
+      "Dilation",
+      "Spans, samples",
+      "Sees, samples",
+      "Sees, ms",
+      ...(isOwn ? ["Mute"] : []),
+    ];
     this.find("table.layers").innerHTML =
       `<caption>${isOwn ? "The model's stack" : "The drawn stack"}, kernel ${stack.kernel}: what a layer spans by itself, and what it ` +
       `sees through those below</caption><thead><tr>${heads.map((h) => `<th scope="col">${h}</th>`).join("")}</tr></thead>` +
@@ -250,7 +286,10 @@ class Explain {
     this.showReach();
     this.markTable();
     for (const button of this.section.querySelectorAll(".scales button"))
-      button.setAttribute("aria-pressed", scales(this.own)[button.dataset.scale].layers.every((l) => this.muted.has(l)));
+      button.setAttribute(
+        "aria-pressed",
+        scales(this.own)[button.dataset.scale].layers.every((l) => this.muted.has(l)),
+      );
     this.find(".unmute").disabled = this.muted.size === 0;
     this.showLayer();
   }

@@ -58,7 +58,9 @@ export class GateView {
   constructor(panel, { onselect }) {
     panel.innerHTML = MARKUP;
     this.find = (selector) => panel.querySelector(selector);
-    this.numbers = Object.fromEntries(["a", "b", "z", "tanh", "sigmoid"].map((n) => [n, panel.querySelectorAll(`.equation .${n}`)]));
+    this.numbers = Object.fromEntries(
+      ["a", "b", "z", "tanh", "sigmoid"].map((n) => [n, panel.querySelectorAll(`.equation .${n}`)]),
+    );
     this.plots = [...panel.querySelectorAll(".curves svg")].map((svg) => ({
       point: svg.querySelector("circle"),
       drop: svg.querySelector(".drop"),
@@ -127,7 +129,8 @@ export class GateView {
     this.find(".waiting").style.visibility = newest ? "hidden" : "visible";
     const [a, b, z] = newest ? [newest.a[channel], newest.b[channel], newest.z[channel]] : [];
     const values = { a, b, z, tanh: newest && Math.tanh(a), sigmoid: newest && sigmoid(b) };
-    for (const [name, value] of Object.entries(values)) for (const text of numbers[name]) text.textContent = fixed(value);
+    for (const [name, value] of Object.entries(values))
+      for (const text of numbers[name]) text.textContent = fixed(value);
     const ends = [
       [a ?? 0, values.tanh ?? 0, -1],
       [b ?? 0, values.sigmoid ?? 0.5, 0],

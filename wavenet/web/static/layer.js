@@ -46,7 +46,8 @@ export class LayerView {
     panel.innerHTML = MARKUP;
     this.panel = panel;
     this.find = (selector) => panel.querySelector(selector);
-    const show = (layer) => (this.stack ? `${layer} of ${this.stack.dilations.length}, dilation ${this.row.dilation}` : "");
+    const show = (layer) =>
+      this.stack ? `${layer} of ${this.stack.dilations.length}, dilation ${this.row.dilation}` : "";
     this.slider = new Slider({ label: "Layer", min: 1, max: 1, step: 1, show }, (layer) => onselect(layer - 1));
     this.find(".choice").append(this.slider.root);
     this.surface = new Surface(this.find(".taps"));
@@ -72,7 +73,10 @@ export class LayerView {
     this.find(".sentence").textContent =
       `Its ${taps} lie ${samplesText(dilation)} (${msText(dilation, sampleRate)}) apart. Each reads ${each}; ` +
       `together they see ${samplesText(total)}, ${msText(total, sampleRate)}.`;
-    this.surface.canvas.setAttribute("aria-label", `The ${taps} of layer ${layer + 1} on the recent audio, ${samplesText(dilation)} apart`);
+    this.surface.canvas.setAttribute(
+      "aria-label",
+      `The ${taps} of layer ${layer + 1} on the recent audio, ${samplesText(dilation)} apart`,
+    );
     this.find(".convolution").textContent = `convolution: ${taps}, dilation ${dilation.toLocaleString("en")}`;
     const last = layer === layers - 1;
     this.find(".next").textContent = last ? "(the last layer)" : `to layer ${layer + 2}`;
@@ -122,7 +126,9 @@ export class LayerView {
     context.globalAlpha = 1;
     const samples = this.samples.subarray(Math.max(0, this.samples.length - axis.shown));
     const amplitude = (foot / 2 - 4) * this.gain.follow(samples);
-    drawWaveform(context, axis, samples, foot / 2, amplitude, (lag) => (lag < row.total ? colours.text : colours.faint));
+    drawWaveform(context, axis, samples, foot / 2, amplitude, (lag) =>
+      lag < row.total ? colours.text : colours.faint,
+    );
     context.font = "11px system-ui, sans-serif";
     context.textBaseline = "alphabetic";
     let free = Infinity;

@@ -13,6 +13,7 @@ const SEEN = 16; // the strip of what is seen, between the stack and the audio
 const CYCLES = 26; // to the left
 const NARROW = 560;
 const SLACK = 1.12; // of the receptive field are shown
+const LABELS = "11px system-ui, sans-serif";
 const GLOW = 0.45; // RMS of z at which a row is as bright as it gets
 
 const MARKUP = `
@@ -61,7 +62,7 @@ export class StackView {
     });
     rows.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && this.onwatch(null));
     rows.addEventListener("focusin", (event) => {
-      if (event.target.matches(":focus-visible")) this.onwatch(layerOf(event));
+      if (event.target.matches(":focus-visible")) this.onwatch(layerOf(event), true);
     });
     // a finger cannot hover: its first tap watches a layer, the next mutes it
     rows.addEventListener("click", (event) => {
@@ -115,7 +116,11 @@ export class StackView {
       ...dilations.map((_, i) => {
         const [layer, dilation] = [top - i, dilations[top - i]];
         const label = element("span", { textContent: dilation });
-        const button = element("button", { type: "button", ariaLabel: `Mute layer ${layer + 1}, dilation ${dilation}` }, label);
+        const button = element(
+          "button",
+          { type: "button", ariaLabel: `Mute layer ${layer + 1}, dilation ${dilation}` },
+          label,
+        );
         button.dataset.layer = layer;
         return button;
       }),
@@ -123,7 +128,11 @@ export class StackView {
     this.cycles.replaceChildren(
       ...Array.from({ length: cycles }, (_, i) => {
         const textContent = cycles > 6 ? cycles - i : `cycle ${cycles - i}`;
-        const button = element("button", { type: "button", textContent, ariaLabel: `Mute cycle ${cycles - i}` });
+        const button = element("button", {
+          type: "button",
+          textContent,
+          ariaLabel: `Mute cycle ${cycles - i}`,
+        });
         button.dataset.cycle = cycles - 1 - i;
         return button;
       }),
@@ -154,7 +163,10 @@ export class StackView {
       button.tabIndex = layer === this.selected ? 0 : -1;
     }
     for (const button of this.cycles.children)
-      button.setAttribute("aria-pressed", this.layersOfCycle(Number(button.dataset.cycle)).every((l) => this.muted.has(l)));
+      button.setAttribute(
+        "aria-pressed",
+        this.layersOfCycle(Number(button.dataset.cycle)).every((l) => this.muted.has(l)),
+      );
   }
 
   get effective() {
@@ -213,7 +225,7 @@ export class StackView {
   // Everything, after a change of what is shown.
   draw() {
     if (!this.stack || !this.cone.width) return;
-    const { axis, heights, bottom, narrow } = this.geometry;
+    const { axis, heights, bottom } = this.geometry;
     const { colours, stack, own, nodes, grain, sampleRate } = this;
     const ink = own ? colours.accent : colours.text;
     const context = this.cone.clear();
@@ -226,27 +238,27 @@ export class StackView {
     context.restore();
     drawSeen(context, { axis, nodes, grain, y: bottom + 6, ink, colours });
     drawRuler(context, { axis, y: this.cone.height - RULER, sampleRate, colours });
-    this.label(context, axis, heights, narrow);
+    this.label(context, axis, heights);
     this.placeButtons(heights, bottom);
     this.drawGlow();
     this.drawAudio();
   }
 
-  label(context, axis, heights, narrow) {
+  label(context, axis, heights) {
     const { colours, own, stack } = this;
-    context.font = "11px system-ui, sans-serif";
+    context.font = LABELS;
     context.fillStyle = colours.faint;
     context.textBaseline = "middle";
     context.textAlign = "left";
     context.fillText("dilation", axis.right + 8, 8);
-    if (own && !narrow) context.fillText("RMS z", axis.right + 62, 8);
     const height = heights[0] - heights[1];
     const every = Math.max(1, Math.ceil(12 / height));
     if (!own)
       stack.dilations.forEach((dilation, layer) => {
         if (layer % every === 0) context.fillText(dilation, axis.right + 8, (heights[layer] + heights[layer + 1]) / 2);
       });
-    else for (const button of this.rows.children) button.classList.toggle("unlabelled", button.dataset.layer % every > 0);
+    else
+      for (const button of this.rows.children) button.classList.toggle("unlabelled", button.dataset.layer % every > 0);
   }
 
   placeButtons(heights, bottom) {
@@ -338,6 +350,10 @@ export class StackView {
 
   drawStrengths(context, axis, heights, narrow) {
     const left = axis.right + (narrow ? 34 : 62);
+    context.font = LABELS;
+    context.fillStyle = this.colours.faint;
+    context.textBaseline = "middle";
+    if (!narrow) context.fillText("RMS z", left, 8);
     const widest = this.glow.width - left - 4;
     const height = heights[0] - heights[1];
     const thick = Math.max(1, Math.min(8, height - 3));

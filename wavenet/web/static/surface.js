@@ -84,7 +84,7 @@ export function drawWaveform(context, axis, samples, middle, amplitude, colour) 
   const finish = () => now !== null && context.stroke();
   const goTo = (x, height, shade) => {
     if (shade !== now) {
-      if (now !== null) context.lineTo(x, height), context.stroke();
+      if (now !== null) (context.lineTo(x, height), context.stroke());
       context.beginPath();
       context.strokeStyle = now = shade;
       context.moveTo(x, height);
