@@ -243,6 +243,8 @@ def test_prediction_pitch_and_voicing_of_usual_features(mel: MelConfig) -> None:
         np.testing.assert_allclose(predictor_at(stream, config, 0), expected[frame], rtol=1e-7, atol=1e-9)
         assert stream.voiced() == voicing[frame]
     assert len(set(voicing.tolist())) == 2
+    for found, own in zip(native_of(config).pitches(frames), (voicing, expected[:, -1]), strict=True):
+        np.testing.assert_array_equal(found, own)
 
 
 def test_inputs_of_another_network_are_refused() -> None:
@@ -254,3 +256,7 @@ def test_inputs_of_another_network_are_refused() -> None:
             native.frames(*wrong)
     with pytest.raises(ValueError, match="at least, and its context"):
         native.frames(shares, np.ascontiguousarray(features[..., :6]))
+    rows, voiced, periods = np.ascontiguousarray(features[0].T), np.empty(40, np.bool_), np.empty(40, np.int64)
+    for frames, out in ((rows[:, 1:].copy(), voiced), (rows, voiced[:39])):
+        with pytest.raises(ValueError, match=r"frames must be \[n, bands\]"):
+            native.pitches(frames, out, periods)

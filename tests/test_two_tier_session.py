@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from wavenet.engine.conditioning import ChunkConditioner
 from wavenet.features import mel_spectrogram
 from wavenet.generate import Generator
 from wavenet.session import Session
-from wavenet.two_tier_session import TwoTierSession, engine_sampler, frame_weights
+from wavenet.two_tier_session import FrameTier, TwoTierSession
 
 pytestmark = pytest.mark.skipif(not engines.native_installed(), reason="the native engine is not built")
 VOICES: dict[str, Any] = {"speakers": ("ann", "bob")}
@@ -24,7 +25,7 @@ PREDICTED: dict[str, Any] = {"output": "gaussian", "linear_prediction": 4}
 
 def sampler_of(generator: Generator, seed: int) -> Any:
     """The sampler of a stream that continues silence, made without a session: that of its engine."""
-    sampler = engine_sampler(generator._engine, frame_weights(two_tiers().state_dict()), None, seed=seed)
+    sampler = FrameTier(generator.config, two_tiers().state_dict(), generator.engine).sampler(None, seed=seed)
     sampler.start()
     return sampler
 
@@ -106,6 +107,17 @@ def test_copies_continue_alike_and_with_another_seed_differently() -> None:
     assert isinstance(other, TwoTierSession)
     np.testing.assert_array_equal(other.frames(60, known), session.frames(60, known))
     assert not np.array_equal(other.frames(known, known + 20), session.frames(known, known + 20))
+
+
+def test_sessions_of_a_generator_share_the_frame_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wavenet.engine import _native
+
+    generator, created = generator_of(**VOICES), Mock(wraps=_native.create_frame_sampler)
+    monkeypatch.setattr(_native, "create_frame_sampler", created)
+    first = generator.session(seed=4, speaker="bob").next(600)
+    generator.session(seed=5, speaker="ann", count=2).next(400)
+    np.testing.assert_array_equal(generator.session(seed=4, speaker="bob").next(600), first)
+    assert created.call_count == 1
 
 
 def test_an_interrupted_call_changes_no_frame(monkeypatch: pytest.MonkeyPatch) -> None:

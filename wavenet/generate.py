@@ -38,7 +38,7 @@ from wavenet.level_session import LevelSession
 from wavenet.refined_session import KeptFrames, RefinedSession, primed_audio
 from wavenet.sampling_config import SILENT_DBFS, SamplingConfig, checked_temperature
 from wavenet.session import RenderOptions, Session, SessionOptions, StreamInputs
-from wavenet.two_tier_session import TwoTierSession, engine_sampler, frame_weights
+from wavenet.two_tier_session import FrameTier, TwoTierSession
 
 if TYPE_CHECKING:
     from wavenet.model import WaveNet
@@ -59,14 +59,13 @@ class Generator:
         self,
         engine: engines.Engine[Any],
         in_int8: Callable[[], engines.Engine[Any]] | None = None,
-        frame_weights: Mapping[str, Any] | None = None,
+        frame_tier: FrameTier | None = None,
     ) -> None:
         """in_int8: creates a faster engine for the same model; None: `live` always is this generator.
 
-        frame_weights: of the model's frame model by their names in `FrameModelConfig.shapes`; None: there is none, or
-        features will always be given.
+        frame_tier: the model's; None: it has none, or features will always be given.
         """
-        self._engine, self._in_int8, self._frame_weights = engine, in_int8, frame_weights
+        self._engine, self._in_int8, self._frame_tier = engine, in_int8, frame_tier
         self._live: Generator | None = None  # once it is known
 
     @classmethod
@@ -100,7 +99,7 @@ class Generator:
         cls, engine: str, config: ModelConfig, weights: Mapping[str, Any], precision: str, threads: int | None
     ) -> Self:
         created = engines.create(engine, config, weights, precision, threads)
-        frames = frame_weights(weights) if config.frame_model is not None else None
+        frames = FrameTier(config, weights, created.name) if config.frame_model is not None else None
         if created.name != "native" or precision != "auto":
             return cls(created, None, frames)
         return cls(created, partial(engines.create, "native", config, weights, "int8", threads), frames)
@@ -143,7 +142,7 @@ class Generator:
     def _found_live(self) -> Generator:
         if self._in_int8 is None or self._times_real_time() >= KEEPS_UP:
             return self
-        faster = type(self)(self._in_int8(), None, self._frame_weights)
+        faster = type(self)(self._in_int8(), None, self._frame_tier)
         if faster._times_real_time() < KEEPS_UP:
             return self
         warnings.warn("generating in int8: float32 does not keep up with real time on this machine", stacklevel=4)
@@ -166,8 +165,8 @@ class Generator:
             source.next(2 * samples)  # more than the look-ahead
         source.next(samples)  # allocates, and tunes the number of threads
         seconds = _least_seconds(lambda: source.next(samples)) / MEASURED_SECONDS  # for a second of audio
-        if self._frame_weights is not None:
-            sampler = engine_sampler(self._engine, self._frame_weights, speaker_shares(self.config, 1, speaker))
+        if self._frame_tier is not None:
+            sampler = self._frame_tier.sampler(speaker_shares(self.config, 1, speaker))
             seconds += _least_seconds(lambda: sampler.next(1)) * self.sample_rate / self.config.hop
         return 1 / max(seconds, 1e-9)
 
@@ -219,18 +218,16 @@ class Generator:
         Raises `ValueError`, in one line, for options that are invalid, missing or not used by this model.
         """
         given = {"top_k": top_k, "top_p": top_p, "voiced_temperature": voiced_temperature}
-        if self._frame_weights is not None and features is None:
+        if self._frame_tier is not None and features is None:
             if particles:
                 raise ValueError(f"particles = {shown(particles)}: only for given features, which this model draws")
             temperature = None if temperature is None else checked_temperature(temperature)
             options = self.options(frame_temperature=temperature, **given)
-            frames = self._frame_weights
+            frames = self._frame_tier
             return TwoTierSession(self._engine, frames, options, seed, count, speaker, prime, mute, pitch, loudness)
         for name, value in {"pitch": pitch, "loudness": loudness}.items():
             if value is not None:
-                reason = (
-                    "the features are given" if self._frame_weights is not None else "this model has no frame model"
-                )
+                reason = "the features are given" if self._frame_tier is not None else "this model has no frame model"
                 raise ValueError(f"{name}: controls the frames that a frame model draws, and {reason}")
         options = self.options(temperature=temperature, particles=particles, **given)
         kind = LevelSession if self.config.recorded_levels is not None else Session

@@ -23,7 +23,6 @@ from wavenet.engine.conditioning import ConditioningInputs, Speaker, conditionin
 from wavenet.engine.feature_check import warn_unusual
 from wavenet.engine.feature_range import warn_outside
 from wavenet.engine.sampling import MAX_STREAMS, Sampling, Uniforms, check_continuous
-from wavenet.nn.linear_prediction import voiced
 from wavenet.sampling_config import NO_PITCH, SamplingConfig, checked_temperature
 
 BYTES_PER_SAMPLE = 32  # while a block is generated: uniform number, temperature, its mask, code and float32 sample
@@ -143,7 +142,8 @@ class Session:
         if inputs.features is not None and config.features is not None:
             warn_unusual(inputs.features, config.features)
             if config.training_range is not None:
-                warn_outside(inputs.features, config.features, config.training_range)
+                pitches = None if self._engine.conditioner is None else self._engine.conditioner.pitches
+                warn_outside(inputs.features, config.features, config.training_range, pitches)
         return inputs
 
     def next(self, samples: int) -> NDArray[np.float32]:
@@ -189,7 +189,9 @@ class Session:
         needed = conditioning.inputs.frames(frames[0], frames[-1] + 1)  # [count, bands, frames of this call]
         if all(np.array_equal(needed[0], other) for other in needed[1:]):
             needed = needed[:1]
-        is_voiced = voiced(needed.transpose(0, 2, 1), mel)[:, frames - frames[0]]  # [count, samples], or [1, samples]
+        rows = needed.transpose(0, 2, 1).reshape(-1, mel.bands)
+        is_voiced = conditioning.conditioner.pitches(rows)[0].reshape(len(needed), -1)  # [count or 1, frames]
+        is_voiced = is_voiced[:, frames - frames[0]]  # [count or 1, samples]
         temperatures = np.where(is_voiced, voiced_temperature, temperature)
         return np.broadcast_to(temperatures, (state.streams, samples))
 

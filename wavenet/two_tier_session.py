@@ -16,6 +16,7 @@ import dataclasses
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import numpy as np
@@ -96,7 +97,7 @@ class TwoTierSession(Session):
     def __init__(
         self,
         engine: engines.Engine[Any],
-        weights: Mapping[str, ArrayLike],
+        frame_tier: FrameTier,
         options: SamplingConfig,
         seed: int,
         count: int | None,
@@ -106,12 +107,12 @@ class TwoTierSession(Session):
         pitch: Control | None = None,
         loudness: Control | None = None,
     ) -> None:
-        """weights: of the frame model by their names in `FrameModelConfig.shapes`; others as of `Generator.session`."""
+        """Arguments as of `Generator.session`."""
         self._warned = False
         self.pitch, self.loudness = pitch, loudness
         super().__init__(engine, options, seed, count, speaker=speaker, mute=mute)
         self.temperature = options.frame_temperature
-        sampler = engine_sampler(engine, weights, self._inputs.speaker, self._streams, seed)
+        sampler = frame_tier.sampler(self._inputs.speaker, self._streams, seed)
         sampler.start()
         assert self._inputs.features is not None
         drawn = DrawnFrames(sampler, {}, 0, self._inputs.features)
@@ -289,6 +290,27 @@ def _continued(drawn: DrawnFrames, end: int, options: FrameOptions) -> DrawnFram
     return DrawnFrames(sampler, curves, drawn.first, features)
 
 
+class FrameTier:
+    """The frame model of a model of two tiers, for an engine. Samplers in C++ share their copy of the weights."""
+
+    def __init__(self, config: ModelConfig, weights: Mapping[str, Any], engine: str) -> None:
+        """weights: tensors or arrays of the whole model. engine: its name; "native": in C++, as in libwavenet."""
+        self._config, self._native = config, engine == "native"
+        self._weights = frame_weights(weights)
+
+    @cached_property
+    def _in_cpp(self) -> NativeFrameSampler:
+        from wavenet.engine.native_frames import NativeFrameSampler
+
+        return NativeFrameSampler(self._config, self._weights)
+
+    def sampler(self, shares: Array | None, streams: int = 1, seed: int = 0) -> AnyFrameSampler:
+        """A sampler of B streams. shares [B, speakers]: the same for all streams; None: a model of a single voice."""
+        if not self._native:
+            return frame_sampler(self._config, self._weights, shares, streams, seed)
+        return self._in_cpp.another(streams, seed, None if shares is None else shares[0])
+
+
 def frame_weights(weights: Mapping[str, Any]) -> dict[str, Array]:
     """Of the tensors or arrays of a model file, those of the frame model, by their names in its own configuration."""
     arrays = {}
@@ -297,21 +319,6 @@ def frame_weights(weights: Mapping[str, Any]) -> dict[str, Array]:
             array = value.detach().float().cpu().numpy() if hasattr(value, "detach") else value
             arrays[name.removeprefix(FRAME_MODEL)] = np.asarray(array, np.float32)
     return arrays
-
-
-def engine_sampler(
-    engine: engines.Engine[Any],
-    weights: Mapping[str, ArrayLike],
-    shares: Array | None,
-    streams: int = 1,
-    seed: int = 0,
-) -> AnyFrameSampler:
-    """As `frame_sampler`, for the model of an engine: in C++ for the native one, so that C gives the same audio."""
-    if engine.name != "native":
-        return frame_sampler(engine.config, weights, shares, streams, seed)
-    from wavenet.engine.native_frames import NativeFrameSampler
-
-    return NativeFrameSampler(engine.config, weights, streams, seed, None if shares is None else shares[0])
 
 
 def frame_sampler(

@@ -128,7 +128,7 @@ WAVENET_API wavenet_status wavenet_stream_watched(const wavenet_stream* stream, 
  *     ones only before their first sample, and before `prepare`.
  * reset: starts again, with another seed; the controls stay. Not beside push and end.
  * refine: iterations that make the audio agree with its features, before the first sample; 0: none. A new stream uses
- *     those stored in the model. The audio is then computed about 60 ms ahead. */
+ *     those stored in the model. The audio is then computed about 70 ms ahead. */
 WAVENET_API wavenet_status wavenet_stream_prepare(wavenet_stream* stream, int threads);
 WAVENET_API wavenet_status wavenet_stream_prime(wavenet_stream* stream, const float* audio, size_t n);
 WAVENET_API wavenet_status wavenet_stream_reset(wavenet_stream* stream, uint64_t seed);

@@ -45,12 +45,12 @@ Refinement::Refinement(const MelConfig& mel, int iterations, std::size_t capacit
       bands_(std::size_t(mel.bands)),
       margin_(window_margin(mel)),
       depth_(std::size_t(mel.lookahead())),
-      per_frame_((iterations + int(depth_) - 1) / int(depth_)),
+      per_frame_((std::size_t(iterations) + depth_ - 1) / depth_),
       capacity_(capacity),
       synthesis_(synthesis_window(mel)),
       log_gains_(bands_),
       // beyond the capacity: frames inside, and those before them of which the windows reach inside
-      features_((capacity + depth_ + 2 + window_ / hop_) * bands_),
+      features_((capacity + depth_ + 3 + window_ / hop_) * bands_),
       result_(window_ + (depth_ + 1) * hop_),
       start_(result_.size()),
       changed_(result_.size()),
@@ -61,7 +61,7 @@ void Refinement::reset() {
     std::fill(result_.begin(), result_.end(), 0.0);
     std::fill(start_.begin(), start_.end(), 0.0);
     std::fill(outgoing_.begin(), outgoing_.end(), 0.0f);
-    filled_ = 0;
+    filled_ = steps_ = done_ = 0;
     pushed_ = entered_ = left_ = 0;
 }
 
@@ -76,8 +76,10 @@ std::size_t Refinement::push(const float* frames, std::size_t n) {
 
 void Refinement::process(const float* audio, float* refined, std::size_t n) {
     for (std::size_t i = 0; i < n; ++i) {
-        incoming_[filled_] = std::isfinite(audio[i]) ? bounded(audio[i]) : 0;
-        if (++filled_ == hop_) {
+        incoming_[filled_++] = std::isfinite(audio[i]) ? bounded(audio[i]) : 0;
+        for (; done_ * hop_ < steps_ * filled_; ++done_) step();
+        if (filled_ == hop_) {
+            leave();
             enter();
             filled_ = 0;
         }
@@ -96,19 +98,24 @@ std::size_t Refinement::end(float* refined) {
     return inside;
 }
 
-// The samples of a frame are there: iterates, and lets a frame leave.
+// The samples of a frame are there: plans the iterations with it.
 void Refinement::enter() {
     const std::size_t inside = std::size_t(entered_ - left_) * hop_;
     for (std::vector<double>* signal : {&result_, &start_})
         std::copy(incoming_.begin(), incoming_.end(), signal->begin() + std::ptrdiff_t(window_ + inside));
     ++entered_;
     // the windows that end by now, and reach inside
-    const std::uint64_t first = first_window(left_ * hop_);
+    first_ = first_window(left_ * hop_);
     const std::int64_t complete = std::int64_t(entered_ * hop_) + margin_ - std::int64_t(window_);
-    const std::uint64_t last = complete < 0 ? 0 : std::uint64_t(complete) / hop_ + 1;
-    const std::size_t start = std::size_t(std::int64_t(first * hop_ + window_ - left_ * hop_) - margin_);
-    if (first < std::min(last, pushed_))
-        for (int i = 0; i < per_frame_; ++i) iterate(start, first, std::min(last, pushed_));
+    const std::uint64_t last = std::min(complete < 0 ? 0 : std::uint64_t(complete) / hop_ + 1, pushed_);
+    windows_ = std::size_t(std::max(last, first_) - first_);
+    begin_ = std::size_t(std::int64_t(first_ * hop_ + window_ - left_ * hop_) - margin_);
+    steps_ = windows_ * per_frame_;
+    done_ = 0;
+}
+
+// The iterations with the last frame are done: if as many frames are inside as there is room for, one leaves.
+void Refinement::leave() {
     if (entered_ - left_ <= depth_) return;
     for (std::size_t i = 0; i < hop_; ++i) outgoing_[i] = float(std::clamp(result_[window_ + i], -1.0, 1.0));
     for (std::vector<double>* signal : {&result_, &start_})
@@ -123,12 +130,12 @@ std::uint64_t Refinement::first_window(std::uint64_t position) const {
     return begin < 0 ? 0 : std::uint64_t(begin) / hop_ + 1;
 }
 
-// Corrects the windows first ... last - 1, the first of which begins at `start` of the signal.
-void Refinement::iterate(std::size_t start, std::uint64_t first, std::uint64_t last) {
-    const std::size_t slots = features_.size() / bands_;
-    std::fill(changed_.begin(), changed_.end(), 0.0);
-    for (std::uint64_t frame = first; frame < last; ++frame)
-        correct(features_.data() + frame % slots * bands_, start + std::size_t(frame - first) * hop_);
+// Corrects the next window; with the last one an iteration ends.
+void Refinement::step() {
+    const std::size_t window = done_ % windows_, slots = features_.size() / bands_;
+    if (window == 0) std::fill(changed_.begin(), changed_.end(), 0.0);
+    correct(features_.data() + (first_ + window) % slots * bands_, begin_ + window * hop_);
+    if (window + 1 < windows_) return;
     std::fill(changed_.begin(), changed_.begin() + std::ptrdiff_t(window_), 0.0);  // these have left
     for (std::size_t i = 0; i < result_.size(); ++i) {
         const double next = bounded(start_[i] + changed_[i]);

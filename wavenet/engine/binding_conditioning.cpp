@@ -44,6 +44,20 @@ std::unique_ptr<ConditioningFrames> frames(const Conditioner& conditioner, std::
     return conditioner.frames(streams, speaker, frames, features ? int(features->shape(2)) : 0);
 }
 
+// Of frames [n][bands]: whether they are voiced, and their pitch periods in samples.
+void pitches(const Conditioner& conditioner, Array<const float, 2> frames, Array<bool, 1> voiced,
+             Array<std::int64_t, 1> periods) {
+    const std::size_t n = frames.shape(0), bands = frames.shape(1);
+    if (!conditioner.bands() || int(bands) != conditioner.bands() || voiced.shape(0) != n || periods.shape(0) != n)
+        throw std::invalid_argument("frames must be [n, bands], voiced and periods [n]");
+    FramePredictor::Workspace workspace = conditioner.predictor().workspace();
+    for (std::size_t i = 0; i < n; ++i) {
+        const FramePredictor::Pitch pitch = conditioner.predictor().pitch(frames.data() + i * bands, workspace);
+        voiced.data()[i] = pitch.voiced;
+        periods.data()[i] = pitch.period;
+    }
+}
+
 }  // namespace
 
 void bind_conditioning(nb::module_& m) {
@@ -67,6 +81,7 @@ void bind_conditioning(nb::module_& m) {
     nb::class_<Conditioner>(m, "Conditioner")
         .def(nb::new_(&create), nb::arg("config"), nb::arg("weights"))
         .def("frames", &frames, nb::arg("shares").none(), nb::arg("features").none())
+        .def("pitches", &pitches, nb::arg("frames"), nb::arg("voiced"), nb::arg("periods"))
         .def(
             "possible",
             [](const Conditioner& conditioner, Array<const float, 2> frames) {

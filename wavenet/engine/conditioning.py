@@ -22,7 +22,7 @@ from wavenet.config import PARALLEL_DILATIONS, POOLED_FRAMES, MelConfig, ModelCo
 from wavenet.engine.feature_check import check_features
 from wavenet.features import ONE_THREAD
 from wavenet.nn.interpolation import interpolation_weights
-from wavenet.nn.linear_prediction import predictor_rows
+from wavenet.nn.linear_prediction import pitch_periods, predictor_rows, voiced
 
 CHUNK = 32  # frames
 
@@ -149,6 +149,10 @@ class ChunkConditioner(ABC):
     def frames(self, inputs: ConditioningInputs, chunk: int) -> Any:
         """The conditioning of chunk 0, 1, ...; always computed in the same shapes, thus deterministic."""
 
+    @abstractmethod
+    def pitches(self, frames: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Whether log-mel frames [n, bands] are voiced, and their pitch periods in samples, [n] each."""
+
     def state(self, inputs: ConditioningInputs) -> ConditioningState:
         """A state before the first sample."""
         return ConditioningState(self, inputs)
@@ -197,6 +201,10 @@ class Conditioner(ChunkConditioner):
 
     def state(self, inputs: ConditioningInputs) -> NumpyConditioningState:
         return NumpyConditioningState(self, inputs)
+
+    def pitches(self, frames: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        mel = cast(MelConfig, self.config.features)
+        return voiced(frames, mel), pitch_periods(frames, mel)
 
     def frames(self, inputs: ConditioningInputs, chunk: int) -> ConditioningFrames:
         speaker, features = inputs.speaker, inputs.features

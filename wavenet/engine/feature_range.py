@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,10 @@ OUTLYING = 0.05  # share of the lowest or highest values beyond the one that the
 # The level of a recording is that of its loud frames: the lower limit of the range is the level of pauses.
 QUIETEST = 0.02  # share of the training data's recordings that are quieter than what counts as their lowest level
 QUIET_DB = 16.0  # below the upper limit, for models of earlier versions, whose lowest level is not known
+
+
+# From log-mel frames [n, bands]: whether they are voiced, and their pitch periods, [n] each.
+Pitches = Callable[[NDArray[np.float32]], tuple[NDArray[np.bool_], NDArray[np.int64]]]
 
 
 def measured_range(frames: NDArray[np.float32], mel: MelConfig) -> FeatureRange | None:
@@ -45,13 +49,16 @@ def quietest_level(recordings: Iterable[NDArray[np.float32]], mel: MelConfig) ->
     return round(float(np.quantile(loud, QUIETEST)), 1) if loud else None
 
 
-def warn_outside(features: NDArray[np.float32], mel: MelConfig, trained: FeatureRange) -> None:
+def warn_outside(
+    features: NDArray[np.float32], mel: MelConfig, trained: FeatureRange, pitches: Pitches | None = None
+) -> None:
     """Warns, in a line for each, of a level or pitch of features [B, bands, N] that is not that of the training data.
 
     Too loud: more than a quarter of the frames are above the range. Too quiet: the loud frames, too, are below those of
     the quietest recordings. Another pitch: more than a quarter of the voiced frames are below the range, or above it.
+    pitches: an engine's; None: in NumPy.
     """
-    levels, pitches = _levels_and_pitches(probe(features), mel)
+    levels, hertz = _levels_and_pitches(probe(features), mel, pitches)
     if len(levels) >= LEAST_FRAMES:
         _, high = trained.level
         lowest = high - QUIET_DB - trained.gains + MARGIN_DB if trained.quietest is None else trained.quietest
@@ -68,8 +75,8 @@ def warn_outside(features: NDArray[np.float32], mel: MelConfig, trained: Feature
                 f"{target - loud:.0f} dB before computing the features"
             )
     low, high = trained.pitch
-    if len(pitches) >= LEAST_FRAMES and high:
-        share, extreme = _outside(pitches, low / MARGIN_PITCH, high * MARGIN_PITCH)
+    if len(hertz) >= LEAST_FRAMES and high:
+        share, extreme = _outside(hertz, low / MARGIN_PITCH, high * MARGIN_PITCH)
         if share > TOLERATED:
             side, direction = ("below", "down") if extreme < low else ("above", "up")
             _warn(
@@ -89,12 +96,14 @@ def _outside(values: NDArray[np.float64], low: float, high: float) -> tuple[floa
     return max(below, above), float(np.quantile(values, OUTLYING if below > above else 1 - OUTLYING))
 
 
-def _levels_and_pitches(frames: NDArray[np.float32], mel: MelConfig) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _levels_and_pitches(
+    frames: NDArray[np.float32], mel: MelConfig, pitches: Pitches | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Of log-mel frames [n, bands]: the mean of the bands in dB, of those that are not silent; Hz, of those voiced."""
-    audible = frames[frames.max(axis=1) > mel.silence + AUDIBLE].astype(np.float64)
-    levels = audible.mean(axis=1) * (20 / math.log(10) / mel.power)
-    with_pitch = audible[voiced(audible, mel)]
-    return levels, mel.sample_rate / pitch_periods(with_pitch, mel)
+    audible = frames[frames.max(axis=1) > mel.silence + AUDIBLE]
+    levels = audible.astype(np.float64).mean(axis=1) * (20 / math.log(10) / mel.power)
+    found, periods = pitches(audible) if pitches else (voiced(audible, mel), pitch_periods(audible, mel))
+    return levels, mel.sample_rate / periods[found]
 
 
 def _interval(values: NDArray[np.float64]) -> tuple[float, float]:

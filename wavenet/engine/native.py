@@ -98,6 +98,11 @@ class NativeConditioner(ChunkConditioner):
         speaker = None if inputs.speaker is None else np.ascontiguousarray(inputs.speaker)
         return self.native.frames(speaker, None if inputs.features is None else self.context(inputs, chunk))
 
+    def pitches(self, frames: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        voiced, periods = np.empty(len(frames), np.bool_), np.empty(len(frames), np.int64)
+        self.native.pitches(np.ascontiguousarray(frames), voiced, periods)
+        return voiced, periods
+
 
 class NativeEngine(Engine[NativeState]):
     """The network in C++.

@@ -21,28 +21,28 @@ Curve = NDArray[np.float64]
 
 
 class NativeFrameSampler:
-    """B streams of frames, each with a sampler of its own in C++; as far as sessions use it, as `FrameSampler`.
+    """B streams of frames, each with a sampler of its own in C++; as far as sessions use it, as `FrameSampler`."""
 
-    weights: arrays by their names in `FrameModelConfig.shapes`. speaker: shares of all voices [V].
-    Raises `ValueError` for weights that do not fit the configuration.
-    """
+    def __init__(self, config: ModelConfig, weights: Mapping[str, ArrayLike]) -> None:
+        """One stream; `another` makes others of the same model. weights: by their names in `FrameModelConfig.shapes`.
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        weights: Mapping[str, ArrayLike],
-        streams: int = 1,
-        seed: int = 0,
-        speaker: Array | None = None,
-    ) -> None:
+        Raises `ValueError` for weights that do not fit the configuration.
+        """
         assert config.features is not None
         self._bands, self.temperature = config.features.bands, 1.0
         arrays = {FRAME_MODEL + name: np.ascontiguousarray(array, np.float32) for name, array in weights.items()}
-        first = _native.create_frame_sampler(json.dumps(config.to_dict()), arrays, 0)
-        self._streams = [first, *(first.copy() for _ in range(streams - 1))]  # they share the model
-        self.reseed(seed)
+        self._streams = [_native.create_frame_sampler(json.dumps(config.to_dict()), arrays, 0)]
+
+    def another(self, streams: int = 1, seed: int = 0, speaker: Array | None = None) -> NativeFrameSampler:
+        """A sampler of other streams, which begin anew; they share the model. speaker: shares of all voices [V]."""
+        other = object.__new__(NativeFrameSampler)
+        other._bands, other.temperature = self._bands, 1.0
+        other._streams = [self._streams[0].copy() for _ in range(streams)]
+        other.restart()
+        other.reseed(seed)
         if speaker is not None:
-            self.speak(speaker)
+            other.speak(speaker)
+        return other
 
     def reseed(self, seed: int) -> None:
         """Draw the next frames with the first random numbers of a seed; stream i with those of seed + i."""

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from wavenet.consistency import refine
-from wavenet.engine import Engine, EngineUnavailable, cores, create
+from wavenet.engine import Engine, EngineUnavailable, cores, create, native_installed
 from wavenet.engine.conditioning import placeholder_conditioning, speaker_shares
 from wavenet.features import mel_spectrogram
 from wavenet.generate import Generator, Session
 from wavenet.model import WaveNet
-from wavenet.two_tier_session import frame_sampler, frame_weights
+from wavenet.two_tier_session import FrameTier
 
 GENERATION_SECONDS = 1.0  # time measured per row, after a warm-up of half that time
 BLOCK_SECONDS = 0.05  # time to generate a block, between two readings of the clock
@@ -60,7 +60,8 @@ def other_parts(model: WaveNet) -> OtherParts:
         return OtherParts()
     if config.frame_model is not None:
         speaker, _ = placeholder_conditioning(config, 0)
-        sampler = frame_sampler(config, frame_weights(model.state_dict()), speaker_shares(config, 1, speaker))
+        tier = FrameTier(config, model.state_dict(), "native" if native_installed() else "torch")
+        sampler = tier.sampler(speaker_shares(config, 1, speaker))
         count = round(PART_SECONDS * mel.sample_rate / mel.hop)
         frames = _least_seconds(lambda: sampler.next(count)) / PART_SECONDS
     if iterations:
