@@ -48,9 +48,9 @@ const MARKUP = `
   </div>
   <div class="cards" data-part="cards" inert>
     <div class="stack">
-      <div class="panel card" data-part="voicesCard" hidden><h3>Voices</h3><div data-part="voices"></div></div>
+      <div class="panel card" data-part="voicesCard" hidden><h2>Voices</h2><div data-part="voices"></div></div>
       <div class="panel card">
-        <div class="title"><h3>Sampling</h3><button type="button" class="plain" data-part="resetSampling">The model's own</button></div>
+        <div class="title"><h2>Sampling</h2><button type="button" class="plain" data-part="resetSampling">The model's own</button></div>
         <div class="sliders" data-part="sampling"></div>
       </div>
     </div>
@@ -95,7 +95,7 @@ class Play {
       onclip: (samples) => this.begin(samples, samples ? "continues" : "new clip"),
     });
     this.branches = new Branches(ui, engine, { ...shared, onmark: (text) => this.spectrogram.mark(text) });
-    this.take = new Take(ui, engine, { ...shared, command: (settings) => engine.command(settings) });
+    this.take = new Take(ui, engine, shared);
     this.listen();
     this.followEngine();
     this.animate();
@@ -192,10 +192,9 @@ class Play {
 
   async load(model, controls = null) {
     const { ui, engine } = this;
-    ui.loading.hidden = false;
-    ui.loadingText.textContent = `Loading ${model.name}`;
     try {
-      await engine.load(model, { precision: ui.precision.value });
+      const bytes = model.source === "server" ? {} : { file: undefined, bytes: await this.download(model) };
+      await engine.load({ ...model, ...bytes }, { precision: ui.precision.value });
       if (!this.models.includes(model)) this.models.push(model);
       this.opened = model;
       if (controls) engine.set(controls);
@@ -203,6 +202,25 @@ class Play {
       ui.loading.hidden = true;
       this.fillModels();
     }
+  }
+
+  // The bytes of a model file, with its progress shown.
+  async download({ name, file, bytes }) {
+    if (!file) return bytes;
+    const { ui } = this;
+    const response = await fetch(file);
+    if (!response.ok) throw new Error(`${file}: ${response.status} ${response.statusText}`);
+    const size = bytes ?? Number(response.headers.get("Content-Length"));
+    const pieces = [];
+    let loaded = 0;
+    ui.loading.hidden = false;
+    for await (const piece of streamed(response.body)) {
+      pieces.push(piece);
+      loaded += piece.length;
+      ui.progress.value = size ? Math.min(1, loaded / size) : 0;
+      ui.loadingText.textContent = `Loading ${name}, ${megabytes(loaded)} of ${megabytes(size)} MB`;
+    }
+    return new Blob(pieces).arrayBuffer();
   }
 
   showModel() {
@@ -238,23 +256,29 @@ class Play {
       spectrogram.push(block);
       meter.push(block);
     });
-    on("report", ({ position, speed }) => {
+    on("report", ({ position, speed, ahead }) => {
       ui.time.textContent = clock(position / engine.info.sampleRate);
-      if (speed) ui.speed.textContent = `${speed > MANY ? `over ${MANY}` : speed.toFixed(1)} × real time`;
+      if (speed) ui.speed.textContent = `${speed > MANY ? `over ${MANY}` : speed.toFixed(1)} x real time`;
+      if (!ui.waiting.hidden) this.showAhead(ahead);
     });
     on("state", (state) => this.showState(state));
     this.showState({ playing: false });
   }
 
   showState({ playing, waiting, ahead }) {
-    const { ui, engine } = this;
+    const { ui } = this;
     ui.icon.setAttribute("d", playing ? PAUSE_ICON : PLAY_ICON);
     ui.playText.textContent = playing ? "Pause" : "Play";
+    if (waiting && ui.waiting.hidden) this.announce("Slower than real time: it generates ahead");
     ui.waiting.hidden = !waiting;
-    if (waiting)
-      ui.waiting.textContent =
-        `This browser is slower than real time (${engine.speed.toFixed(2)} ×). So it generates ahead and plays in stretches: ` +
-        `${(ahead ?? 0).toFixed(1)} s are ready.`;
+    if (waiting) this.showAhead(ahead);
+  }
+
+  showAhead(seconds) {
+    const { ui, engine } = this;
+    ui.waiting.textContent =
+      `This browser is slower than real time (${engine.speed?.toFixed(2) ?? "?"} x): it generates ahead, and plays in ` +
+      `stretches without gaps. ${seconds.toFixed(1)} s are ready.`;
   }
 
   animate() {
@@ -268,6 +292,14 @@ class Play {
     };
     requestAnimationFrame(frame);
   }
+}
+
+const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
+
+// The pieces of a ReadableStream, which is not iterable itself in every browser.
+async function* streamed(stream) {
+  const reader = stream.getReader();
+  for (let piece = await reader.read(); !piece.done; piece = await reader.read()) yield piece.value;
 }
 
 // What is said about a model to somebody who has never heard of WaveNet.

@@ -17,7 +17,7 @@ const TEXTS = {
 };
 
 export const CLIPS_MARKUP = `
-  <h3 data-part="clipTitle"></h3>
+  <h2 data-part="clipTitle"></h2>
   <p class="hint" data-part="clipHint"></p>
   <div class="buttons">
     <label class="button">Choose a clip<input type="file" accept="audio/*" class="spoken" data-part="clipFile" /></label>

@@ -7,13 +7,13 @@ const THUMBNAIL_SECONDS = 1.5;
 const MOST_BRANCHES = 12;
 
 export const BRANCHES_MARKUP = `
-  <h3>Branches</h3>
+  <h2>Branches</h2>
   <p class="hint">Keep a moment and come back to it: the same past, and another future.</p>
   <div class="buttons"><button type="button" data-part="keep">Keep this moment</button></div>
   <ol class="branches" data-part="branches"></ol>`;
 
 export const TAKE_MARKUP = `
-  <h3>Take it with you</h3>
+  <h2>Take it with you</h2>
   <p class="hint" data-part="takeText">What was generated since the start, and the settings that make it again.</p>
   <div class="buttons">
     <button type="button" data-part="saveAudio">Audio (WAV)</button>
@@ -88,8 +88,8 @@ function drawWaveform(canvas, samples) {
 }
 
 export class Take {
-  constructor(ui, engine, { guard, announce, command }) {
-    Object.assign(this, { ui, engine, command });
+  constructor(ui, engine, { guard, announce }) {
+    Object.assign(this, { ui, engine });
     ui.saveAudio.addEventListener("click", () => guard(() => this.saveAudio()));
     ui.saveSettings.addEventListener("click", () => guard(() => this.saveSettings()));
     ui.copy.addEventListener("click", () =>
@@ -101,17 +101,18 @@ export class Take {
   }
 
   get name() {
-    return `${this.engine.model.name}-seed-${this.engine.take.settings.seed}`;
+    return `${this.engine.model.name}-seed-${this.engine.seed}`;
   }
 
   refresh() {
-    this.ui.command.textContent = this.command(`${this.name}.json`);
+    this.ui.command.textContent = this.engine.command(`${this.name}.json`);
   }
 
   saveAudio() {
     const { samples, settings } = this.engine.take;
     if (samples.length === 0) throw new Error("There is no audio yet: press play first.");
-    const information = { INAM: this.name, ISFT: "WaveNet toolkit", ICMT: JSON.stringify(settings) };
+    const { clip, ...short } = settings; // a clip would make the comment larger than the audio
+    const information = { INAM: this.name, ISFT: "WaveNet toolkit", ICMT: JSON.stringify(short) };
     save(wavFile(samples, this.engine.info.sampleRate, information), "audio/wav", `${this.name}.wav`);
   }
 
