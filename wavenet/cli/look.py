@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from wavenet.cli.console import print_result
+from wavenet.cli.look_clip import clip
 from wavenet.cli.models import load_config
-
-PICTURE = click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The picture: a .png or .svg file."
-)
 
 
 @click.group(invoke_without_command=True)
@@ -23,6 +18,7 @@ def command(context: click.Context) -> None:
 
     \b
     wavenet look receptive-field speech -o field.png
+    wavenet look clip a.wav b.wav -o clips.png
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -66,3 +62,6 @@ def receptive_field(what: str | None, output: str, overrides: tuple[str, ...]) -
             print_result(f"{stack.name}:")
         for line in table(stack):
             print_result(line)
+
+
+command.add_command(clip)

@@ -10,6 +10,7 @@ import click
 MAX_LAYERS = 10_000  # of --mute; more than a model has
 OF_THE_MODEL = "  [default: the model's]"  # which `wavenet info` shows
 OUTPUT = click.option("-o", "--output", help="A .wav, .flac or .ogg file, or - for raw 16-bit samples.")
+PICTURE = click.option("-o", "--output", metavar="PICTURE", required=True, help="A .png or .svg file.")
 TOP_P = click.option(
     "--top-p",
     type=float,

@@ -117,6 +117,16 @@ def blocks(
                 yield np.clip(tail, -1.0, 1.0) if clip else tail
 
 
+def stated_length(path: AnyPath) -> tuple[int, int]:
+    """Sample rate of a recording in Hz, and its length in samples as its header states it: it may be wrong.
+
+    Raises `AudioError` as `read` does.
+    """
+    _check_readable(path)
+    with _opened(path) as file:
+        return file.samplerate, file.frames
+
+
 def trim(audio: NDArray[np.float32], db: float) -> NDArray[np.float32]:
     """View of `audio` [samples] without the silence at both ends: samples more than `db` dB below the clip's peak.
 

@@ -35,6 +35,7 @@ STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": 10,
     "axes.spines.top": False,
+    "axes.spines.right": False,
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "legend.frameon": False,
