@@ -53,7 +53,7 @@ def test_refined_audio_does_not_depend_on_blocks_and_copies(library: Library, vo
 
 
 def test_getters_of_no_model(library: Library) -> None:
-    for name in ("sample_rate", "layers", "receptive_field", "speakers", "bands", "hop", "look_ahead"):
+    for name in ("sample_rate", "layers", "receptive_field", "gate_channels", "speakers", "bands", "hop", "look_ahead"):
         assert getattr(library, f"model_{name}")(None) == 0
     assert library.model_kernels(None) is None and library.model_speaker(None, 0) is None
     assert library.stream_position(None) == 0 and library.analysis_room(None) == 0
@@ -149,7 +149,7 @@ def test_analysis_is_for_models_that_need_features(tmp_path: Path, library: Libr
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="calls are counted with glibc only")
 @pytest.mark.parametrize("name", ["speakers", "vocoder"])
 def test_nothing_is_allocated_without_prepare(tmp_path: Path, installed_library: Path, name: str) -> None:
-    """Not by the first block, by a copy up to its end, and by calls that are refused."""
+    """Not by the first block, a copy up to its end, a look at gates, another seed, and calls that are refused."""
     path = tmp_path / "model.safetensors"
     config = ModelConfig(2, 3, 2, 8, skip_channels=12, speakers=("ann", "bob")) if name == "speakers" else CONFIG
     checkpoint.save_model(path, random_model(config))

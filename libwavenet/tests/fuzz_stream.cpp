@@ -61,7 +61,7 @@ double number(Bytes& bytes) {
 
 void call(wavenet_stream*& stream, const wavenet_model* model, Bytes& bytes, std::size_t& generated) {
     std::vector<float> values(MAX_BLOCK + 8);
-    switch (bytes.next<std::uint8_t>() % 16) {
+    switch (bytes.next<std::uint8_t>() % 18) {
     case 0:
     case 1:
     case 2: {
@@ -125,6 +125,19 @@ void call(wavenet_stream*& stream, const wavenet_model* model, Bytes& bytes, std
         if (bytes.next<std::uint8_t>() % 2) wavenet_stream_reset(stream, bytes.next<std::uint64_t>());
         else wavenet_stream_refine(stream, bytes.next<std::uint8_t>() % 20);
         break;
+    case 15:
+        wavenet_stream_seed(stream, bytes.next<std::uint64_t>());
+        wavenet_stream_watch(stream, bytes.next<std::int8_t>());
+        break;
+    case 16: {
+        const std::size_t channels = std::size_t(wavenet_model_gate_channels(model));
+        std::vector<float> z(channels * std::size_t(wavenet_model_layers(model))), ab(2 * channels);
+        check(wavenet_stream_gates(stream, z.data()) == WAVENET_OK);
+        check(wavenet_stream_watched(stream, ab.data()) == WAVENET_OK);
+        for (float value : z) check(std::abs(value) <= 1);
+        for (float value : ab) check(!std::isnan(value));
+        break;
+    }
     default: {
         wavenet_stream* copy = wavenet_stream_copy(stream);
         check(copy);

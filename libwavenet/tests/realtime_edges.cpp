@@ -25,9 +25,16 @@ int main(int, char** arguments) {
     wavenet_stream* const copy = wavenet_stream_copy(stream);
     if (bands) wavenet_stream_end(copy);
     std::vector<float> out(BLOCK + 1);
+    const std::size_t channels = std::size_t(wavenet_model_gate_channels(model));
+    std::vector<float> z(channels * std::size_t(wavenet_model_layers(model))), ab(2 * channels);
 
     const bool counted = wavenet::forbid();
     wavenet_stream_process(stream, out.data(), BLOCK);
+    wavenet_stream_watch(stream, 1);
+    wavenet_stream_seed(stream, 5);
+    wavenet_stream_process(stream, out.data(), BLOCK);
+    wavenet_stream_gates(stream, z.data());
+    wavenet_stream_watched(stream, ab.data());
     for (std::size_t block = 0; block < 2 + (bands ? FRAMES * wavenet_model_hop(model) / BLOCK : 0); ++block)
         wavenet_stream_process(copy, out.data(), BLOCK);
     const bool refused = wavenet_stream_process(stream, out.data(), BLOCK + 1) == WAVENET_INVALID &&
