@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from wavenet.generate import Generator, Session
     from wavenet.refined_session import RefinedSession
+    from wavenet.replay import Replay
 
 FIRST_BLOCK_SECONDS = 0.02  # of audio; short, so that playback starts immediately
 BLOCK_SECONDS = 0.1  # of audio, per write and per update of the progress line
@@ -65,8 +66,8 @@ def check_lengths(paths: Sequence[Path], samples: int, sample_rate: int) -> None
 
 
 def write_audio(
-    generator: Generator,
-    session: Session | RefinedSession,
+    generator: Generator | Replay,
+    session: Session | RefinedSession | Replay,
     samples: int,
     output: str | None,
     play: bool = False,
@@ -110,7 +111,7 @@ def write_audio(
         print_message(_silence_note(levels.silent_share, trained_joined(model)))
 
 
-def _speed_line(generator: Generator, blocks: _Blocks, count: int) -> str:
+def _speed_line(generator: Generator | Replay, blocks: _Blocks, count: int) -> str:
     speed = count * blocks.samples / blocks.seconds
     return (
         f"{generator.engine} engine, {generator.precision}: {speed:,.0f} samples/s, "
@@ -161,7 +162,7 @@ def _play(blocks: Iterator[NDArray[np.float32]], source: _Blocks, progress: Prog
     return f"{summary}; try {faster}" if playback.underruns else summary
 
 
-def _faster(generator: Generator) -> str:
+def _faster(generator: Generator | Replay) -> str:
     """A suggestion for faster generation."""
     if generator.engine != "native":
         return "the native engine or a smaller model"
@@ -184,15 +185,17 @@ def _silence_note(share: float, joined: bool | None) -> str:
 class _Blocks:
     """Iterates over the blocks of a session, each [count, n], the first one short, and measures their time."""
 
-    def __init__(self, session: Session | RefinedSession, total: int, sample_rate: int) -> None:
+    def __init__(self, session: Session | RefinedSession | Replay, total: int, sample_rate: int) -> None:
         self.session, self.total, self.sample_rate = session, total, sample_rate
         self.samples, self.seconds = 0, 0.0
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        import numpy as np
+
         size = max(1, round(FIRST_BLOCK_SECONDS * self.sample_rate))
         while self.samples < self.total:
             started = time.perf_counter()
-            block = self.session.next(min(size, self.total - self.samples))
+            block = np.atleast_2d(self.session.next(min(size, self.total - self.samples)))
             self.seconds += time.perf_counter() - started
             self.samples += block.shape[-1]
             size = max(1, round(BLOCK_SECONDS * self.sample_rate))

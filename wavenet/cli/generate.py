@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from wavenet.cli.audio_output import check_lengths, output_paths, write_audio
 from wavenet.cli.options import OF_THE_MODEL, OUTPUT, REFINE, parse_layers, parse_speaker, sampling_options
@@ -36,8 +37,13 @@ RIPPLE = 1.1  # largest peak that resampling can give a recording within [-1, 1]
 @click.option("--pitch", help="Pitch of voiced frames: Hz, or a FILE with a curve.")
 @click.option("--loudness", help="Loudness: dBFS, or a FILE with a curve.")
 @REFINE
+@click.option(
+    "--settings", type=click.Path(path_type=Path), help="Generate a take of a page again: the FILE that it saved."
+)
 @sampling_options
+@click.pass_context
 def command(
+    context: click.Context,
     model: Path,
     output: str | None,
     seconds: float,
@@ -47,6 +53,7 @@ def command(
     pitch: str | None,
     loudness: str | None,
     refine: int | None,
+    settings: Path | None,
     play: bool,
     seed: int,
     temperature: float | None,
@@ -78,10 +85,14 @@ def command(
     wavenet generate runs/speech -o new.wav --mute 8,9
     wavenet generate runs/voice -o new.wav --pitch 220 --loudness melody.wav
     wavenet generate runs/speech -o - | aplay -f S16_LE -r 16000
+    wavenet generate runs/speech -o new.wav --settings speech-seed-0.json
     """
     from wavenet.generate import Generator
     from wavenet.refined_session import primed_audio, refined
 
+    if settings is not None:
+        _replay(context, model, settings, output, play)
+        return
     if play and count > 1:
         raise click.UsageError("only one stream can be played: leave out --count, or --play")
     if output is None and not play:
@@ -112,6 +123,23 @@ def command(
         live = play or output == "-"
         source = refined(session, mel, iterations, samples, live, primed_audio(session, start))
     write_audio(generator, source, samples, output, play, count, model)
+
+
+def _replay(context: click.Context, model: Path, settings: Path, output: str | None, play: bool) -> None:
+    """Generate what settings describe; no other options may be given."""
+    from wavenet.checkpoint import model_file
+    from wavenet.replay import Replay, read_settings
+
+    for parameter in context.command.params:
+        given = context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+        if given and parameter.name not in ("model", "output", "play", "settings"):
+            raise click.UsageError(f"{parameter.opts[0]} is one of the settings: leave it out, or --settings")
+    if output is None and not play:
+        output = DEFAULT_OUTPUT
+    paths = output_paths(output, 1)
+    replay = Replay(model_file(model).read_bytes(), read_settings(settings))
+    check_lengths(paths, replay.samples, replay.sample_rate)
+    write_audio(replay, replay, replay.samples, output, play, model=model)
 
 
 def _control(name: str, text: str | None, generator: Generator) -> Control | None:

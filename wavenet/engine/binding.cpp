@@ -260,6 +260,7 @@ NB_MODULE(_native, m) {
     bind_analysis(m);
     bind_frames(m);
     bind_model(m);
+    bind_stream(m);
     m.def("create", &create, nb::arg("dimensions"), nb::arg("weights"), nb::arg("precision"), nb::arg("threads"));
     m.def("kernels", [] {
         const char* names[8];

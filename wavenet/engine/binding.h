@@ -6,3 +6,4 @@
 void bind_analysis(nanobind::module_& m);
 void bind_frames(nanobind::module_& m);
 void bind_model(nanobind::module_& m);
+void bind_stream(nanobind::module_& m);
