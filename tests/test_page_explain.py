@@ -295,6 +295,8 @@ def test_selections_are_linked(page: Any) -> None:
     assert muted(page) == [1]
     assert layer_button(page, 1).get_attribute("aria-pressed") == "true"
     assert page.locator("#explain .dilated .samples").inner_text() == "57 samples"
+    slider(page, "Layer").fill("3")  # its taps see 1 + 2 x 1 samples each, without layer 2
+    assert "made of 3 samples; together they see 11 samples" in page.locator("#explain .sentence").inner_text()
     layer_button(page, 1).click()
     assert muted(page) == []
     assert not page.get_by_label("Mute layer 2", exact=True).is_checked()

@@ -113,10 +113,10 @@ export function drawSeen(context, { axis, nodes, grain, y, ink, colours }) {
   context.fillStyle = colours.line;
   context.fillRect(axis.left, y, axis.width, 5);
   context.fillStyle = ink;
-  let x = axis.right;
+  let x = Math.round(axis.right); // whole pixels: others would show seams
   while (x > axis.left) {
     const first = axis.lagAt(x - 0.25);
-    const next = Math.max(axis.left, Math.min(x - 1, axis.at(first + 1)));
+    const next = Math.max(axis.left, Math.min(x - 1, Math.round(axis.at(first + 1))));
     const last = Math.max(first, axis.lagAt(next + 0.25));
     let count = 0;
     for (let unit = Math.floor(first / grain); unit <= Math.floor(last / grain); ++unit) count += seen[unit] ?? 0;

@@ -57,14 +57,16 @@ class Explain {
     this.find = (selector) => section.querySelector(selector);
     this.selected = this.channel = 0;
     this.hovered = null;
-    this.visible = false;
+    this.onScreen = new Set(); // of the panels
+    const panels = { whole: ".whole", layer: ".layer-panel", gate: ".gate-panel" };
+    this.panels = Object.fromEntries(Object.entries(panels).map(([name, selector]) => [name, this.find(selector)]));
     this.strengths = null;
     this.stackView = new StackView(this.find(".drawing"), {
       onwatch: (layer, keep) => this.watch(layer, keep),
       onmute: (layers) => this.toggle(layers),
     });
-    this.layerView = new LayerView(this.find(".layer-panel"), { onselect: (layer) => this.watch(layer, true) });
-    this.gateView = new GateView(this.find(".gate-panel"), { onselect: (channel) => this.selectChannel(channel) });
+    this.layerView = new LayerView(this.panels.layer, { onselect: (layer) => this.watch(layer, true) });
+    this.gateView = new GateView(this.panels.gate, { onselect: (channel) => this.selectChannel(channel) });
     this.guide = new Guide(this.find(".guide"), {
       onstep: ({ stack }) => this.draw(stack ?? this.own),
       onmute: (layers) => this.mute(layers),
@@ -108,11 +110,14 @@ class Explain {
     engine.addEventListener("report", () => this.adoptMutes()); // another part of the page may have gone back to a branch
     engine.addEventListener("watched", ({ detail }) => this.showWatched(detail));
     document.addEventListener("visibilitychange", () => this.run());
-    new IntersectionObserver(([entry]) => {
-      this.visible = entry.isIntersecting;
+    const observer = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries)
+        if (isIntersecting) this.onScreen.add(target);
+        else this.onScreen.delete(target);
       this.watchCurrent();
       this.run();
-    }).observe(this.section);
+    });
+    for (const panel of Object.values(this.panels)) observer.observe(panel);
   }
 
   get current() {
@@ -322,12 +327,12 @@ class Explain {
   watchCurrent() {
     const { engine } = this;
     if (!engine.info || engine.canWatch === false) return;
-    const wanted = this.visible ? this.current : null;
+    const wanted = this.onScreen.size ? this.current : null;
     if (wanted !== this.watched) engine.watch((this.watched = wanted));
   }
 
   showWatched({ layer, a, b, z, strengths }) {
-    if (!this.visible) return;
+    if (!this.onScreen.size) return;
     this.strengths = strengths;
     if (layer !== this.current) return;
     const now = performance.now();
@@ -345,7 +350,7 @@ class Explain {
   // The drawings follow the audio, while it plays and they are on the screen. A timer, because frames of animation come more
   // often than these drawings need, and the thread that generates has priority.
   run() {
-    const wanted = this.visible && this.engine.playing && !document.hidden;
+    const wanted = this.onScreen.size > 0 && this.engine.playing && !document.hidden;
     this.refresh();
     if (wanted === (this.timer !== undefined)) return;
     clearInterval(this.timer);
@@ -356,10 +361,14 @@ class Explain {
 
   // frame: its number; the larger drawings, which change more slowly, are drawn in some of the frames.
   refresh(frame = 0) {
-    const { engine, strengths, stackView, layerView } = this;
-    const samples = engine.info ? engine.recent(Math.max(stackView.wanted, layerView.shown)) : new Float32Array(0);
-    stackView.setAudio(samples);
-    if (frame % 2 === 0 || reducedMotion.matches) layerView.update(samples, strengths?.[this.current] ?? null);
-    if (frame % 3 === 0 || reducedMotion.matches) stackView.setStrengths(strengths);
+    const { engine, strengths, stackView, layerView, onScreen, panels } = this;
+    const every = (frames) => frame % frames === 0 || reducedMotion.matches;
+    const wanted = Math.max(stackView.wanted, layerView.shown);
+    const samples = engine.info ? engine.recent(wanted) : new Float32Array(wanted);
+    if (onScreen.has(panels.whole)) {
+      stackView.setAudio(samples);
+      if (every(3)) stackView.setStrengths(strengths);
+    }
+    if (onScreen.has(panels.layer) && every(2)) layerView.update(samples, strengths?.[this.current] ?? null);
   }
 }

@@ -1,7 +1,7 @@
 // One layer of the model: its taps on the recent audio, and the paths of figure 4 of the WaveNet paper.
 
 import { Slider } from "./dom.js";
-import { layerRows, msText, samplesText } from "./receptive_field.js";
+import { msText, receptiveField, samplesText } from "./receptive_field.js";
 import { Gain, Surface, TimeAxis, drawWaveform, onColours } from "./surface.js";
 
 const LEAST_SHOWN = 12; // samples
@@ -63,8 +63,11 @@ export class LayerView {
   }
 
   show(stack, sampleRate, layer, muted) {
-    Object.assign(this, { stack, sampleRate, muted: muted.has(layer), row: layerRows(stack)[layer] });
-    const { dilation, total, below } = this.row;
+    const { kernel, dilations } = stack;
+    const dilation = dilations[layer];
+    const below = receptiveField({ kernel, dilations: dilations.slice(0, layer) }, muted); // what each tap sees
+    const total = below + (kernel - 1) * dilation;
+    Object.assign(this, { stack, sampleRate, muted: muted.has(layer), row: { dilation, below, total } });
     const layers = stack.dilations.length;
     const taps = stack.kernel === 2 ? "two taps" : `${stack.kernel} taps`;
     const each = below === 1 ? "one sample" : `what the layers below made of ${samplesText(below)}`;

@@ -23,14 +23,12 @@ export function plainReceptiveField({ kernel, dilations }) {
   return 1 + (kernel - 1) * dilations.length;
 }
 
-// One row for each layer: {layer, cycle, dilation, span, total, below}. total: samples that the layer's output depends on;
-// below: those that each of its taps depends on.
+// One row for each layer: {layer, cycle, dilation, span, total}. total: samples that the layer's output depends on.
 export function layerRows({ kernel, perCycle, dilations }) {
   let total = 1;
   return dilations.map((dilation, layer) => {
-    const below = total;
     total += (kernel - 1) * dilation;
-    return { layer, cycle: Math.floor(layer / perCycle), dilation, span: span(kernel, dilation), total, below };
+    return { layer, cycle: Math.floor(layer / perCycle), dilation, span: span(kernel, dilation), total };
   });
 }
 

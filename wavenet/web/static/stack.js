@@ -14,6 +14,8 @@ const CYCLES = 26; // to the left
 const NARROW = 560;
 const SLACK = 1.12; // of the receptive field are shown
 const LABELS = "11px system-ui, sans-serif";
+const HOLD = 300; // ms for which another stack is shown on the axis of the one before, so that the cone is seen to grow
+const GLIDE = 350; // ms until the axis fits it
 const GLOW = 0.45; // RMS of z at which a row is as bright as it gets
 
 const MARKUP = `
@@ -106,7 +108,10 @@ export class StackView {
     if (own) this.makeButtons();
     this.recompute();
     this.fit();
-    this.glide();
+    this.shown ??= this.targetAt(this.zoom);
+    this.draw();
+    clearTimeout(this.waiting);
+    this.waiting = setTimeout(() => this.glide(), reducedMotion.matches ? 0 : HOLD);
   }
 
   makeButtons() {
@@ -183,6 +188,7 @@ export class StackView {
   // zoom: 0 for the whole cone to 1 for the 16 newest samples.
   setScale({ logarithmic = this.logarithmic, zoom = this.zoom }) {
     Object.assign(this, { logarithmic, zoom });
+    clearTimeout(this.waiting);
     this.glide();
   }
 
@@ -192,14 +198,14 @@ export class StackView {
     return whole * (Math.min(whole, 16) / whole) ** zoom;
   }
 
-  // Lets the axis grow or shrink to its new length within a third of a second.
+  // Lets the axis grow or shrink to its new length.
   glide() {
     cancelAnimationFrame(this.frame);
     const target = this.targetAt(this.zoom);
-    const from = this.shown ?? target;
+    const from = this.shown;
     const started = performance.now();
     const step = (time) => {
-      const share = reducedMotion.matches || document.hidden ? 1 : Math.min(1, Math.max(0, (time - started) / 350));
+      const share = reducedMotion.matches || document.hidden ? 1 : Math.min(1, Math.max(0, (time - started) / GLIDE));
       const eased = 1 - (1 - share) ** 3;
       this.shown = from * (target / from) ** eased;
       if (share === 1) this.shown = target;
@@ -292,6 +298,7 @@ export class StackView {
     const { colours, edges, own } = this;
     const context = this.audio.clear();
     const middle = AUDIO / 2;
+    context.save();
     context.beginPath();
     context.rect(axis.left, 0, axis.width + 8, AUDIO);
     context.clip();
@@ -306,6 +313,7 @@ export class StackView {
     const ink = own ? colours.accent : colours.text;
     const colour = (lag) => (lag > seen ? colours.faint : lag < plain ? colours.second : ink);
     drawWaveform(context, axis, this.samples, middle, (middle - 6) * this.gain.follow(this.samples), colour);
+    context.restore();
   }
 
   // The strength of every layer, as the brightness of its row and as a bar, and the watched layer.
@@ -340,6 +348,7 @@ export class StackView {
     const { selected, stack, colours } = this;
     context.strokeStyle = colours.text;
     context.lineWidth = 2.5;
+    context.setLineDash(this.muted.has(selected) ? [4, 4] : []);
     context.beginPath();
     for (let tap = 0; tap < stack.kernel; ++tap) {
       context.moveTo(axis.node(0), heights[selected + 1]);
