@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from commands import Capture, run
 
 from wavenet import checkpoint, cli
 from wavenet.config import PARALLEL_DILATIONS, PLAIN_TAPS, POOLED_FRAMES
+from wavenet.training import recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDE = (ROOT / "docs" / "dilated-convolutions.md").read_text(encoding="utf-8")
@@ -82,6 +84,18 @@ def test_the_table_of_parallel_branches() -> None:
     assert [[number(cell) for cell in row[1:]] for row in rows] == [[count, count / 100] for count in frames]
     assert [int(row[0].split()[-1]) for row in rows[1:-1]] == list(PARALLEL_DILATIONS)
     assert f"average of {POOLED_FRAMES} frames to each side" in rows[-1][0]
+
+
+def test_the_table_of_the_safari() -> None:
+    rows = table("cycles of layers")
+    shapes = [[int(part) for part in row[0].split(" x ")] for row in rows]
+    assert f"for shape in {' '.join(f'{cycles}x{layers}' for cycles, layers in shapes)}; do" in GUIDE
+    tiny = recipe.load("tiny").model
+    for (cycles, layers), (_, seen, time, _) in zip(shapes, rows, strict=True):
+        config = replace(tiny, cycles=cycles, layers_per_cycle=layers)
+        assert number(seen) == receptive_field(2, cycle(layers) * cycles) == config.receptive_field
+        assert number(time) == pytest.approx(config.receptive_field / SAMPLES_PER_MS, abs=0.051)
+        assert f"equally many parameters, {config.parameters:,}," in PROSE
 
 
 @pytest.mark.parametrize(
