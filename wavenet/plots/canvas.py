@@ -57,7 +57,7 @@ def style() -> AbstractContextManager[None]:
 
 def with_commas(axis: Axis) -> None:
     """Label an axis with numbers such as 1,000."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
 def check_picture(path: str | os.PathLike[str]) -> None:

@@ -15,13 +15,18 @@ Records = Sequence[Mapping[str, Any]]  # see `RunDirectory.read_log`
 
 
 def points(records: Iterable[Mapping[str, Any]], event: str, loss: str = "bits") -> list[tuple[float, float]]:
-    """(minutes, loss) of the records of an event that have both.
+    """(minutes, loss) of the records of an event that have both; loss: as of `progress`."""
+    return [(minutes, value) for minutes, _, value in progress(records, event, loss)]
+
+
+def progress(records: Iterable[Mapping[str, Any]], event: str, loss: str = "bits") -> list[tuple[float, int, float]]:
+    """(minutes, step, loss) of the records of an event that have all of them.
 
     loss: "bits" per sample, "nats" per frame; of labellers "loss", "macro_f1" or "accuracy".
     """
     usable = (losses(record) for record in records if record["event"] == event)
     return [
-        (record["seconds"] / 60, record[loss])
+        (record["seconds"] / 60, record["step"], record[loss])
         for record in usable
         if is_number(record.get("seconds")) and is_number(record.get(loss))
     ]

@@ -170,14 +170,8 @@ class RunDirectory:
             raise cannot_write(self.log, error) from error
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The records of the log. Lines without an "event" and a "step" are ignored: a kill can leave half a line."""
-        try:
-            text = self.log.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise CheckpointError(f"{printable(self.log)}: cannot be read ({error.strerror or error})") from error
-        return [record for record in map(_record, text.splitlines()) if record is not None]
+        """The records of the log, see `read_log`; none if there is no log."""
+        return read_log(self.log) if self.log.exists() else []
 
     def rewrite_log(self, records: list[dict[str, Any]]) -> None:
         """Replace the log."""
@@ -217,6 +211,18 @@ class RunDirectory:
             folder=folder if isinstance(folder, str) else None,
             base=base if isinstance(base, str) and base else None,
         )
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The records of a log. Lines without an "event" and a "step" are ignored: a kill can leave half a line.
+
+    Raises `CheckpointError` for a file that cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise CheckpointError(f"{printable(path)}: cannot be read ({error.strerror or error})") from error
+    return [record for record in map(_record, text.splitlines()) if record is not None]
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:
