@@ -83,16 +83,18 @@ public:
 
     // The next samples. Returns how many there are: fewer only at the end of the features.
     std::size_t process(Out out) {
-        const std::uint64_t before = wavenet_stream_position(stream_);
-        for (std::size_t done = 0; done < out.size();) {
-            const std::size_t count = std::min(BLOCK, out.size() - done);
+        std::size_t done = 0;
+        while (done < out.size()) {
             feed();
+            const std::uint64_t before = wavenet_stream_position(stream_);
+            const std::size_t count = std::min(BLOCK, out.size() - done);
             const wavenet_status status = wavenet_stream_process(stream_, out.data() + done, count);
-            if (status == WAVENET_STARVED) break;
-            check(status);
-            done += count;
+            if (status != WAVENET_STARVED) check(status);
+            const std::size_t generated = std::size_t(wavenet_stream_position(stream_) - before);
+            if (!generated) break;  // else there may be room for more frames
+            done += generated;
         }
-        return std::size_t(wavenet_stream_position(stream_) - before);
+        return done;
     }
 
 private:

@@ -61,8 +61,14 @@ class Voice {
     const { library, info, block } = this;
     const begun = now();
     library.start(0);
+    this.frames = [];
+    this.given = 0;
+    if (info.bands) {
+      this.analyse(new Float32Array(info.sampleRate)); // a second of silence
+      this.endAnalysis();
+      this.feed();
+    }
     for (let spent = Infinity; spent > block / info.sampleRate / FAST && now() - begun < WARM_UP; ) {
-      if (info.bands) library.push(new Float32Array(info.bands * Math.ceil(block / info.hop)));
       const started = now();
       library.read(block);
       spent = now() - started;
