@@ -32,7 +32,10 @@ export class WorkerSource {
     const wasm = await WebAssembly.compile(await download(new URL("wavenet.wasm", import.meta.url)));
     this.worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
     const info = await new Promise((resolve, reject) => {
-      this.worker.onmessage = ({ data }) => (data.loaded ? resolve(data.loaded) : reject(new Error(data.error)));
+      this.worker.onmessage = ({ data: { loaded, error } }) => {
+        if (loaded) resolve(loaded);
+        else reject(new Error(error.replace(/^model file/, model.name)));
+      };
       this.worker.onerror = () => reject(new Error("worker.js cannot be loaded"));
       this.send({ load: { wasm, model: bytes, precision, throttle } });
     });
