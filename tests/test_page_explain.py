@@ -302,6 +302,25 @@ def test_selections_are_linked(page: Any) -> None:
     assert not page.get_by_label("Mute layer 2", exact=True).is_checked()
 
 
+def test_a_finger_watches_a_layer_before_it_mutes_it(page: Any) -> None:
+    tap = "button => button.dispatchEvent(new PointerEvent('click', { bubbles: true, pointerType: 'touch' }))"
+    layer_button(page, 1).evaluate(tap)
+    assert (slider(page, "Layer").input_value(), muted(page)) == ("2", [])
+    layer_button(page, 1).evaluate(tap)
+    assert muted(page) == [1]
+
+
+def test_it_moves_once_a_second_where_motion_is_not_wanted(page: Any) -> None:
+    record = "globalThis.setInterval = (work, delay) => (delays.push(delay), original(work, delay))"
+    page.evaluate(f"globalThis.delays = []; globalThis.original = setInterval; {record}; 0")
+    for motion, delay in (("reduce", 1_000), ("no-preference", 66)):
+        page.emulate_media(reduced_motion=motion)
+        page.evaluate("delays.length = 0, engine.play()")
+        page.wait_for_function("delays.length > 0")
+        assert page.evaluate("delays") == [delay]
+        page.evaluate("engine.pause()")
+
+
 def test_everything_works_by_keyboard(page: Any) -> None:
     page.locator("#explain details").evaluate("details => details.open = false")
     slider(page, "Layers per cycle").focus()
@@ -338,11 +357,11 @@ def test_a_model_of_the_server_can_be_muted_but_not_watched(page: Any) -> None:
     shown = page.evaluate(
         """async () => {
           const { mountExplain } = await import("./explain.js");
+          const { info, config } = globalThis.engine;
           const engine = Object.assign(new EventTarget(), {
-            canWatch: false, controls: {}, info: engine_info(), config: globalThis.engine.config, playing: false,
+            canWatch: false, controls: {}, info, config, playing: false,
             recent: (n) => new Float32Array(n), set(controls) { Object.assign(this.controls, controls); },
           });
-          function engine_info() { return globalThis.engine.info; }
           const section = document.body.appendChild(document.createElement("section"));
           mountExplain(section, engine);
           section.querySelector(".rows button").click();
