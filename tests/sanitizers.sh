@@ -4,7 +4,7 @@
 #     tests/sanitizers.sh
 #
 # - programs without Python (libwavenet/tests/stress.cpp and conditioning.cpp) under all three;
-# - tests/test_native*.py with the extension under the address and undefined-behaviour sanitizers.
+# - tests of the extension, built under the address and undefined-behaviour sanitizers.
 #
 # Needs GCC, CMake and an environment in which the tests run (PYTHON, default python), with nanobind and without an editable
 # installation of wavenet, which would be tested instead.
@@ -44,4 +44,4 @@ export LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=lib
     echo "an editable installation of wavenet hides the extension with sanitizers: use an environment without one" >&2
     exit 1
 }
-"$python" -m pytest tests/test_native.py tests/test_native_analysis.py tests/test_native_sampling.py tests/test_native_processes.py
+"$python" -m pytest tests/test_native.py tests/test_native_{analysis,conditioner,frames,sampling,processes}.py

@@ -100,8 +100,7 @@ WAVENET_API wavenet_status wavenet_stream_process(wavenet_stream* stream, float*
 /* Pushes n log-mel frames, [n][bands]; only for models with `wavenet_model_bands`. May be called by another thread than
  * the one that processes. `taken` (or NULL) receives how many there was room for; with fewer than n, WAVENET_FULL.
  * Frames that no audio in [-1, 1] can have are refused, and none of the n is taken: those of another scale, such as
- * decibels, and NaN.
- * Allocates nothing, takes no lock and makes no system call. */
+ * decibels, and NaN. Allocates nothing, takes no lock and makes no system call. */
 WAVENET_API wavenet_status wavenet_stream_push(wavenet_stream* stream, const float* frames, size_t n, size_t* taken);
 /* No more frames follow: what was pushed is generated to its end. By the thread that pushes. */
 WAVENET_API wavenet_status wavenet_stream_end(wavenet_stream* stream);
