@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import soundfile
 import uvicorn
 from numpy.typing import NDArray
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
+from wavenet.training import recipe
+from wavenet.training.run_directory import RunDirectory
 from wavenet.web.access import Access
 from wavenet.web.catalogue import Catalogue
 from wavenet.web.studio import Studio, listen, settings
@@ -141,3 +144,18 @@ def client_of(folder: Path, access: Access | None = None) -> Iterator[Client]:
             server.should_exit = True
             thread.join(60)
             assert not thread.is_alive()
+
+
+def write_run(path: Path, text: str = "", *settings: str) -> RunDirectory:
+    """A run with a loss, and with a validation, its clip and its picture."""
+    run = RunDirectory(path)
+    run.create()
+    run.recipe.write_text(recipe.load("tiny", ["training.steps=24", "training.minutes=0", *settings]).to_toml())
+    run.append_log({"event": "train", "step": 5, "bits": 7.0, "seconds": 30.0})
+    references = {"histogram": 7.5, "pairs": 4.75}
+    figures = {"bits": 5.0, "seconds": 60.0, "is_best": True, "references": references, "verdict": {"text": text}}
+    run.append_log({"event": "validation", "step": 10, **figures})
+    run.append_log({"event": "train", "step": 12, "bits": 5.5, "seconds": 61.0})
+    soundfile.write(run.sample(10), np.zeros(100), 8_000)
+    run.picture(10).write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    return run

@@ -9,13 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
-from studio_client import Client, client_of
+from studio_client import Client, client_of, write_run
 from training_runs import at_step, trainer_for, write_tones
 
-from wavenet.training import recipe
 from wavenet.training.run_directory import RunDirectory
 from wavenet.web import catalogue, runs
 
@@ -30,21 +27,6 @@ def client(tmp_path: Path) -> Iterator[Client]:
     (tmp_path / "runs").mkdir()
     with client_of(tmp_path / "runs") as opened:
         yield opened
-
-
-def write_run(path: Path, text: str = "", *settings: str) -> RunDirectory:
-    """A run with a loss, and with a validation, its clip and its picture."""
-    run = RunDirectory(path)
-    run.create()
-    run.recipe.write_text(recipe.load("tiny", ["training.steps=24", "training.minutes=0", *settings]).to_toml())
-    run.append_log({"event": "train", "step": 5, "bits": 7.0, "seconds": 30.0})
-    references = {"histogram": 7.5, "pairs": 4.75}
-    figures = {"bits": 5.0, "seconds": 60.0, "is_best": True, "references": references, "verdict": {"text": text}}
-    run.append_log({"event": "validation", "step": 10, **figures})
-    run.append_log({"event": "train", "step": 12, "bits": 5.5, "seconds": 61.0})
-    soundfile.write(run.sample(10), np.zeros(100), 8_000)
-    run.picture(10).write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
-    return run
 
 
 def test_a_run_is_watched_while_it_trains(client: Client, tmp_path: Path) -> None:

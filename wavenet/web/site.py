@@ -66,7 +66,7 @@ def build(models: Sequence[str | os.PathLike[str]], folder: Path, clip: Path | N
 def page_files() -> dict[str, Path]:
     """The files of every page by their names. Raises `Unavailable` if `wavenet.wasm` was not built."""
     try:
-        return {**static_files(), WASM: web.file(WASM)}
+        return {WASM: web.file(WASM), **static_files()}
     except FileNotFoundError as error:
         raise Unavailable(str(error)) from None
 

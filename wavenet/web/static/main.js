@@ -3,6 +3,7 @@
 import { Engine } from "./engine.js";
 import { mountExplain } from "./explain.js";
 import { mountPlay } from "./play.js";
+import { mountRuns } from "./runs.js";
 
 // What a browser needs; a page that is opened from another machine by http has no AudioWorklet, whatever the browser.
 const SIMD = [
@@ -31,10 +32,7 @@ async function readManifest() {
   }
   if (!response.ok)
     throw new Error(`models.json, the list of models, could not be loaded: ${response.status} ${response.statusText}.`);
-  const manifest = await response.json();
-  if (!manifest.models?.length)
-    throw new Error("models.json names no models: build the page again with wavenet page MODEL.");
-  return manifest;
+  return response.json();
 }
 
 // Shows a section and the link to it.
@@ -48,6 +46,13 @@ async function start() {
   const reason = missing();
   if (reason) throw new Error(reason);
   const manifest = await readManifest();
+  if (manifest.runs) mountRuns(reveal("runs"), manifest);
+  if (!manifest.models?.length)
+    throw new Error(
+      manifest.runs
+        ? "This folder has no models that can be played yet: load the page again when there are some."
+        : "models.json names no models: build the page again with wavenet page MODEL.",
+    );
   const engine = new Engine(manifest);
   globalThis.engine = engine; // for the browser's console
   mountPlay(play, engine, manifest);

@@ -42,6 +42,13 @@ const MARKUP = `
           <option value="f32">32-bit</option>
         </select>
       </div>
+      <div class="field" data-part="originField" hidden>
+        <label for="origin">Computed by</label>
+        <select id="origin" data-part="origin">
+          <option value="browser">this browser</option>
+          <option value="server">the server</option>
+        </select>
+      </div>
       <label class="button">Open a model<input type="file" accept=".safetensors" class="spoken" data-part="modelFile" /></label>
       <p class="hint" data-part="about"></p>
     </div>
@@ -129,6 +136,10 @@ class Play {
     ui.seed.addEventListener("change", () => this.restart());
     ui.model.addEventListener("change", () => this.open(this.models[ui.model.selectedIndex]));
     ui.precision.addEventListener("change", () => this.open(this.opened, engine.controls));
+    ui.origin.addEventListener("change", () => {
+      this.opened.source = ui.origin.value;
+      this.open(this.opened, engine.controls);
+    });
     ui.modelFile.addEventListener("change", () => {
       const [file] = ui.modelFile.files;
       ui.modelFile.value = "";
@@ -234,6 +245,9 @@ class Play {
       `${layers} layers look back over ${receptiveField.toLocaleString("en")} samples: ` +
       `${Math.round((1000 * receptiveField) / sampleRate)} ms at ${sampleRate / 1000} kHz.`;
     ui.speed.textContent = "–";
+    const { source, sources } = engine.model; // of a studio, which may compute it, too
+    ui.originField.hidden = !(sources?.length > 1);
+    ui.origin.value = source ?? "browser";
     ui.voicesCard.hidden = speakers.length < 2;
     if (speakers.length > 1) mountVoices(ui.voices, engine);
     mountSampling(ui.sampling, ui.resetSampling, engine);
