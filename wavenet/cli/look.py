@@ -6,6 +6,7 @@ import click
 
 from wavenet.cli.console import print_result
 from wavenet.cli.look_clip import clip
+from wavenet.cli.look_model import scales
 from wavenet.cli.look_run import run
 from wavenet.cli.models import load_config
 
@@ -19,6 +20,7 @@ def command(context: click.Context) -> None:
 
     \b
     wavenet look receptive-field speech -o field.png
+    wavenet look scales runs/speech clip.wav -o scales.png
     wavenet look clip a.wav b.wav -o clips.png
     wavenet look run runs/speech -o run.png
     """
@@ -66,5 +68,6 @@ def receptive_field(what: str | None, output: str, overrides: tuple[str, ...]) -
             print_result(line)
 
 
+command.add_command(scales)
 command.add_command(clip)
 command.add_command(run)

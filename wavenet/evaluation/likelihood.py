@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -40,17 +40,20 @@ class ReferenceLevels:
 
 
 def sample_bits(
-    model: WaveNet | Engine[Any], codes: NDArray[np.integer[Any]], conditioning: ConditioningInputs | None = None
+    model: WaveNet | Engine[Any],
+    codes: NDArray[np.integer[Any]],
+    conditioning: ConditioningInputs | None = None,
+    mute: Collection[int] = (),
 ) -> NDArray[np.float64]:
     """Bits of each sample of a clip, float64 [T], given all samples before it (teacher forcing).
 
     model: a `WaveNet`, which predicts all samples of a piece in parallel, or an engine, which predicts sample by sample
         in its precision.
-    codes: integers [T]. conditioning: inputs for a conditioned model.
+    codes: integers [T]. conditioning: inputs for a conditioned model. mute: layers whose z is zero.
     As in generation, the queues are empty at the start of the clip, and its first input is silence.
     """
     return np.concatenate(
-        [np.empty(0), *_pieces(model, lambda start, stop: codes[start:stop], len(codes), conditioning)]
+        [np.empty(0), *_pieces(model, lambda start, stop: codes[start:stop], len(codes), conditioning, mute)]
     )
 
 
@@ -104,18 +107,27 @@ def speaker_of_clip(config: ModelConfig, clips: Clips, clip: int) -> str | None:
 
 
 def _pieces(
-    model: WaveNet | Engine[Any], read: CodeReader, length: int, conditioning: ConditioningInputs | None
+    model: WaveNet | Engine[Any],
+    read: CodeReader,
+    length: int,
+    conditioning: ConditioningInputs | None,
+    mute: Collection[int] = (),
 ) -> Iterator[NDArray[np.float64]]:
     """`sample_bits` of the first `length` samples, in pieces: the same values in bounded memory."""
     if isinstance(model, Engine):
-        return _engine_pieces(model, read, length, conditioning)
-    return _model_pieces(model, read, length, conditioning)
+        return _engine_pieces(model, read, length, conditioning, mute)
+    return _model_pieces(model, read, length, conditioning, mute)
 
 
 def _engine_pieces(
-    engine: Engine[Any], read: CodeReader, length: int, conditioning: ConditioningInputs | None
+    engine: Engine[Any],
+    read: CodeReader,
+    length: int,
+    conditioning: ConditioningInputs | None,
+    mute: Collection[int],
 ) -> Iterator[NDArray[np.float64]]:
     state = engine.new_state(1, conditioning)
+    state.mute = tuple(mute)
     for start in range(0, length, PIECE):
         codes = read(start, min(start + PIECE, length))[None].astype(np.int64)  # [1, T]
         outputs = torch.from_numpy(engine.logits(state, codes)[0])  # [T, A]
@@ -123,11 +135,16 @@ def _engine_pieces(
 
 
 def _model_pieces(
-    model: WaveNet, read: CodeReader, length: int, conditioning: ConditioningInputs | None
+    model: WaveNet,
+    read: CodeReader,
+    length: int,
+    conditioning: ConditioningInputs | None,
+    mute: Collection[int],
 ) -> Iterator[NDArray[np.float64]]:
     """Predict each piece with the full context of its first sample."""
     device = next(model.parameters()).device
     speaker, features = conditioning_tensors(conditioning, device)
+    muted = torch.tensor([layer in mute for layer in range(model.config.layers)], device=device) if mute else None
     silence = np.array([quantizer_for(model.config.output).silence])
     for start in range(0, length, PIECE):
         stop = min(start + PIECE, length)
@@ -136,7 +153,8 @@ def _model_pieces(
         inputs = codes[:-1] if first else np.concatenate((silence, codes[:-1]))  # [stop - first]: the previous codes
         targets = torch.from_numpy(codes[start - stop :]).to(device)  # [T]
         with torch.inference_mode():
-            outputs = model(torch.from_numpy(inputs).to(device)[None], speaker, features, first)[0]  # [stop - first, A]
+            given = torch.from_numpy(inputs).to(device)[None]  # [1, stop - first]
+            outputs = model(given, speaker, features, first, muted)[0]  # [stop - first, A]
             yield _bits(model.config.output, outputs[start - stop :], targets)
 
 
