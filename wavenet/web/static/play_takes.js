@@ -20,7 +20,7 @@ export const TAKE_MARKUP = `
     <button type="button" data-part="saveSettings">Settings (JSON)</button>
   </div>
   <p class="hint">The same samples on the command line:</p>
-  <div class="command"><code tabindex="0" data-part="command"></code><button type="button" data-part="copy">Copy</button></div>`;
+  <div class="command"><code data-part="command"></code><button type="button" data-part="copy">Copy</button></div>`;
 
 export class Branches {
   constructor(ui, engine, { guard, announce, onmark }) {
