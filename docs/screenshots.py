@@ -1,7 +1,8 @@
-"""Screenshots of the page that plays the shipped models, at three widths, as in README.md: page-360.png and others.
+"""Screenshots of the page that plays the shipped models, at three widths: page-360.png, page-800.png and page-1400.png.
 
     pip install '.[dev,plots]'    # and Chromium
-    python docs/screenshots.py -o docs/pictures
+    python docs/screenshots.py -o screenshots
+    cp screenshots/page-1400.png docs/pictures/page.png    # that of README.md
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MODELS = [SAMPLES / "made" / f"{name}.safetensors" for name in ("speakers", "spe
 CLIP = SAMPLES / "speech" / "vm-forward.flac"
 HEIGHTS = {360: 780, 800: 1_000, 1_400: 960}  # CSS pixels, of each width
 SECONDS = 9  # of audio, which fill the spectrogram
-COLOURS = 64
+COLOURS = 48
 PATIENCE = 600_000  # ms
 
 

@@ -115,14 +115,14 @@ def test_wav_files(open_page: Opener, tmp_path: Path) -> None:
     content = open_page(ready=False).evaluate(
         """async () => {
           const { wavFile } = await import("./wav.js");
-          const samples = Float32Array.from([0, 0.5, -0.5, 1, -1, 1.5, -2, 0.25 / 32768, -0.25 / 32768]);
+          const samples = Float32Array.from([0, 0.5, -0.5, 1, -1, 1.5, -2, 0.6 / 32768, -0.6 / 32768]);
           return Array.from(new Uint8Array(wavFile(samples, 22050, { INAM: "näme", ICMT: "odd" })));
         }"""
     )
     file = tmp_path / "file.wav"
     file.write_bytes(bytes(content))
     samples, rate = soundfile.read(file, dtype="int16")
-    assert (samples.tolist(), rate) == ([0, 16384, -16384, 32767, -32768, 32767, -32768, 0, -1], 22050)
+    assert (samples.tolist(), rate) == ([0, 16384, -16384, 32767, -32768, 32767, -32768, 1, -1], 22050)
     with soundfile.SoundFile(file) as opened:
         assert (opened.title, opened.comment, opened.subtype) == ("näme", "odd", "PCM_16")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from browser import chromium
-from commands import SAMPLE_RATE
+from commands import SAMPLE_RATE, run
 from play_page import PLAYING, Opener, build_page, choose_model, drop, opener, play, settings_after
 
 
@@ -278,10 +279,19 @@ def test_downloads_reproduce_the_take(open_page: Opener, folder: Path, tmp_path:
         download.value.save_as(files[name])
     audio, sample_rate = soundfile.read(files["Audio (WAV)"], dtype="int16")
     samples, settings = page.evaluate("() => [Array.from(engine.take.samples), engine.take.settings]")
-    np.testing.assert_array_equal(audio, np.clip(np.floor(np.array(samples) * 32768), -32768, 32767))
+    np.testing.assert_array_equal(audio, np.clip(np.rint(np.array(samples) * 32768), -32768, 32767))
     assert sample_rate == SAMPLE_RATE
     assert files["Audio (WAV)"].name == "plain-seed-5.wav"
     assert json.loads(files["Settings (JSON)"].read_text()) == settings
     with soundfile.SoundFile(files["Audio (WAV)"]) as file:
         assert file.title == "plain-seed-5"
         assert json.loads(file.comment)["seed"] == 5
+    words = shlex.split(page.locator("[data-part=command]").inner_text())
+    given = {
+        "plain.safetensors": folder / "plain.safetensors",
+        "plain-seed-5.json": files["Settings (JSON)"],
+        "plain-seed-5.wav": tmp_path / "again.wav",
+    }
+    assert run(*(given.get(word, word) for word in words[1:])) == 0
+    again, _ = soundfile.read(tmp_path / "again.wav", dtype="int16")
+    np.testing.assert_array_equal(again, audio)

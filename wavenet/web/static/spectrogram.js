@@ -194,7 +194,10 @@ export class Spectrogram {
       const at = Math.round(x + (width * place) / this.columns);
       context.fillStyle = palette.second;
       context.fillRect(at, y, 1, height);
-      context.fillText(text, at + 4, y + 12);
+      context.fillStyle = palette.panel; // the text is readable on any sound
+      context.fillRect(at + 1, y, context.measureText(text).width + 8, 17);
+      context.fillStyle = palette.second;
+      context.fillText(text, at + 5, y + 12);
     }
   }
 }

@@ -34,7 +34,7 @@ export function wavFile(samples, sampleRate, information = {}) {
   put("data");
   put32(2 * samples.length);
   for (const sample of samples) {
-    file.setInt16(at, Math.max(-32768, Math.min(32767, Math.floor(32768 * sample))), true); // as libsndfile does it
+    file.setInt16(at, Math.max(-32768, Math.min(32767, Math.round(32768 * sample))), true);
     at += 2;
   }
   return file.buffer;
