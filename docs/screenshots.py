@@ -1,8 +1,8 @@
 """Screenshots of the page that plays the shipped models, at three widths: page-360.png, page-800.png and page-1400.png.
 
-    pip install '.[dev,plots]'    # and Chromium
-    python docs/screenshots.py -o screenshots
-    cp screenshots/page-1400.png docs/pictures/page.png    # that of README.md
+pip install '.[dev,plots]'    # and Chromium
+python docs/screenshots.py -o screenshots
+cp screenshots/page-1400.png docs/pictures/page.png    # that of README.md
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ MODELS = [SAMPLES / "made" / f"{name}.safetensors" for name in ("speakers", "spe
 CLIP = SAMPLES / "speech" / "vm-forward.flac"
 HEIGHTS = {360: 780, 800: 1_000, 1_400: 960}  # CSS pixels, of each width
 SECONDS = 9  # of audio, which fill the spectrogram
-COLOURS = 48
+EXACT_COLOURS = 12  # of a picture's palette
+OTHER_COLOURS = 40
 PATIENCE = 600_000  # ms
 
 
@@ -48,8 +49,19 @@ def picture(browser: Any, address: str, width: int, scheme: str, path: Path) -> 
     page.evaluate("() => { document.activeElement.blur(); scrollTo({ top: 0, behavior: 'instant' }); }")
     page.screenshot(path=path)
     page.close()
-    with Image.open(path) as image:
-        image.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+    reduce_colours(path)
+
+
+def reduce_colours(path: Path) -> None:
+    """Store a picture with a palette: its most frequent colours as they are, and others between them."""
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    counted = sorted(image.getcolors(image.width * image.height), reverse=True)[:EXACT_COLOURS]
+    exact = [channel for _, colour in counted for channel in colour]
+    others = image.quantize(OTHER_COLOURS, Image.Quantize.MAXCOVERAGE).getpalette()[: 3 * OTHER_COLOURS]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(exact + others)
+    image.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def main() -> None:

@@ -77,7 +77,7 @@ def test_the_page_fits_the_screen(open_page: Opener, width: int, tmp_path: Path)
 
 
 def test_with_less_motion_the_spectrogram_stands_still(open_page: Opener) -> None:
-    page = open_page(reduced_motion="reduce", ready=False)
+    page = open_page(reduced_motion="reduce")
     drawn = page.evaluate(
         """async () => {
           const { Spectrogram } = await import("./spectrogram.js");
@@ -201,7 +201,7 @@ def test_a_slow_browser_is_said(open_page: Opener) -> None:
 
 
 def test_rms_on_the_level_meter(open_page: Opener) -> None:
-    shown = open_page(ready=False).evaluate(
+    shown = open_page().evaluate(
         """async () => {
           const { LevelMeter } = await import("./level_meter.js");
           const meter = new LevelMeter(document.querySelector("[data-part=level]"));
