@@ -24,8 +24,8 @@ def test_watched_gates(page: EnginePage) -> None:
       const seen = [];
       engine.addEventListener("watched", ({ detail }) =>
         seen.push(Object.fromEntries(Object.entries(detail).map(([k, v]) => [k, v.length ? Array.from(v) : v]))));
-      await engine.restart();
       engine.watch(argument);
+      await engine.restart(); // it is still watched
       await engine.play();
       await until(() => seen.length > 2);
       engine.pause();

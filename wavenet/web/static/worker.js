@@ -24,7 +24,14 @@ class Voice {
     this.loop = new MessageChannel();
     this.loop.port1.onmessage = () => {
       this.scheduled = false;
-      this.guarded(() => this.step());
+      this.guarded(() => {
+        try {
+          this.step();
+        } catch (error) {
+          this.finished = true; // once is enough
+          throw error;
+        }
+      });
     };
   }
 
@@ -111,6 +118,7 @@ class Voice {
       this.feed();
     }
     library.prepare();
+    library.watch(this.watched);
     postMessage({ started: { epoch, controls: { ...this.controls } } });
     this.schedule();
   }
@@ -217,6 +225,7 @@ class Voice {
     const { library } = this;
     const { position, stream, given, controls } = this.branches.get(id);
     library.replace(library.copy(stream));
+    library.watch(this.watched);
     this.clear(epoch, position);
     this.given = given;
     this.finished = false;
