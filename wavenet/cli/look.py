@@ -6,7 +6,7 @@ import click
 
 from wavenet.cli.console import print_result
 from wavenet.cli.look_clip import clip
-from wavenet.cli.look_model import scales
+from wavenet.cli.look_model import influence, scales
 from wavenet.cli.look_run import run
 from wavenet.cli.models import load_config
 
@@ -69,5 +69,6 @@ def receptive_field(what: str | None, output: str, overrides: tuple[str, ...]) -
 
 
 command.add_command(scales)
+command.add_command(influence)
 command.add_command(clip)
 command.add_command(run)

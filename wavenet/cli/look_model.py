@@ -14,6 +14,7 @@ from wavenet.data.errors import printable
 if TYPE_CHECKING:
     from wavenet.evaluation.probe import Probe
 
+LONGEST_CLIP = 60.0  # seconds of a clip that are read
 OUTPUT = click.option("-o", "--output", metavar="PICTURE", help="Also draw it: a .png or .svg file.")
 SPEAKER = click.option("--speaker", help="A speaker of the model, or a mixture such as ann=0.3,bob=0.7.")
 MODEL = click.argument("model", type=click.Path(path_type=Path))
@@ -70,6 +71,46 @@ def scales(
         canvas.save(output, scales_figure(found))
     if folder is not None:
         _write_audio(probe, folder, seconds, seed, speaker)
+
+
+@click.command()
+@MODEL
+@CLIP
+@OUTPUT
+@SPEAKER
+@click.option(
+    "--positions",
+    type=click.IntRange(1, 100_000),
+    default=64,
+    show_default=True,
+    help="Of the clip that are averaged over.",
+)
+def influence(model: Path, clip: Path, output: str | None, speaker: str | None, positions: int) -> None:
+    """How far back MODEL really listens on CLIP, beside its receptive field.
+
+    The gradient of the log-probability of a sample with respect to each sample before it, RMS over many positions of
+    the first minute of the clip. A share of the influence is that share of the sum of its squares: of the variance that
+    small independent changes of the past cause.
+
+    \b
+    wavenet look influence runs/speech clip.wav -o influence.png
+    """
+    from wavenet.evaluation.influence import measure
+
+    _check_picture(output)
+    probe = _probe(model, clip, LONGEST_CLIP, speaker)
+    progress = ProgressLine("computing gradients", "positions")
+    try:
+        found = measure(probe, positions, progress)
+    finally:
+        progress.clear()
+    for line in found.table():
+        print_result(line)
+    if output is not None:
+        from wavenet.plots import canvas
+        from wavenet.plots.influence import influence_figure
+
+        canvas.save(output, influence_figure(found))
 
 
 def _check_picture(output: str | None) -> None:
