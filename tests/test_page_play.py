@@ -221,6 +221,8 @@ def test_vocoders_resynthesise_a_clip_or_the_microphone(open_page: Opener, folde
     page.get_by_label("Choose a clip").set_input_files(folder / "hum.wav")
     settings = settings_after(page, "settings.clip?.name === 'hum.wav'")
     assert settings["clip"]["use"] == "features"
+    original = "() => document.querySelector('[data-part=original]')"  # plays the clip itself
+    page.wait_for_function(f"async () => (await fetch(({original})().src)).headers.get('content-length') > 10_000")
     play(page)
     page.get_by_role("button", name="Example").click()
     settings_after(page, "settings.clip.name.startsWith('clip-')")
@@ -229,6 +231,7 @@ def test_vocoders_resynthesise_a_clip_or_the_microphone(open_page: Opener, folde
     settings_after(page, "settings.clip.name === 'microphone'")
     page.wait_for_selector("[data-part=microphone][aria-pressed=true]")
     page.wait_for_function("() => engine.position > 0")
+    assert page.evaluate(f"() => ({original})().hidden")
     microphone.click()
     page.wait_for_selector("[data-part=microphone][aria-pressed=false]")
 

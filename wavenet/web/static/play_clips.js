@@ -25,7 +25,8 @@ export const CLIPS_MARKUP = `
     <button type="button" data-part="example">Example</button>
     <button type="button" data-part="microphone" aria-pressed="false">Live microphone</button>
   </div>
-  <p class="clip" data-part="clip" hidden><span data-part="clipName"></span> <button type="button" class="plain" data-part="forget">Forget it</button></p>`;
+  <p class="clip" data-part="clip" hidden><span data-part="clipName"></span> <button type="button" class="plain" data-part="forget">Forget it</button></p>
+  <audio controls preload="none" aria-label="The clip itself, to compare" data-part="original" hidden></audio>`;
 
 export class Clips {
   // onclip(samples | null) is called before the engine restarts with a clip as its past; guard runs work whose failure is
@@ -58,7 +59,17 @@ export class Clips {
     ui.example.hidden = !clip;
     ui.microphone.hidden = !copies;
     this.show(copies && clip ? fileName(clip) : null);
+    this.showOriginal(copies && clip ? clip : null);
     this.showMicrophone(false);
+  }
+
+  // What a vocoder resynthesises can be heard beside it; address: of its audio, null for none.
+  showOriginal(address) {
+    const { original } = this.ui;
+    if (original.src.startsWith("blob:")) URL.revokeObjectURL(original.src);
+    original.hidden = !address;
+    if (address) original.src = address;
+    else original.removeAttribute("src");
   }
 
   show(text) {
@@ -69,22 +80,23 @@ export class Clips {
 
   // A File of the user's.
   async offer(file) {
-    await this.use(await file.arrayBuffer(), file.name);
+    await this.use(file, file.name);
   }
 
   async example() {
     const { clip } = this.engine.model;
     const response = await fetch(clip);
     if (!response.ok) throw new Error(`${clip} could not be loaded: ${response.status} ${response.statusText}`);
-    await this.use(await response.arrayBuffer(), fileName(clip));
+    await this.use(await response.blob(), fileName(clip));
   }
 
-  async use(bytes, name) {
+  // file: a Blob.
+  async use(file, name) {
     const { engine, copies } = this;
     const { sampleRate } = engine.info;
     let samples;
     try {
-      samples = await engine.decode(bytes);
+      samples = await engine.decode(await file.arrayBuffer());
     } catch {
       throw new Error(`${name} is no audio that this browser can decode: WAV, FLAC, MP3 or Ogg will do.`);
     }
@@ -101,6 +113,7 @@ export class Clips {
     if (copies) await engine.resynthesise(samples, name);
     else await engine.prime(samples, name);
     this.show(`${name}, ${seconds.toFixed(1)} s${part}`);
+    this.showOriginal(copies ? URL.createObjectURL(file) : null);
     this.announce(copies ? `${name} will be made again` : `Continues ${name}`);
   }
 
@@ -134,7 +147,7 @@ export class Clips {
     this.recorder = null;
     ui.record.textContent = "Record";
     for (const track of stream.getTracks()) track.stop();
-    await this.use(await new Blob(pieces).arrayBuffer(), "recording");
+    await this.use(new Blob(pieces), "recording");
   }
 
   async toggleMicrophone() {
@@ -145,6 +158,7 @@ export class Clips {
     if (failed) return;
     this.showMicrophone(true);
     this.show("The microphone, as it comes: use headphones, or it hears itself");
+    this.showOriginal(null);
   }
 
   closeMicrophone() {
