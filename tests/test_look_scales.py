@@ -86,13 +86,13 @@ def test_conditioned_models(shape: str) -> None:
 
 def test_what_is_muted_in_turn() -> None:
     assert mutes_of(2, 2) == {
-        "nothing muted": (),
-        "dilation 1 muted": (0, 2),
-        "dilation 2 muted": (1, 3),
-        "cycle 0 muted": (0, 1),
-        "cycle 1 muted": (2, 3),
+        "nothing-muted": (),
+        "dilation-1-muted": (0, 2),
+        "dilation-2-muted": (1, 3),
+        "cycle-0-muted": (0, 1),
+        "cycle-1-muted": (2, 3),
     }
-    assert list(mutes_of(1, 2)) == ["nothing muted", "dilation 1 muted", "dilation 2 muted"]
+    assert list(mutes_of(1, 2)) == ["nothing-muted", "dilation-1-muted", "dilation-2-muted"]
 
 
 @pytest.mark.parametrize(
@@ -125,14 +125,14 @@ def test_the_command_prints_draws_and_writes_audio(tmp_path: Path, capsys: Captu
         assert f">{words}<" in picture.read_text()
     names = sorted(path.stem for path in folder.iterdir())
     assert names == sorted(mutes_of(2, 4))
-    sounds = [audio.read(folder / f"{name}.wav", SAMPLE_RATE) for name in ("nothing muted", "cycle 0 muted")]
+    sounds = [audio.read(folder / f"{name}.wav", SAMPLE_RATE) for name in ("nothing-muted", "cycle-0-muted")]
     assert [len(sound) for sound in sounds] == [800, 800] and not np.array_equal(*sounds)
 
 
 def test_a_vocoder_is_given_the_features_of_the_clip(vocoder: Path, tmp_path: Path) -> None:
     clip = written_clip(tmp_path / "a.wav", 0.15)
     assert run("look", "scales", vocoder, clip, "--audio", tmp_path / "muted") == 0
-    assert len(audio.read(tmp_path / "muted" / "nothing muted.wav", SAMPLE_RATE)) == 0.15 * SAMPLE_RATE
+    assert len(audio.read(tmp_path / "muted" / "nothing-muted.wav", SAMPLE_RATE)) == 0.15 * SAMPLE_RATE
 
 
 def test_what_cannot_be_measured_is_refused_in_a_line(tmp_path: Path, voices: Path, capsys: Capture) -> None:

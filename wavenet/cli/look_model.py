@@ -127,7 +127,7 @@ def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise click.UsageError(f"{printable(folder)}: is a file; give a folder for the audio")
     folder.mkdir(exist_ok=True)
-    files.check_writable(folder / "nothing muted.wav")
+    files.check_writable(folder / "nothing-muted.wav")
 
 
 def _probe(model: Path, clip: Path, seconds: float, speaker: str | None) -> Probe:

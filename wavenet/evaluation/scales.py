@@ -109,11 +109,11 @@ class Scales:
 def mutes_of(cycles: int, layers_per_cycle: int) -> dict[str, tuple[int, ...]]:
     """What is muted in turn: no layer, each dilation in all cycles and, if there are several, each cycle."""
     layers = range(cycles * layers_per_cycle)
-    mutes: dict[str, tuple[int, ...]] = {"nothing muted": ()}
+    mutes: dict[str, tuple[int, ...]] = {"nothing-muted": ()}
     for scale in range(layers_per_cycle):
-        mutes[f"dilation {2**scale} muted"] = tuple(layers[scale::layers_per_cycle])
+        mutes[f"dilation-{2**scale}-muted"] = tuple(layers[scale::layers_per_cycle])
     for cycle in range(cycles) if cycles > 1 else ():
-        mutes[f"cycle {cycle} muted"] = tuple(layers[cycle * layers_per_cycle : (cycle + 1) * layers_per_cycle])
+        mutes[f"cycle-{cycle}-muted"] = tuple(layers[cycle * layers_per_cycle : (cycle + 1) * layers_per_cycle])
     return mutes
 
 
@@ -142,7 +142,7 @@ def measure(probe: Probe, progress: Progress | None = None) -> Scales:
         monitor.measured(index // config.layers_per_cycle, dilation, config.sample_rate, lost[(index,)])
         for index, (monitor, dilation) in enumerate(zip(monitors, config.dilations, strict=True))
     ]
-    scales = {2**scale: lost[groups[f"dilation {2**scale} muted"]] for scale in range(config.layers_per_cycle)}
+    scales = {2**scale: lost[groups[f"dilation-{2**scale}-muted"]] for scale in range(config.layers_per_cycle)}
     cycles = [lost[mute] for name, mute in groups.items() if name.startswith("cycle")]
     return Scales(config.sample_rate, bits[()], layers, scales, cycles)
 
