@@ -75,7 +75,7 @@ def test_a_clip_shorter_than_a_window(tmp_path: Path) -> None:
 
 def test_silence_has_no_level(tmp_path: Path) -> None:
     clip = profile(written(tmp_path / "a.wav", np.zeros(8_000, np.float32), 8_000))
-    assert clip.text == "1.0 s at 8,000 Hz, peak silence, RMS silence, 100% silent, 0% voiced"
+    assert clip.text == "1.0 s at 8,000 Hz, digital silence, 100% silent, 0% voiced"
 
 
 def test_the_command_draws_clips_of_any_sample_rate(tmp_path: Path, capsys: Capture) -> None:
@@ -88,7 +88,7 @@ def test_the_command_draws_clips_of_any_sample_rate(tmp_path: Path, capsys: Capt
     assert run("look", "clip", *clips, "-o", tmp_path / "clips.svg") == 0
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["a.wav", "a.wav"]
     text = (tmp_path / "clips.svg").read_text()
-    for words in ("a.wav (1)", "a.wav (2)", "seconds", "kHz", "level, dBFS", "pitch, Hz", "dB re full-scale sine"):
+    for words in ("a.wav (1)", "a.wav (2)", "time, seconds", "frequency, kHz", "level, dBFS", "pitch, Hz"):
         assert f">{words}<" in text
 
 

@@ -87,7 +87,7 @@ def test_what_cannot_be_measured_is_refused_in_a_line(tmp_path: Path, voices: Pa
     pytest.importorskip("matplotlib")
     model, clip = save_model(tmp_path / "a.safetensors"), written_clip(tmp_path / "a.wav", 0.002)
     look = ("look", "influence")
-    assert "more than 16 are needed, 2 ms" in error_of(capsys, *look, model, clip)
+    assert "a prediction depends on 16, 2 ms" in error_of(capsys, *look, model, clip)
     assert "speaker: required" in error_of(capsys, *look, voices, clip)
     assert "no such file" in error_of(capsys, *look, model, tmp_path / "none.wav")
     assert "a picture ends in" in error_of(capsys, *look, "none", clip, "-o", tmp_path / "a.txt")

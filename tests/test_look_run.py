@@ -65,12 +65,38 @@ def test_the_command_draws_runs_of_all_kinds(tmp_path: Path, capsys: Capture) ->
     assert run("look", "run", *runs, "-o", tmp_path / "runs.svg") == 0
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["first", "second"]
     text = (tmp_path / "runs.svg").read_text()
-    words = ("first", "second", "minutes of training", "steps", *plots.UNITS.values(), "table of code pairs 5.25")
+    words = (
+        "first",
+        "second",
+        "minutes of training",
+        "steps",
+        *plots.UNITS.values(),
+        "table of code pairs 5.25 (first)",
+    )
     for word in words:
         assert f">{word}<" in text
     assert "beyond the axis: histogram of codes 7.50 (first)" in text
     assert run("look", "run", runs[0] / "log.jsonl", "-o", tmp_path / "one.png") == 0
     assert (tmp_path / "one.png").stat().st_size < 80_000
+
+
+def test_runs_may_have_any_names_and_have_only_begun(tmp_path: Path, capsys: Capture) -> None:
+    runs = [written(tmp_path / name, GENERATOR[:1]) for name in (r"$\frac{$ 100%", "_first", "a $b$")]
+    assert run("look", "run", *runs, "-o", tmp_path / "runs.svg") == 0
+    assert "bits per sample 6.000 in training, not validated yet" in capsys.readouterr().out
+    text = (tmp_path / "runs.svg").read_text()
+    for name in (r"$\frac{$ 100%", "_first", "a $b$"):
+        assert f"{name}<" in text
+
+
+def test_only_runs_with_a_loss_have_its_reference_levels() -> None:
+    single = plots.Run(
+        "a", [record for record in GENERATOR if record["step"] == 100] + [{**GENERATOR[-1], "frames": None}]
+    )
+    assert single.references("nats") == {}
+    figure = plots.runs_figure([single, plots.Run("b", GENERATOR)])
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert "histogram" in titles[0] and "histogram" not in titles[2]
 
 
 def test_what_is_no_run_is_refused_in_a_line(tmp_path: Path, capsys: Capture) -> None:

@@ -121,7 +121,7 @@ def test_the_command_prints_draws_and_writes_audio(tmp_path: Path, capsys: Captu
     assert lines[0].split() == ["layer", "cycle", "dilation", "ms", "RMS", "of", "z", "median", "Hz", "bits", "lost"]
     assert [line.split()[:3] for line in lines[1:9]] == [[str(i), str(i // 4), str(2 ** (i % 4))] for i in range(8)]
     assert "dilation 8 in all cycles: " in lines[12] and lines[-3].startswith("With all layers ")
-    for words in ("bits per sample", "RMS of z", "Spectrum of z, cycle 1", "dilation, samples", "kHz"):
+    for words in ("bits per sample", "RMS of z", "Spectrum of z, cycle 1", "dilation, samples", "frequency, kHz"):
         assert f">{words}<" in picture.read_text()
     names = sorted(path.stem for path in folder.iterdir())
     assert names == sorted(mutes_of(2, 4))
@@ -142,7 +142,8 @@ def test_what_cannot_be_measured_is_refused_in_a_line(tmp_path: Path, voices: Pa
     assert "none.wav: no such file" in error_of(capsys, *look, model, tmp_path / "none.wav")
     assert "a directory" in error_of(capsys, *look, model, tmp_path)
     assert "speaker: required" in error_of(capsys, *look, voices, clip)
-    assert "at least 512 are needed, 64 ms" in error_of(capsys, *look, model, written_clip(tmp_path / "b.wav", 0.05))
+    assert "speaker" in error_of(capsys, *look, model, clip, "--speaker", "ann")
+    assert "of the 512 samples needed, 64 ms" in error_of(capsys, *look, model, written_clip(tmp_path / "b.wav", 0.05))
     audio.write(tmp_path / "c.wav", np.zeros(4_000), SAMPLE_RATE)
     assert "c.wav: silent" in error_of(capsys, *look, model, tmp_path / "c.wav")
     checkpoint.save_model(tmp_path / "l.safetensors", LabellingNetwork(LabellerConfig(("a",), layers_per_cycle=1)))

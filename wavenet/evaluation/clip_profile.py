@@ -69,7 +69,7 @@ class ClipProfile:
         """Length, levels, silent and voiced shares, and median pitch, on one line."""
         peak = max(float(self.high.max()), -float(self.low.min()))
         power = float(self.levels @ self._frame_lengths) / self.samples
-        levels = f"peak {_dbfs(peak * peak)}, RMS {_dbfs(power)}"
+        levels = f"peak {_dbfs(peak * peak)}, RMS {_dbfs(power)}" if peak else "digital silence"
         silent = float((self.levels < 10 ** (SILENT_DBFS / 10)).mean())
         voiced = np.isfinite(self.pitch)
         median = f", median pitch {np.median(self.pitch[voiced]):.0f} Hz" if voiced.any() else ""
@@ -85,7 +85,7 @@ class ClipProfile:
 
 
 def _dbfs(power: float) -> str:
-    return f"{10 * math.log10(power):.1f} dBFS" if power else "silence"
+    return f"{10 * math.log10(power):.1f} dBFS"
 
 
 def profile(path: AnyPath, progress: Progress | None = None) -> ClipProfile:

@@ -81,8 +81,8 @@ def measure(probe: Probe, positions: int = 64, progress: Progress | None = None)
     first, last = config.context, len(probe.codes) - 1  # the samples that are predicted
     if last < first:
         raise ValueError(
-            f"the clip has {len(probe.codes):,} samples; more than {config.context:,} are needed, "
-            f"{1000 * config.context / config.sample_rate:.4g} ms: what a prediction depends on"
+            f"the clip is too short: it has {len(probe.codes):,} samples, and a prediction depends on "
+            f"{config.context:,}, {1000 * config.context / config.sample_rate:.4g} ms"
         )
     chosen = np.unique(np.linspace(first, last, positions).round().astype(int))
     squares = np.zeros(config.receptive_field)

@@ -37,8 +37,11 @@ def read_probe(model: WaveNet, path: AnyPath, seconds: float, speaker: Speaker |
         if count >= most:
             break
     samples = np.concatenate([np.empty(0, np.float32), *pieces])[:most]
+    if not len(samples):
+        raise AudioError(path, "no samples")
     if not samples.any():
         raise AudioError(path, "silent: there is nothing to measure")
     features = None if config.features is None else mel_spectrogram(samples, config.features)
-    conditioning = conditioning_inputs(config, 1, speaker, features) if config.conditioned else None
+    checked = config.conditioned or speaker is not None  # a speaker of a model without speakers is an error
+    conditioning = conditioning_inputs(config, 1, speaker, features) if checked else None
     return Probe(model, quantizer_for(config.output).encode(samples), conditioning)

@@ -159,12 +159,12 @@ def table(stack: Stack) -> list[str]:
 
 def summary(stack: Stack) -> list[str]:
     """What the stack sees, and what stacks without dilation and with pooling would see, as sentences."""
-    pooled = stack.as_deep_as_pooling
+    pooled, plain = stack.as_deep_as_pooling, sum(stack.dilations)
     sides = f", {stack.before:,} before its own and {stack.after:,} after it" if stack.ahead else ""
     lines = [
         f"{headline(stack)}{sides}.",
-        f"Without dilation: {amount(stack, stack.layers[-1].plain)}; to see as much takes {sum(stack.dilations):,} "
-        "layers.",
+        f"Without dilation: {amount(stack, stack.layers[-1].plain)}; to see as much takes {plain:,} "
+        f"layer{'s' if plain > 1 else ''}.",
         f"With a stride of 2 in every layer instead: {pooled.pooled:,} {stack.unit} after layer "
         f"{pooled.stride.bit_length() - 2}, but one output for every {pooled.stride:,}.",
     ]

@@ -122,7 +122,7 @@ def measure(probe: Probe, progress: Progress | None = None) -> Scales:
     config = probe.model.config
     window = round(WINDOW_SECONDS * config.sample_rate)
     if len(probe.codes) < window:
-        raise ValueError(f"the clip has {len(probe.codes):,} samples; at least {window:,} are needed, 64 ms")
+        raise ValueError(f"the clip is too short: it has {len(probe.codes):,} of the {window:,} samples needed, 64 ms")
     groups = mutes_of(config.cycles, config.layers_per_cycle)
     wanted = {(), *((layer,) for layer in range(config.layers)), *groups.values()}
     monitors = [_Monitor(window, len(probe.codes)) for _ in range(config.layers)]

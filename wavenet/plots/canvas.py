@@ -60,6 +60,14 @@ def with_commas(axis: Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
+def name_text(name: str, longest: int) -> str:
+    """The name of a file or run as text of a figure, see `printable`. matplotlib takes what is between dollar signs as
+    mathematics, and leaves out what a legend names with an underscore first.
+    """
+    text = printable(name, longest).replace("$", r"\$")
+    return f"\N{ZERO WIDTH SPACE}{text}" if text.startswith("_") else text
+
+
 def check_picture(path: str | os.PathLike[str]) -> None:
     """Raises `ValueError` for another extension, and the `OSError` of a picture that cannot be written."""
     if Path(path).suffix.lower() not in EXTENSIONS:

@@ -13,9 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
-from wavenet.data.errors import printable
 from wavenet.evaluation.clip_profile import ClipProfile
-from wavenet.plots.canvas import BLUE, DPI, GRID, RED, new_figure, style
+from wavenet.plots.canvas import BLUE, DPI, GRID, RED, name_text, new_figure, style
 
 SIDE_BY_SIDE = 3  # clips; more are drawn below, and four as two and two
 WIDTHS = {1: 9.0, 2: 11.0, 3: 12.0}  # inches, for as many clips side by side
@@ -34,7 +33,7 @@ def clips_figure(clips: Sequence[ClipProfile]) -> Figure:
     columns = 2 if len(clips) == 4 else min(SIDE_BY_SIDE, len(clips))
     rows = -(-len(clips) // columns)
     seconds = max(clip.seconds for clip in clips)
-    loudest = max(float(clip.decibels.max()) for clip in clips)
+    loudest = max(LOWEST_LEVEL, *(float(clip.decibels.max()) for clip in clips))  # silence stays dark
     highest = max(clip.sample_rate for clip in clips) / 2
     with style():
         figure = new_figure(WIDTHS[columns], rows * (sum(PANELS) + FRAME))
@@ -54,7 +53,7 @@ def clips_figure(clips: Sequence[ClipProfile]) -> Figure:
                 panel.tick_params(labelbottom=panel is panels[-1], labelleft=column == 0)
                 if column:
                     panel.set_ylabel("")
-            panels[-1].set_xlabel("seconds")
+            panels[-1].set_xlabel("time, seconds")
         for row in range(rows):
             bar = figure.colorbar(image, cax=figure.add_subplot(grid[row * len(PANELS) + 1, columns]))
             bar.set_label("dB re full-scale sine")
@@ -65,7 +64,7 @@ def _titles(clips: Sequence[ClipProfile]) -> list[str]:
     """The names of the files; numbered where two are the same."""
     counts = Counter(clip.name for clip in clips)
     return [
-        printable(clip.name, LONGEST_TITLE) + (f" ({index})" if counts[clip.name] > 1 else "")
+        name_text(clip.name, LONGEST_TITLE) + (f" ({index})" if counts[clip.name] > 1 else "")
         for index, clip in enumerate(clips, 1)
     ]
 
@@ -93,7 +92,7 @@ def _draw_spectrogram(axes: Axes, clip: ClipProfile, pixels: int, loudest: float
         vmin=loudest - RANGE_DB,
         vmax=loudest,
     )
-    axes.set(ylim=(0, highest), ylabel="kHz")
+    axes.set(ylim=(0, highest), ylabel="frequency, kHz")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}"))
     return image
 

@@ -26,7 +26,7 @@ def influence_figure(influence: Influence) -> Figure:
         gradient.plot(*_smooth(lags, relative), color=BLUE, linewidth=1.8, label="RMS of neighbouring lags")
         gradient.set_yscale("log")
         gradient.set_ylim(bottom=max(float(relative[relative > 0].min(initial=1.0)) / 2, 1e-8))
-        gradient.set_ylabel("RMS gradient, relative")
+        gradient.set_ylabel("RMS gradient\nrelative to the largest")
         gradient.set_title(f"Influence of the past on predictions, RMS over {influence.positions:,} positions")
         share.plot(lags, influence.cumulative, color=BLUE)
         share.set(ylim=(0, 1.02), ylabel="influence within the lag", xlabel="lag, samples before the predicted one")

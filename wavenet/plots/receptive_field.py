@@ -150,14 +150,22 @@ def _draw_resolution(axes: Axes, stack: Stack) -> None:
     axes.set_ylim(0.6, max(strides) * 1.6)
     axes.set_ylabel(f"{stack.unit}\nper output")
     with_commas(axes.yaxis)
-    axes.set_xlabel(f"layer (dilations of 1 to {max(stack.dilations):,} in each cycle)")
+    axes.set_xlabel(f"layer ({_dilations(stack)})")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(f"What a stride costs: {stack.unit} for which there is one output")
     _draw_cycles(axes, stack)
 
 
+def _dilations(stack: Stack) -> str:
+    """The dilations in words."""
+    largest = max(stack.dilations)
+    if largest == 1:
+        return "no dilation"
+    return f"dilations of 1 to {largest:,}{'' if _one_cycle(stack) else ' in each cycle'}"
+
+
 def _draw_cycles(axes: Axes, stack: Stack) -> None:
     """A grid, and lines between the cycles."""
     axes.grid(axis="y", color=GRID)
-    for start in range(stack.cycle, len(stack.dilations), stack.cycle) if stack.cycle else ():
+    for start in range(stack.cycle, len(stack.dilations), stack.cycle) if stack.cycle > 1 else ():
         axes.axvline(start - 0.5, color=FAINT, linewidth=0.8)

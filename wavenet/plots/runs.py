@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from wavenet.data.errors import printable
-from wavenet.plots.canvas import BLACK, COLOURS, GRID, STYLES, new_figure, style, with_commas
+from wavenet.plots.canvas import BLACK, COLOURS, GRID, STYLES, name_text, new_figure, style, with_commas
 from wavenet.training import curves
 from wavenet.training.curves import Records
 from wavenet.training.run_directory import is_number
@@ -36,6 +36,8 @@ STRETCH = 1.5  # a range may become so many times larger to show a reference lev
 MARGIN = 0.08  # above and below the curves, of their range
 SAME = 0.01  # reference levels of several runs that are closer than this are drawn once
 LONGEST_NAME = 40  # characters
+CROWDED = 0.06  # of the range of a panel: a level that is closer below another one has its text below its line
+TITLE_COLUMNS = 76  # characters of a line
 WIDTH, PANEL = 11.0, 3.6  # inches
 
 
@@ -58,7 +60,7 @@ class Run:
     def references(self, loss: str) -> dict[str, float]:
         """The reference levels of the last validation."""
         validations = [record for record in self.records if record["event"] == "validation"]
-        if not validations:
+        if not validations or not self.curve("validation", loss):
             return {}
         record = validations[-1]
         if loss == "macro_f1":
@@ -76,6 +78,7 @@ class Run:
         for loss in self.losses:
             held_out = self.curve("validation", loss)
             if not held_out:
+                parts.append(f"{UNITS[loss]} {self.curve('train', loss)[-1][2]:.3f} in training, not validated yet")
                 continue
             best = (max if loss == "macro_f1" else min)(held_out, key=lambda point: point[2])
             levels = ", ".join(f"{name} {level:.3f}" for name, level in self.references(loss).items())
@@ -117,8 +120,8 @@ def runs_figure(runs: Sequence[Run]) -> Figure:
             row[0].set_ylabel(UNITS[loss])
             _draw_references(row, runs, loss)
         names = [
-            Line2D([], [], color=COLOURS[i % len(COLOURS)], marker="o", ms=4, label=printable(run.name, LONGEST_NAME))
-            for i, run in enumerate(runs)
+            Line2D([], [], marker="o", ms=4, label=name_text(run.name, LONGEST_NAME), **_look(index))
+            for index, run in enumerate(runs)
         ]
         kinds_of_lines = [
             Line2D([], [], color=BLACK, marker="o", ms=4, label="held out"),
@@ -131,12 +134,20 @@ def runs_figure(runs: Sequence[Run]) -> Figure:
 
 def _draw_run(axes: Axes, run: Run, loss: str, column: int, index: int) -> None:
     """The curves of one run; column: 0 for minutes, 1 for steps."""
-    colour, line = COLOURS[index % len(COLOURS)], STYLES[index % len(STYLES)]
+    look = _look(index)
     training, held_out = run.curve("train", loss), run.curve("validation", loss)
     every = -(-len(training) // MOST_POINTS) or 1
     kept = training[::-1][::every][::-1]
-    axes.plot([p[column] for p in kept], [p[2] for p in kept], color=colour, linewidth=0.7, alpha=0.6)
-    axes.plot([p[column] for p in held_out], [p[2] for p in held_out], "o", linestyle=line, color=colour, markersize=4)
+    mark = "." if len(kept) == 1 else ""  # a line needs two points
+    axes.plot(
+        [p[column] for p in kept], [p[2] for p in kept], marker=mark, color=look["color"], linewidth=0.7, alpha=0.6
+    )
+    axes.plot([p[column] for p in held_out], [p[2] for p in held_out], marker="o", markersize=4, **look)
+
+
+def _look(index: int) -> dict[str, Any]:
+    """Colour and line of a run."""
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
 
 
 def _limits(runs: Sequence[Run], loss: str) -> tuple[float, float]:
@@ -155,26 +166,30 @@ def _limits(runs: Sequence[Run], loss: str) -> tuple[float, float]:
 def _draw_references(row: Sequence[Axes], runs: Sequence[Run], loss: str) -> None:
     """Lines at the reference levels; those that are outside of the panel are named in its title."""
     low, high = row[0].get_ylim()
-    drawn: list[tuple[str, float]] = []
-    outside: list[str] = []
+    levels: list[tuple[float, str, str]] = []  # and the names of the level and of its run
     for run in runs:
         for name, level in run.references(loss).items():
-            if any(name == other and abs(level - value) < SAME for other, value in drawn):
-                continue
-            drawn.append((name, level))
-            if not low <= level <= high:
-                outside.append(f"{name} {level:.2f}{f' ({run.name})' if len(runs) > 1 else ''}")
-                continue
-            for axes in row:
-                axes.axhline(level, color=BLACK, linewidth=0.9, linestyle=":")
-            row[1].annotate(
-                f"{name} {level:.2f}",
-                (1, level),
-                xycoords=("axes fraction", "data"),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="right",
-                fontsize=9,
-            )
+            if not any(name == other and abs(level - value) < SAME for value, other, _ in levels):
+                levels.append((level, name, f" ({name_text(run.name, LONGEST_NAME)})" if len(runs) > 1 else ""))
+    above, outside = float("inf"), []
+    for level, name, of_run in sorted(levels, reverse=True):
+        if not low <= level <= high:
+            outside.append(f"{name} {level:.2f}{of_run}")
+            continue
+        for axes in row:
+            axes.axhline(level, color=BLACK, linewidth=0.9, linestyle=":")
+        crowded = above - level < CROWDED * (high - low)
+        row[1].annotate(
+            f"{name} {level:.2f}{of_run}",
+            (1, level),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, -2 if crowded else 2),
+            textcoords="offset points",
+            ha="right",
+            va="top" if crowded else "bottom",
+            fontsize=9,
+        )
+        above = level
     if outside:
-        row[0].set_title(f"Reference levels beyond the axis: {', '.join(outside)}", fontsize=9)
+        title = f"Reference levels beyond the axis: {', '.join(outside)}"
+        row[0].set_title("\n".join(textwrap.wrap(title, TITLE_COLUMNS)), fontsize=9)

@@ -87,7 +87,7 @@ def _draw_spectra(axes: Axes, layers: list[LayerScale], sample_rate: int) -> mat
     axes.plot(medians, range(len(layers)), "o", color="white", mec=BLACK, markersize=5, label="median frequency")
     axes.legend(loc="upper right", frameon=True, fontsize=8)
     axes.set_yticks(range(len(layers)), [f"{layer.dilation:,}" for layer in layers])
-    axes.set_xlabel("kHz")
+    axes.set_xlabel("frequency, kHz")
     return image
 
 
