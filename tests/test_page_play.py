@@ -81,6 +81,8 @@ def test_seed_precision_and_model_reach_the_settings(open_page: Opener) -> None:
     page.get_by_label("Precision").select_option("f32")
     settings = settings_after(page, "settings.precision === 'f32'")
     reaches(page, "temperature", 0.4)  # it stays
+    assert page.get_by_label("Temperature").input_value() == "0.4"
+    assert settings["seed"] == seed
     assert settings["model"] == "plain"
     page.wait_for_function(PLAYING)  # and it plays on
     choose_model(page, "trio")
@@ -92,6 +94,29 @@ def test_seed_precision_and_model_reach_the_settings(open_page: Opener) -> None:
     page.locator("[data-part=restart]").click()
     page.wait_for_function("() => engine.position === 0")
     assert page.locator("[data-part=play]").is_visible()
+
+
+def test_the_last_of_several_quick_choices_is_what_plays(open_page: Opener) -> None:
+    page = open_page()
+    choose_model(page, "trio")
+    play(page)
+    page.evaluate("() => engine.set({ speakers: [0, 1, 0] })")
+    page.evaluate(
+        """() => {
+          const choose = (part, index) => {
+            const box = document.querySelector(`[data-part=${part}]`);
+            box.selectedIndex = index;
+            box.dispatchEvent(new Event("change"));
+          };
+          for (const [part, index] of [["precision", 1], ["model", 3], ["precision", 0], ["model", 2], ["model", 0]])
+            choose(part, index);
+        }"""
+    )
+    page.wait_for_function("() => engine.model.name === 'plain' && !engine.loading && engine.position > 800")
+    page.wait_for_timeout(500)  # in which the others would come, or their controls
+    assert page.evaluate("() => [engine.model.name, engine.controls, engine.playing]") == ["plain", {}, True]
+    assert page.get_by_label("Model", exact=True).input_value().startswith("plain")
+    assert page.locator("[data-part=error]").is_hidden()
 
 
 def test_voices_blend_by_sliders_and_by_the_pad(open_page: Opener) -> None:

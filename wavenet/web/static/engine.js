@@ -1,4 +1,5 @@
-// Plays a model in a page, live: what index.html uses, and a page of your own may use, too.
+// Plays a model in a page, live: what index.html uses, and a page of your own may use, too. A source (source.js) generates
+// the audio.
 //
 //     const engine = new Engine(await (await fetch("models.json")).json());
 //     await engine.load(engine.manifest.models[0]);          // or {name, bytes}: the bytes of a model file
@@ -12,8 +13,6 @@
 //   audio    {block}, when it is heard
 //   watched  {layer, a, b, z, strengths}: see `watch`
 //   error    {message}: one line. `load` also rejects
-//
-// A source (source.js) generates the audio.
 
 import { joined, rounded, toBase64 } from "./clip.js";
 import { WorkerSource, download } from "./source.js";
@@ -73,17 +72,20 @@ export class Engine extends EventTarget {
   }
 
   // Opens a model: an entry of the manifest, or {name, bytes}. The one before plays on until then. A vocoder begins with the
-  // clip of its entry, if there is one.
-  async load(model, { precision = "int8" } = {}) {
+  // clip of its entry, if there is one. controls: to begin with. Returns false if another `load` took its place meanwhile.
+  async load(model, { precision = "int8", controls = {} } = {}) {
     const load = ++this.#loads;
     this.#change({ loading: true });
     let source;
     try {
       source = model.source === "server" ? new (await import("./socket.js")).SocketSource(this.manifest) : new WorkerSource();
       const { config, info, sha256 } = await source.load(model, { precision, ...this.#options });
-      if (load !== this.#loads) return source.close();
-      await this.#openContext(info.sampleRate);
-      if (load !== this.#loads) return source.close();
+      const given = info.bands && model.clip ? await download(model.clip) : null;
+      const clip = given && { use: "features", name: model.clip, samples: rounded(await this.decode(given, info.sampleRate)) };
+      if (!(await this.#openContext(info.sampleRate, () => load === this.#loads))) {
+        source.close();
+        return false;
+      }
       this.#source?.close();
       this.closeMicrophone();
       this.#source = source;
@@ -91,8 +93,7 @@ export class Engine extends EventTarget {
       this.config = config;
       this.info = described(config, info);
       this.controls = {};
-      this.#clip = null;
-      this.#seed = 0;
+      this.#clip = clip;
       this.#slow = false;
       this.#speeds = [];
       this.speed = null;
@@ -100,8 +101,8 @@ export class Engine extends EventTarget {
       const { port1, port2 } = new MessageChannel();
       source.send({ connect: port1 }, [port1]);
       this.#player.port.postMessage({ connect: port2 }, [port2]);
-      if (this.info.needsClip && model.clip)
-        this.#clip = { use: "features", name: model.clip, samples: rounded(await this.decode(await download(model.clip))) };
+      if (this.info.needsClip && !this.#clip) this.pause();
+      this.set(controls);
       this.#start();
       this.#lookAhead();
     } catch (error) {
@@ -112,11 +113,12 @@ export class Engine extends EventTarget {
       if (load === this.#loads) this.#change({ loading: false });
     }
     this.#emit("model", { model: this.model, config: this.config, info: this.info });
+    return true;
   }
 
   // The samples of an audio file (its bytes, which are used up) at the model's rate, one channel: Float32Array.
-  async decode(bytes) {
-    const audio = await new OfflineAudioContext(1, 1, this.info.sampleRate).decodeAudioData(bytes);
+  async decode(bytes, sampleRate = this.info.sampleRate) {
+    const audio = await new OfflineAudioContext(1, 1, sampleRate).decodeAudioData(bytes);
     const channels = Array.from({ length: audio.numberOfChannels }, (_, i) => audio.getChannelData(i));
     return channels[0].map((_, i) => channels.reduce((sum, channel) => sum + channel[i], 0) / channels.length);
   }
@@ -170,11 +172,13 @@ export class Engine extends EventTarget {
   async openMicrophone() {
     this.#loaded();
     if (!this.info.needsClip) return this.#fail(new Error("this model has no use for a microphone: it resynthesises nothing"));
-    this.closeMicrophone();
     let stream;
     try {
+      const source = this.#source;
       const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
       stream = await navigator.mediaDevices.getUserMedia({ audio });
+      if (source !== this.#source) throw new Error("another model was loaded meanwhile");
+      this.closeMicrophone();
       const input = this.#context.createMediaStreamSource(stream);
       const node = new AudioWorkletNode(this.#context, "wavenet-microphone", { numberOfOutputs: 0 });
       this.#clip = { use: "features", name: "microphone", parts: [], length: 0 };
@@ -259,9 +263,9 @@ export class Engine extends EventTarget {
     if (!this.#source) throw new Error("no model is loaded");
   }
 
-  // An AudioContext at the model's rate, with the player.
-  async #openContext(sampleRate) {
-    if (this.#context?.sampleRate === sampleRate) return;
+  // An AudioContext at the model's rate, with the player. Returns whether it is `current` still, and does nothing if not.
+  async #openContext(sampleRate, current) {
+    if (this.#context?.sampleRate === sampleRate) return current();
     let context;
     try {
       context = new AudioContext({ sampleRate, latencyHint: "balanced" });
@@ -269,6 +273,10 @@ export class Engine extends EventTarget {
       throw new Error(`this browser does not play audio at ${sampleRate} Hz, the model's sample rate`);
     }
     await context.audioWorklet.addModule(new URL("player.js", import.meta.url));
+    if (!current()) {
+      context.close();
+      return false;
+    }
     const processorOptions = { capacity: CAPACITY * sampleRate };
     this.#player = new AudioWorkletNode(context, "wavenet-player", {
       numberOfInputs: 0,
@@ -281,6 +289,7 @@ export class Engine extends EventTarget {
     this.#context = context;
     if (this.playing) await context.resume();
     else await context.suspend();
+    return current();
   }
 
   #start() {

@@ -88,7 +88,7 @@ export function mountPlay(section, engine, manifest) {
 class Play {
   constructor(section, engine, manifest) {
     this.ui = parts(section);
-    Object.assign(this, { engine, models: [...manifest.models], past: null });
+    Object.assign(this, { engine, models: [...manifest.models], past: null, loads: 0 });
     const { ui } = this;
     const shared = {
       guard: (work) => this.guard(work),
@@ -197,21 +197,25 @@ class Play {
     });
   }
 
-  open(model, controls = null) {
+  open(model, controls) {
     return this.guard(() => this.load(model, controls));
   }
 
-  async load(model, controls = null) {
+  // Another one that is chosen meanwhile takes its place.
+  async load(model, controls) {
     const { ui, engine } = this;
+    const load = ++this.loads;
     try {
       const bytes = model.source === "server" ? {} : { file: undefined, bytes: await this.download(model) };
-      await engine.load({ ...model, ...bytes }, { precision: ui.precision.value });
+      if (load !== this.loads) return;
+      if (!(await engine.load({ ...model, ...bytes }, { precision: ui.precision.value, controls }))) return;
       if (!this.models.includes(model)) this.models.push(model);
       this.opened = model;
-      if (controls) engine.set(controls);
     } finally {
-      ui.loading.hidden = true;
-      this.fillModels();
+      if (load === this.loads) {
+        ui.loading.hidden = true;
+        this.fillModels();
+      }
     }
   }
 
