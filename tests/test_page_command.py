@@ -67,6 +67,7 @@ def test_names_are_distinct_and_of_any_language(tmp_path: Path) -> None:
     entries = manifest(folder)["models"]
     assert [entry["name"] for entry in entries] == ["meine Stimme ü", "meine Stimme ü 2", "run 1", "50---"]
     assert all((folder / unquote(entry["file"])).is_file() and entry["file"].isascii() for entry in entries)
+    assert site.UNSAFE.sub("-", "\udcffa") == "-a"  # of a name that is not UTF-8
 
 
 def test_kinds_and_the_clip_of_vocoders(tmp_path: Path, capsys: Capture) -> None:
@@ -94,7 +95,20 @@ def test_an_older_page_is_replaced(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"page", "one.safetensors", "two.safetensors"}
 
 
-def test_what_is_refused_changes_nothing(tmp_path: Path, capsys: Capture) -> None:
+def test_the_page_behind_a_link_is_replaced(tmp_path: Path) -> None:
+    model, folder, link = save_model(tmp_path / "one.safetensors"), tmp_path / "page", tmp_path / "link"
+    assert run("page", model, "-o", folder) == 0
+    try:
+        link.symlink_to(folder, target_is_directory=True)
+    except OSError as error:
+        pytest.skip(str(error))
+    before = folder.stat().st_ino
+    assert run("page", model, "-o", link) == 0
+    assert link.is_symlink() and folder.stat().st_ino != before
+    assert {path.name for path in tmp_path.iterdir()} == {"page", "link", "one.safetensors"}
+
+
+def test_what_is_refused_changes_nothing(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     model, folder = save_model(tmp_path / "one.safetensors"), tmp_path / "page"
     labeller = tmp_path / "labels.safetensors"
     checkpoint.save_model(labeller, small_labeller().network)
@@ -109,6 +123,9 @@ def test_what_is_refused_changes_nothing(tmp_path: Path, capsys: Capture) -> Non
     (folder / "mine.txt").write_text("mine")
     assert "holds other things, such as 'mine.txt'" in error_of(capsys, "page", model, "-o", folder)
     assert "is a file" in error_of(capsys, "page", model, "-o", model)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert "is the current folder" in error_of(capsys, "page", model, "-o", ".")
     assert (folder / "mine.txt").read_text() == "mine"
     foreign = tmp_path / "foreign"
     shutil.copytree(folder, foreign)

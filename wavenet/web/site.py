@@ -27,7 +27,8 @@ from wavenet.extras import Unavailable
 
 MANIFEST, WASM = "models.json", "wavenet.wasm"
 CLIP = "clip"  # the stem of the files of the clip that vocoders begin with
-UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|#%]')  # characters that some file system or address does not take
+# Characters that some file system or address does not take; surrogates stand for bytes that are not UTF-8.
+UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|#%\ud800-\udfff]')
 
 
 def build(models: Sequence[str | os.PathLike[str]], folder: Path, clip: Path | None = None) -> list[dict[str, Any]]:
@@ -40,6 +41,7 @@ def build(models: Sequence[str | os.PathLike[str]], folder: Path, clip: Path | N
     """
     static = page_files()
     check_folder(folder)
+    folder = Path(os.path.realpath(folder))  # the folder behind a link is exchanged, not the link
     entries, contents = [], {}
     for path, name in zip(models, names_of(models), strict=True):
         entry, content = described(path, name)
@@ -127,6 +129,8 @@ def check_folder(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise ValueError(f"{printable(folder)}: is a file; give a folder")
+    if folder.samefile(Path.cwd()):
+        raise ValueError(f"{printable(folder)}: is the current folder, which cannot be exchanged; give another one")
     found = {path.name for path in folder.iterdir()}
     try:
         known = set(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"])
