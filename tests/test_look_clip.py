@@ -117,3 +117,16 @@ def test_what_is_no_clip_is_refused_in_a_line(tmp_path: Path, capsys: Capture) -
 
 def test_a_profile_of_all_samples() -> None:
     assert ClipProfile("a", 8_000, samples=4_000).seconds == 0.5
+
+
+def test_ctrl_c_in_compiled_code_ends_the_command(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+
+    def interrupted(*arguments: object) -> None:
+        raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
+
+    monkeypatch.setattr("wavenet.evaluation.clip_profile.profile", interrupted)
+    assert run("look", "clip", "a.wav", "-o", tmp_path / "a.png") == 130
+    assert capsys.readouterr().err == ""

@@ -122,7 +122,7 @@ def test_what_is_refused_says_so(page: EnginePage) -> None:
       await engine.prime(new Float32Array(100));
       return [failures, engine.playing];"""
     failures, playing = page.do(script, VOCODER)
-    assert failures[0].startswith("this model speaks after a recording")
+    assert failures[0].startswith("this model resynthesises a recording")
     assert failures[1] == "this model continues no recording: it resynthesises one"
     assert not playing
     missing = """

@@ -84,6 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
     except SystemExit:  # from click when the reader of the output has closed the pipe: not an error
         return 0
     except Exception as error:
+        if isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt):
+            return 130  # Ctrl-C in compiled code, such as Numba's in pitch tracking
         if debug:
             import traceback
 

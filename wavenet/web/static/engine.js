@@ -126,7 +126,7 @@ export class Engine extends EventTarget {
   async play() {
     this.#loaded();
     if (this.info.needsClip && !this.#clip)
-      return this.#fail(new Error("this model speaks after a recording: give it one, or open the microphone"));
+      return this.#fail(new Error("this model resynthesises a recording: give it one, or open the microphone"));
     if (this.#heard.ended) this.#start();
     this.#change({ playing: true });
     await this.#context.resume();

@@ -70,7 +70,7 @@ const MARKUP = `
   <details class="keys">
     <summary>Keys</summary>
     <p>While no control has the focus: <kbd>Space</kbd> plays and pauses, <kbd>R</kbd> restarts, <kbd>N</kbd> takes a new seed,
-    <kbd>B</kbd> keeps a moment. <kbd>Tab</kbd> moves through the controls; arrow keys turn sliders, and move the point in the
+    <kbd>B</kbd> keeps a moment. <kbd>Tab</kbd> moves through the controls; arrow keys move sliders, and move the point in the
     pad of voices (with <kbd>Shift</kbd> in smaller steps).</p>
   </details>
   <p class="spoken" aria-live="polite" data-part="announcement"></p>`;
@@ -332,6 +332,6 @@ function lead({ sampleRate, receptiveField, speakers, needsClip, twoTiers }) {
   const tiers = twoTiers ? " A second network sketches the spectrogram that it fills with sound." : "";
   return (
     `It was trained on recordings to do one thing: given the last ${ms} ms of a sound, to predict the next sample. Press play, and ` +
-    `it goes on from its own predictions, ${rate} times a second: sound that no one has recorded.${voices}${tiers} Turn the controls while it plays.`
+    `it goes on from its own predictions, ${rate} times a second: sound that no one has recorded.${voices}${tiers} Move the controls while it plays.`
   );
 }
