@@ -160,6 +160,23 @@ def test_a_missing_file_is_said(open_page: Opener, name: str) -> None:
     page.get_by_role("alert").filter(has_text=f"{name}: 404 gone").wait_for()
 
 
+def test_a_page_that_is_opened_as_a_file_says_so(browser: Any, folder: Path) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto((folder / "deep" / "page" / "index.html").as_uri())  # browsers refuse it the modules
+        page.get_by_text("open the page from a web server").wait_for()
+
+
+def test_a_clip_with_nan_leaves_what_plays(open_page: Opener, folder: Path) -> None:
+    soundfile.write(folder / "nan.wav", np.full(8_000, np.nan), 8_000, "FLOAT")
+    page = open_page()
+    play(page)
+    drop(page, folder / "nan.wav")
+    page.get_by_role("alert").filter(has_text="nan.wav contains values that are no numbers").wait_for()
+    page.wait_for_function(PLAYING)
+    assert page.evaluate("() => engine.take.settings.clip") is None
+
+
 def test_a_broken_model_leaves_the_one_that_plays(open_page: Opener, folder: Path) -> None:
     page = open_page()
     play(page)

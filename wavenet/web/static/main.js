@@ -42,6 +42,7 @@ function reveal(id) {
 }
 
 async function start() {
+  document.getElementById("unloaded").remove();
   const play = document.getElementById("play");
   const reason = missing();
   if (reason) throw new Error(reason);

@@ -135,10 +135,10 @@ class Play {
     });
     ui.seed.addEventListener("change", () => this.restart());
     ui.model.addEventListener("change", () => this.open(this.models[ui.model.selectedIndex]));
-    ui.precision.addEventListener("change", () => this.open(this.opened, engine.controls));
+    ui.precision.addEventListener("change", () => this.reopen());
     ui.origin.addEventListener("change", () => {
-      this.opened.source = ui.origin.value;
-      this.open(this.opened, engine.controls);
+      this.models[ui.model.selectedIndex].source = ui.origin.value;
+      this.reopen();
     });
     ui.modelFile.addEventListener("change", () => {
       const [file] = ui.modelFile.files;
@@ -199,6 +199,12 @@ class Play {
 
   open(model, controls) {
     return this.guard(() => this.load(model, controls));
+  }
+
+  // Opens the model that is chosen again; the one that plays keeps its controls.
+  reopen() {
+    const model = this.models[this.ui.model.selectedIndex];
+    return this.open(model, model === this.opened ? this.engine.controls : {});
   }
 
   // Another one that is chosen meanwhile takes its place.

@@ -93,17 +93,20 @@ export class Clips {
   // file: a Blob.
   async use(file, name) {
     const { engine, copies } = this;
-    const { sampleRate } = engine.info;
+    const { info } = engine;
+    const { sampleRate } = info;
     let samples;
     try {
       samples = await engine.decode(await file.arrayBuffer());
     } catch {
       throw new Error(`${name} is no audio that this browser can decode: WAV, FLAC, MP3 or Ogg will do.`);
     }
+    if (info !== engine.info) return this.use(file, name); // another model was loaded meanwhile
     const seconds = samples.length / sampleRate;
     if (seconds < 0.05) throw new Error(`${name} is only ${samples.length} samples long: choose a longer clip.`);
     if (copies) samples = samples.slice(0, LONGEST_COPY * sampleRate);
     else samples = samples.slice(-LONGEST_PAST * sampleRate);
+    if (!samples.every(Number.isFinite)) throw new Error(`${name} contains values that are no numbers (NaN or infinity).`);
     const part =
       samples.length / sampleRate < seconds
         ? `, of which the ${copies ? "first" : "last"} ${copies ? LONGEST_COPY : LONGEST_PAST} s are used`
