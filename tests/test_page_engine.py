@@ -183,3 +183,15 @@ def test_events_and_what_was_heard(page: EnginePage) -> None:
     assert [found["states"][0]["playing"], found["states"][-1]["playing"]] == [True, False]
     start = page.do("await engine.restart(); return Array.from(engine.recent(50))")
     assert start == [0] * 50
+
+
+def test_a_start_ends_the_wait_for_a_branch(page: EnginePage) -> None:
+    page.load(VOICE)
+    script = """
+      await heard(1000);
+      const branch = engine.branch().then(() => "kept", ({ message }) => message);
+      await engine.restart();
+      await heard(500);
+      return [await branch, failures];
+    """
+    assert page.do(script) == ["it started again before the moment was kept", []]

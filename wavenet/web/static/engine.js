@@ -40,7 +40,7 @@ export class Engine extends EventTarget {
   #take = null;
   #coming = []; // {block, position} that were not heard yet
   #branches = new Map(); // {position, take} by their ids
-  #waitingFor = new Map(); // functions that take a branch's position
+  #waitingFor = new Map(); // {resolve, reject} of branches to come, by their ids
   #speeds = []; // [samples, seconds] of the last blocks
   #slow = false;
   #reported = 0;
@@ -90,13 +90,10 @@ export class Engine extends EventTarget {
       this.closeMicrophone();
       this.#source = source;
       this.model = { ...model, sha256: sha256 ?? model.sha256 ?? null, precision };
-      this.config = config;
-      this.info = described(config, info);
-      this.controls = {};
+      Object.assign(this, { config, info: described(config, info), controls: {}, speed: null });
       this.#clip = clip;
       this.#slow = false;
       this.#speeds = [];
-      this.speed = null;
       source.onmessage = (message) => this.#receive(message);
       const { port1, port2 } = new MessageChannel();
       source.send({ connect: port1 }, [port1]);
@@ -218,7 +215,7 @@ export class Engine extends EventTarget {
     this.#loaded();
     if (this.#microphone) throw new Error("there are no branches while the microphone is open");
     const id = crypto.getRandomValues(new Uint32Array(1))[0].toString(36);
-    const branched = new Promise((resolve) => this.#waitingFor.set(id, resolve));
+    const branched = new Promise((resolve, reject) => this.#waitingFor.set(id, { resolve, reject }));
     this.#source.send({ branch: { id, position: this.position } });
     return branched;
   }
@@ -298,6 +295,8 @@ export class Engine extends EventTarget {
     const settings = { version: 1, model: name, sha256, precision, seed: this.#seed };
     this.#take = new Take(settings, LONGEST * this.info.sampleRate);
     this.#branches.clear();
+    for (const { reject } of this.#waitingFor.values()) reject(new Error("it started again before the moment was kept"));
+    this.#waitingFor.clear();
     const microphone = Boolean(this.#microphone);
     this.#source.send({ start: { epoch: this.#epoch, seed: this.#seed, clip: microphone ? null : this.#clip, microphone } });
   }
@@ -326,8 +325,9 @@ export class Engine extends EventTarget {
   }
 
   #keepBranch({ id, position }) {
+    if (!this.#waitingFor.has(id)) return; // of an earlier start
     this.#branches.set(id, { position, take: this.#take.until(position) });
-    this.#waitingFor.get(id)(id);
+    this.#waitingFor.get(id).resolve(id);
     this.#waitingFor.delete(id);
   }
 
