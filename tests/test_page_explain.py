@@ -61,7 +61,7 @@ def slider(page: Any, label: str) -> Any:
 
 
 def layer_button(page: Any, layer: int) -> Any:
-    return page.get_by_role("button", name=f"Mute layer {layer + 1}, dilation {2 ** (layer % PER_CYCLE)}", exact=True)
+    return page.get_by_role("button", name=f"Mute layer {layer}, dilation {2 ** (layer % PER_CYCLE)}", exact=True)
 
 
 def muted(page: Any) -> list[int]:
@@ -151,14 +151,14 @@ def test_the_section_shows_the_model_and_what_is_drawn(page: Any) -> None:
     expected, total = [], 1
     for layer, dilation in enumerate(config.dilations):
         total += 2 * dilation
-        expected.append([layer + 1, layer // PER_CYCLE + 1, dilation, 2 * dilation + 1, total])
+        expected.append([layer, layer // PER_CYCLE, dilation, 2 * dilation + 1, total])
     assert table(page) == expected
     for label, value in (("Layers per cycle", 8), ("Cycles", 1), ("Kernel size", 2)):
         slider(page, label).fill(str(value))
     assert section.locator(".badge").inner_text() == "only a drawing"
     assert section.locator(".dilated").inner_text().split("\t")[:3] == ["dilated", "256 samples", "16 ms"]
     assert section.locator(".plain").inner_text().split("\t")[:3] == ["without dilation", "9 samples", "0.563 ms"]
-    assert table(page)[-1] == [8, 1, 128, 129, 256]
+    assert table(page)[-1] == [7, 0, 128, 129, 256]
     assert section.locator(".rows button:visible, .layers input").count() == 0  # a drawing cannot be muted
     page.get_by_role("button", name="This model").click()
     assert section.locator(".badge").inner_text() == "the model that plays"
@@ -193,7 +193,7 @@ def test_muting_acts_as_in_python(page: Any, path: Path) -> None:
     page.wait_for_function("engine.model.precision === 'int8' && !engine.loading")
     layer_button(page, 2).click()
     layer_button(page, 5).focus()
-    page.keyboard.press("ArrowUp")  # layer 7, index 6
+    page.keyboard.press("ArrowUp")
     page.keyboard.press("Space")
     assert muted(page) == [2, 6]
     assert layer_button(page, 6).get_attribute("aria-pressed") == "true"
@@ -203,7 +203,7 @@ def test_muting_acts_as_in_python(page: Any, path: Path) -> None:
     heard = "mute => engine.take.settings.events.at(-1)?.set.mute.join() === mute"
     page.get_by_role("button", name="Mute dilation 2", exact=True).click()  # adds layers 1 and 5
     page.wait_for_function(heard, arg="1,2,5,6")
-    page.get_by_role("button", name="Mute cycle 1", exact=True).click()  # and the others of cycle 1
+    page.get_by_role("button", name="Mute cycle 0", exact=True).click()  # and its others
     page.wait_for_function(heard, arg="0,1,2,3,5,6")
     page.get_by_role("button", name="Unmute all").click()
     page.wait_for_function(heard, arg="")
@@ -248,7 +248,7 @@ def test_watched_gates_are_those_of_the_definition(page: Any, path: Path) -> Non
           });
         }"""
     )
-    slider(page, "Layer").fill(str(layer + 1))
+    slider(page, "Layer").fill(str(layer))
     slider(page, "Channel").fill(str(channel + 1))
     page.locator("#explain .listen").click()
     page.wait_for_function(f"events.filter(({{ layer }}) => layer === {layer}).length >= 8")
@@ -279,33 +279,33 @@ def test_selections_are_linked(page: Any) -> None:
     slider(page, "Layer").focus()
     page.keyboard.press("End")
     assert layer_button(page, 7).get_attribute("tabindex") == "0"
-    assert "layer 8, dilation 8" in heat.get_attribute("aria-label")
-    assert "8 of 8, dilation 8" in slider(page, "Layer").get_attribute("aria-valuetext")
+    assert "layer 7, dilation 8" in heat.get_attribute("aria-label")
+    assert "7 (of 0 to 7), dilation 8" in slider(page, "Layer").get_attribute("aria-valuetext")
     layer_button(page, 2).hover()
-    assert slider(page, "Layer").input_value() == "3"
-    assert "layer 3, dilation 4" in heat.get_attribute("aria-label")
+    assert slider(page, "Layer").input_value() == "2"
+    assert "layer 2, dilation 4" in heat.get_attribute("aria-label")
     assert "4 samples (0.25 ms) apart" in page.locator("#explain .sentence").inner_text()
     page.mouse.move(0, 0)
-    assert slider(page, "Layer").input_value() == "8"
+    assert slider(page, "Layer").input_value() == "7"
     box = heat.bounding_box()
     heat.click(position={"x": 20, "y": box["height"] * 5.5 / 8})
     assert slider(page, "Channel").input_value() == "6"
     page.locator("#explain details").evaluate("details => details.open = true")
-    page.get_by_label("Mute layer 2", exact=True).check()
+    page.get_by_label("Mute layer 1", exact=True).check()
     assert muted(page) == [1]
     assert layer_button(page, 1).get_attribute("aria-pressed") == "true"
     assert page.locator("#explain .dilated .samples").inner_text() == "57 samples"
-    slider(page, "Layer").fill("3")  # its taps see 1 + 2 x 1 samples each, without layer 2
+    slider(page, "Layer").fill("2")  # its taps see 1 + 2 x 1 samples each, without layer 1
     assert "made of 3 samples; together they see 11 samples" in page.locator("#explain .sentence").inner_text()
     layer_button(page, 1).click()
     assert muted(page) == []
-    assert not page.get_by_label("Mute layer 2", exact=True).is_checked()
+    assert not page.get_by_label("Mute layer 1", exact=True).is_checked()
 
 
 def test_a_finger_watches_a_layer_before_it_mutes_it(page: Any) -> None:
     tap = "button => button.dispatchEvent(new PointerEvent('click', { bubbles: true, pointerType: 'touch' }))"
     layer_button(page, 1).evaluate(tap)
-    assert (slider(page, "Layer").input_value(), muted(page)) == ("2", [])
+    assert (slider(page, "Layer").input_value(), muted(page)) == ("1", [])
     layer_button(page, 1).evaluate(tap)
     assert muted(page) == [1]
 
@@ -343,7 +343,7 @@ def test_everything_works_by_keyboard(page: Any) -> None:
         "Cycles",
         "Zoom",
         "Logarithmic",
-        "Mute cycle 2",
+        "Mute cycle 1",
         "Mute layer",
         "Mute dilation 8",
         "Layer",

@@ -231,9 +231,9 @@ class Explain {
     const { stack, isOwn, sampleRate } = this;
     const rows = layerRows(stack).map(
       ({ layer, cycle, dilation, span, total }) =>
-        `<tr><th scope="row">${layer + 1}</th><td>${cycle + 1}</td><td>${dilation}</td><td>${span}</td><td>${total}</td>` +
+        `<tr><th scope="row">${layer}</th><td>${cycle}</td><td>${dilation}</td><td>${span}</td><td>${total}</td>` +
         `<td>${msText(total, sampleRate)}</td>` +
-        (isOwn ? `<td><input type="checkbox" value="${layer}" aria-label="Mute layer ${layer + 1}"></td>` : "") +
+        (isOwn ? `<td><input type="checkbox" value="${layer}" aria-label="Mute layer ${layer}"></td>` : "") +
         "</tr>",
     );
     const heads = [

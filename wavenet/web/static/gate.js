@@ -107,7 +107,7 @@ export class GateView {
     this.slider.value = channel + 1;
     this.surface.canvas.setAttribute(
       "aria-label",
-      `Heat map of z of the ${this.channels} channels of layer ${layer + 1}, dilation ${dilation}, over the last seconds`,
+      `Heat map of z of the ${this.channels} channels of layer ${layer}, dilation ${dilation}, over the last seconds`,
     );
     this.showNumbers();
     this.repaint();

@@ -47,8 +47,8 @@ export class LayerView {
     this.panel = panel;
     this.find = (selector) => panel.querySelector(selector);
     const show = (layer) =>
-      this.stack ? `${layer} of ${this.stack.dilations.length}, dilation ${this.row.dilation}` : "";
-    this.slider = new Slider({ label: "Layer", min: 1, max: 1, step: 1, show }, (layer) => onselect(layer - 1));
+      this.stack ? `${layer} (of 0 to ${this.stack.dilations.length - 1}), dilation ${this.row.dilation}` : "";
+    this.slider = new Slider({ label: "Layer", min: 0, max: 0, step: 1, show }, onselect);
     this.find(".choice").append(this.slider.root);
     this.surface = new Surface(this.find(".taps"));
     this.gain = new Gain();
@@ -71,23 +71,23 @@ export class LayerView {
     const layers = stack.dilations.length;
     const taps = stack.kernel === 2 ? "two taps" : `${stack.kernel} taps`;
     const each = below === 1 ? "one sample" : `what the layers below made of ${samplesText(below)}`;
-    this.slider.input.max = layers;
-    this.slider.value = layer + 1;
+    this.slider.input.max = layers - 1;
+    this.slider.value = layer;
     this.find(".sentence").textContent =
       `Its ${taps} lie ${samplesText(dilation)} (${msText(dilation, sampleRate)}) apart. Each reads ${each}; ` +
       `together they see ${samplesText(total)}, ${msText(total, sampleRate)}.`;
     this.surface.canvas.setAttribute(
       "aria-label",
-      `The ${taps} of layer ${layer + 1} on the recent audio, ${samplesText(dilation)} apart`,
+      `The ${taps} of layer ${layer} on the recent audio, ${samplesText(dilation)} apart`,
     );
     this.find(".convolution").textContent = `convolution: ${taps}, dilation ${dilation.toLocaleString("en")}`;
     const last = layer === layers - 1;
-    this.find(".next").textContent = last ? "(the last layer)" : `to layer ${layer + 2}`;
+    this.find(".next").textContent = last ? "(the last layer)" : `to layer ${layer + 1}`;
     this.find(".paths").classList.toggle("last", last);
     this.find(".paths").classList.toggle("muted", this.muted);
     this.find(".paths").setAttribute(
       "aria-label",
-      `Layer ${layer + 1}: a convolution of dilation ${dilation} gives a and b; tanh of a times the sigmoid of b is z; ` +
+      `Layer ${layer}: a convolution of dilation ${dilation} gives a and b; tanh of a times the sigmoid of b is z; ` +
         `through one 1 by 1 convolution z is added to the skip sum, and${last ? ", except in this last layer," : ""} through another to the ` +
         `layer's input, the residual path${this.muted ? ". The layer is muted: z is zero" : ""}`,
     );

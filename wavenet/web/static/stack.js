@@ -123,7 +123,7 @@ export class StackView {
         const label = element("span", { textContent: dilation });
         const button = element(
           "button",
-          { type: "button", ariaLabel: `Mute layer ${layer + 1}, dilation ${dilation}` },
+          { type: "button", ariaLabel: `Mute layer ${layer}, dilation ${dilation}` },
           label,
         );
         button.dataset.layer = layer;
@@ -132,13 +132,13 @@ export class StackView {
     );
     this.cycles.replaceChildren(
       ...Array.from({ length: cycles }, (_, i) => {
-        const textContent = cycles > 6 ? cycles - i : `cycle ${cycles - i}`;
+        const cycle = cycles - 1 - i; // the last one above
         const button = element("button", {
           type: "button",
-          textContent,
-          ariaLabel: `Mute cycle ${cycles - i}`,
+          textContent: cycles > 6 ? cycle : `cycle ${cycle}`,
+          ariaLabel: `Mute cycle ${cycle}`,
         });
-        button.dataset.cycle = cycles - 1 - i;
+        button.dataset.cycle = cycle;
         return button;
       }),
     );
