@@ -195,3 +195,12 @@ def test_a_start_ends_the_wait_for_a_branch(page: EnginePage) -> None:
       return [await branch, failures];
     """
     assert page.do(script) == ["it started again before the moment was kept", []]
+
+
+def test_a_control_that_was_freed_stays_free_after_a_start(page: EnginePage) -> None:
+    page.load(TWO_TIERS)
+    page.do("engine.set({ pitch: 150 }); engine.set({ pitch: null })")
+    take = page.take("await engine.restart(); await heard(1000)")
+    assert take.failures == []
+    assert take.settings["controls"] == {"pitch": None}
+    np.testing.assert_array_equal(take.audio, page.generator(TWO_TIERS).session(seed=0).next(len(take.audio)))

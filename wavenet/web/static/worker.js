@@ -102,7 +102,7 @@ class Voice {
   start({ epoch, seed, clip, microphone }) {
     const { library } = this;
     library.start(seed);
-    for (const [name, value] of Object.entries(this.controls)) library.set(name, value);
+    for (const [name, value] of Object.entries(this.controls)) library.set(name, value ?? NaN);
     this.clear(epoch, 0);
     for (const branch of this.branches.values()) library.w.wavenet_stream_free(branch.stream);
     this.branches.clear();
