@@ -84,7 +84,7 @@ def test_shipped_models(name: str, precision: str) -> None:
 )
 def test_options(name: str, options: dict[str, Any]) -> None:
     if "count" in options:
-        Generator.load(MADE / f"{name}.safetensors", "native").render(SECONDS, **options)
+        assert np.isfinite(Generator.load(MADE / f"{name}.safetensors", "native").render(SECONDS, **options)).all()
     else:
         generate(Generator.load(MADE / f"{name}.safetensors", "native", "int8", threads=1), **options)
 
