@@ -86,17 +86,20 @@ def described(path: str | os.PathLike[str], name: str) -> tuple[dict[str, Any], 
         content = file.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{printable(path)}: cannot be read ({error.strerror})") from error
-    entry = {
+    entry = entry_of(config, name, quote(f"{name}.safetensors"), len(content))
+    return entry | {"sha256": hashlib.sha256(content).hexdigest(), "source": "browser"}, content
+
+
+def entry_of(config: ModelConfig, name: str, file: str, size: int) -> dict[str, Any]:
+    """What `models.json` says of every model. file: its address, relative to the page; size: in bytes."""
+    return {
         "name": name,
-        "file": quote(f"{name}.safetensors"),
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "file": file,
+        "bytes": size,
         "sampleRate": config.sample_rate,
         "kind": kind_of(config),
-        "source": "browser",
-        "speed": None,
+        "speed": None,  # not measured
     }
-    return entry, content
 
 
 def kind_of(config: ModelConfig) -> str:

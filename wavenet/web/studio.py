@@ -103,16 +103,10 @@ class Studio:
         macs = config.macs_per_sample * config.sample_rate
         too_large = macs > TOO_MANY_MACS or model.bytes > TOO_MANY_BYTES
         sources = ["browser", "server"] if site.WASM in self.files else ["server"]
-        return {
+        return site.entry_of(config, model.name, f"models/{model.id}.safetensors", model.bytes) | {
             "id": model.id,
-            "name": model.name,
-            "file": f"models/{model.id}.safetensors",
-            "bytes": model.bytes,
-            "sampleRate": config.sample_rate,
-            "kind": site.kind_of(config),
             "source": sources[-1] if too_large else sources[0],
             "sources": sources,
-            "speed": None,
         }
 
     async def model(self, request: Request) -> Response:
