@@ -27,7 +27,7 @@ from wavenet.data.pcm import FULL_SCALE
 from wavenet.engine import EngineUnavailable, how_to_get_native, native_installed
 
 VERSION = 1
-NUMBERS = {  # controls in settings, and in the C interface
+NUMBERS = {  # controls that are numbers: their names in settings and messages, and in Python and C
     "temperature": "temperature",
     "voicedTemperature": "voiced_temperature",
     "topK": "top_k",

@@ -25,6 +25,7 @@ from wavenet.engine.conditioning import speaker_shares
 from wavenet.features import mel_spectrogram
 from wavenet.generate import Generator, Session, total_of
 from wavenet.refined_session import RefinedSession, primed_audio
+from wavenet.replay import NUMBERS
 
 PRECISIONS = ("auto", "f32", "int8")
 LONGEST_CLIP = 60.0  # seconds, of a past to continue and of a clip to copy
@@ -39,16 +40,7 @@ MAX_SEED = 2**53 - 1  # the largest whole number that JSON is sure to keep
 
 Audio = NDArray[np.float32]
 Source = Session | RefinedSession
-NAMES = {  # of the controls: in messages, and of `Session`
-    "temperature": "temperature",
-    "voicedTemperature": "voiced_temperature",
-    "topK": "top_k",
-    "topP": "top_p",
-    "pitch": "pitch",
-    "loudness": "loudness",
-    "speakers": "speaker",
-    "mute": "mute",
-}
+NAMES = NUMBERS | {"speakers": "speaker", "mute": "mute"}  # of the controls: in messages, and of `Session`
 
 
 class Stopped(Exception):
