@@ -10,6 +10,7 @@ from wavenet.checks import ConfigError, check_choice, check_interval, check_rang
 
 SPLITS = ("auto", "files", "time")
 BASES = ("none", "auto")
+PRECISIONS = ("float32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,12 @@ class TrainingConfig:
     clip_seconds: float = 10.0  # audio generated at each validation, at most 2 without the native engine; 0: none
     seed: int = 0
     base: str = "none"  # the model that a new run starts from: "auto": the shipped one that fits; "none": no model
+    past: int = 0  # samples of the recording before each crop that are inputs, but do not count in the loss
+    precision: str = "float32"  # of the network's matrix products: or "bf16", "fp16"
+    compile: bool = False  # by torch.compile
+    accumulation: int = 1  # parts in which the crops of a batch are computed, one after the other
+    activation_checkpointing: bool = False  # activations are computed again in the backward pass instead of being kept
+    workers: int = -1  # processes that prepare batches; 0: the training process does it; -1: chosen for the machine
     frames: FrameTrainingConfig = field(default_factory=FrameTrainingConfig)  # for networks with a frame model
     labels: LabelTrainingConfig = field(default_factory=LabelTrainingConfig)  # for labellers
 
@@ -127,6 +134,10 @@ class TrainingConfig:
         check_range(self, "clip_seconds", 0.0, 3600.0)
         check_range(self, "seed", 0, 2**63 - 1)
         check_choice(self, "base", BASES)
+        check_range(self, "past", 0, 2**24)
+        check_choice(self, "precision", PRECISIONS)
+        check_range(self, "accumulation", 1, 65_536)
+        check_range(self, "workers", -1, 1_024)
 
 
 def check_optimizer(config: FrameTrainingConfig | TrainingConfig) -> None:
