@@ -19,6 +19,7 @@ from wavenet.checkpoint import load_model, read_model
 from wavenet.config import ConfigError
 from wavenet.evaluation import likelihood, training_cost
 from wavenet.training import recipe, trainer
+from wavenet.training.batches import Batch
 from wavenet.training.events import Event, Progress
 from wavenet.training.trainer import TrainingError
 
@@ -93,13 +94,13 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = trainer_for(folder, tmp_path / "run", "training.steps=10")
-    loss, calls = trainer.masked_loss, []
+    gradients, calls = training.gradients, []
 
-    def sometimes_nan(outputs: Tensor, targets: Tensor, mask: Tensor, output: str) -> Tensor:
+    def sometimes_nan(batch: Batch) -> Tensor:
         calls.append(1)
-        return loss(outputs, targets, mask, output) * (math.nan if len(calls) in (3, 4, 8) else 1)
+        return gradients(batch) * (math.nan if len(calls) in (3, 4, 8) else 1)
 
-    monkeypatch.setattr(trainer, "masked_loss", sometimes_nan)
+    monkeypatch.setattr(training, "gradients", sometimes_nan)
     result = training.train()
     assert result is not None
     assert result.skipped == 3
@@ -109,12 +110,12 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(
 
 def test_nothing_but_nan_ends_with_advice(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training = trainer_for(folder, tmp_path / "run", "training.steps=1000")
-    loss = trainer.masked_loss
+    gradients = training.gradients
 
-    def always_nan(outputs: Tensor, targets: Tensor, mask: Tensor, output: str) -> Tensor:
-        return loss(outputs, targets, mask, output) * math.nan
+    def always_nan(batch: Batch) -> Tensor:
+        return gradients(batch) * math.nan
 
-    monkeypatch.setattr(trainer, "masked_loss", always_nan)
+    monkeypatch.setattr(training, "gradients", always_nan)
     with pytest.raises(TrainingError, match="lower training.learning_rate"):
         training.train()
 
@@ -128,7 +129,7 @@ def test_out_of_memory_says_what_to_lower(
     def exhausted(*arguments: object) -> NoReturn:
         raise error
 
-    monkeypatch.setattr(trainer, "masked_loss", exhausted)
+    monkeypatch.setattr(training, "gradients", exhausted)
     with pytest.raises(TrainingError, match=r"training.batch \(now 2\) or training.crop \(now 200\)"):
         training.train()
 

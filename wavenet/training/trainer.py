@@ -23,12 +23,13 @@ from wavenet.data.dataset import Recordings
 from wavenet.evaluation import likelihood
 from wavenet.evaluation.training_cost import check_training_memory, training_cost
 from wavenet.evaluation.verdict import Point
-from wavenet.nn.outputs import masked_loss
 from wavenet.training import base_model, curves, run_loop, run_page, run_policy, schedule
 from wavenet.training.base_model import BaseModel
 from wavenet.training.batches import Batch, Batches
+from wavenet.training.distributed import SINGLE
 from wavenet.training.events import Progress, Report, Validation, ValidationProgress
 from wavenet.training.frame_tier import FrameTier, frames_of
+from wavenet.training.gradients import Gradients
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_directory import RunDirectory
 from wavenet.training.run_loop import RunLoop, finite
@@ -81,6 +82,7 @@ class Trainer(RunLoop[TrainingState, Validation]):
         if recorded is not None:
             frame_base = None if base is None else base_model.frame_model_of(base)
             self.frames = FrameTier(recipe, *recorded, self.state, not self.is_continued, frame_base)
+        self.gradients = Gradients(self.state.model, recipe.training, SINGLE, self.device)
         self.batches = Batches(recordings.train, recipe, self.device)
         self.clips = ValidationClips(recipe, recordings)
         self.references = likelihood.reference_levels(
@@ -130,9 +132,7 @@ class Trainer(RunLoop[TrainingState, Validation]):
         """Update the weights with a batch; returns its bits per sample, None if a value was not finite."""
         state, config = self.state, self.recipe.training
         state.optimizer.zero_grad(set_to_none=True)
-        outputs = state.model(batch.inputs, batch.speaker, batch.features, batch.first)  # [B, T, A]
-        loss = masked_loss(outputs, batch.targets, batch.mask, self.recipe.model.output)  # nats per sample
-        loss.backward()
+        loss = self.gradients(batch)  # nats per sample
         norm = torch.nn.utils.clip_grad_norm_(state.weights, config.clip_norm)
         if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
             return None
