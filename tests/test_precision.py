@@ -1,0 +1,116 @@
+"""Mixed precision: losses close to float32, and the scale of the loss in float16."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from wavenet import ModelConfig, WaveNet
+from wavenet.nn.outputs import masked_loss
+from wavenet.training import precision
+from wavenet.training.precision import FIRST_SCALE, GROWTH_STEPS, LARGEST_SCALE, Precision
+
+CPU = torch.device("cpu")
+CONFIG = ModelConfig(1, 4, residual_channels=16, skip_channels=32)
+
+
+def weight_with_gradient(*values: float) -> nn.Parameter:
+    weight = nn.Parameter(torch.zeros(len(values)))
+    weight.grad = torch.tensor(values)
+    return weight
+
+
+def scale_of(state: Precision) -> float:
+    return state.state()[0]
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_loss_and_gradients_are_close_to_those_of_float32(name: str) -> None:
+    torch.manual_seed(0)
+    model = WaveNet(CONFIG)
+    codes = torch.randint(0, 256, (2, 101))
+    mask = torch.ones(2, 100, dtype=torch.bool)
+
+    def gradients(name: str) -> tuple[Tensor, Tensor]:
+        state = Precision(name, CPU)
+        model.zero_grad()
+        with state.autocast():
+            loss = masked_loss(model(codes[:, :-1]), codes[:, 1:], mask)
+        assert loss.dtype == torch.float32
+        state.scaled(loss).backward()
+        weights = list(model.parameters())
+        state.clip(weights, 1e6)
+        assert all(weight.grad is not None and weight.grad.dtype == torch.float32 for weight in weights)
+        return loss.detach(), torch.cat([weight.grad.flatten() for weight in weights if weight.grad is not None])
+
+    (exact, expected), (loss, gradient) = gradients("float32"), gradients(name)
+    # relative rounding errors of 2^-8 (bfloat16) and 2^-11 (float16) of products whose errors are independent
+    assert abs(loss - exact) < 0.002
+    assert (gradient - expected).norm() < {"bf16": 0.02, "fp16": 0.004}[name] * expected.norm()
+
+
+def test_gradients_are_unscaled_before_they_are_clipped() -> None:
+    state = Precision("fp16", CPU)
+    weight = weight_with_gradient(3 * FIRST_SCALE, -4 * FIRST_SCALE)  # true norm 5
+    assert state.clip([weight], 10.0) == 5.0
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [3.0, -4.0]
+    weight = weight_with_gradient(3 * FIRST_SCALE, -4 * FIRST_SCALE)
+    assert state.clip([weight], 1.0) == 5.0
+    assert weight.grad is not None
+    torch.testing.assert_close(weight.grad, torch.tensor([0.6, -0.8]))
+
+
+def test_norm_is_not_finite_when_a_gradient_is_not() -> None:
+    weights = [weight_with_gradient(1.0), weight_with_gradient(math.inf)]
+    assert not math.isfinite(Precision("fp16", CPU).clip(weights, 1.0))
+
+
+def test_scale_is_halved_and_doubled() -> None:
+    state = Precision("fp16", CPU)
+    assert state.scaled(torch.tensor(1.0)) == FIRST_SCALE
+    state.update(torch.tensor(False))
+    assert scale_of(state) == FIRST_SCALE / 2
+    for _ in range(GROWTH_STEPS - 1):
+        state.update(torch.tensor(True))
+    assert scale_of(state) == FIRST_SCALE / 2
+    state.update(torch.tensor(True))
+    assert scale_of(state) == FIRST_SCALE
+
+
+def test_scale_stays_within_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "GROWTH_STEPS", 1)
+    state = Precision("fp16", CPU)
+    for _ in range(20):
+        state.update(torch.tensor(True))
+    assert scale_of(state) == LARGEST_SCALE
+    for _ in range(40):
+        state.update(torch.tensor(False))
+    assert scale_of(state) == 1.0
+
+
+def test_a_restored_scale_goes_on_exactly() -> None:
+    state, restored = Precision("fp16", CPU), Precision("fp16", CPU)
+    state.update(torch.tensor(False))
+    for _ in range(GROWTH_STEPS - 2):
+        state.update(torch.tensor(True))
+    restored.restore(state.state())
+    for finite in (True, True, False):
+        for one in (state, restored):
+            one.update(torch.tensor(finite))
+        assert restored.state() == state.state()
+
+
+def test_float32_and_bf16_scale_nothing() -> None:
+    for name in ("float32", "bf16"):
+        state = Precision(name, CPU)
+        loss = torch.tensor(2.0)
+        assert state.scaled(loss) is loss
+        state.update(torch.tensor(False))
+        assert state.state() == [1.0, 0.0]
+        assert torch.is_autocast_enabled("cpu") is False
+        with state.autocast():
+            assert torch.is_autocast_enabled("cpu") is (name == "bf16")
