@@ -9,8 +9,9 @@ import pytest
 import torch
 from training_runs import CONDITIONED, FEATURES, trainer_for, write_voices
 
-from wavenet.data.crops import Crops, random_crops
+from wavenet.data.crops import Crops
 from wavenet.training.batches import Batches
+from wavenet.training.distributed import Processes
 from wavenet.training.trainer import Trainer
 
 
@@ -19,26 +20,27 @@ def voices(tmp_path: Path) -> Path:
     return write_voices(tmp_path / "voices")
 
 
-def crops_of(trainer: Trainer, batch: int, crop: int, seed: int) -> Crops:
-    batches = trainer.batches
-    rng = np.random.default_rng(seed)
-    return random_crops(batches.clips, batch, crop, rng, quantizer=batches.quantizer, margin=batches.margin)
+def crops_of(trainer: Trainer, step: int = 0) -> Crops:
+    """The crops of a batch as arrays."""
+    training, crops = trainer.recipe.training, trainer.batches.crops
+    return crops.read(crops.draw(training.batch, np.random.default_rng((training.seed, step))))
 
 
 def test_a_batch_follows_from_seed_and_step_alone(voices: Path, tmp_path: Path) -> None:
     trainer = trainer_for(voices, tmp_path / "run", *CONDITIONED["all"])
     first = trainer.batches.batch(7)
     trainer.batches.batch(3)
-    again = Batches(trainer.recordings.train, trainer.recipe, torch.device("cpu")).batch(7)
-    for one, other in zip(first, again, strict=True):
+    again = Batches(trainer.recordings.train, trainer.recipe).batch(7)
+    for name, one in vars(first).items():
+        other = getattr(again, name)
         assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
     assert not torch.equal(first.targets, trainer.batches.batch(8).targets)
 
 
 def test_crops_have_their_own_speaker_and_features(voices: Path, tmp_path: Path) -> None:
     trainer = trainer_for(voices, tmp_path / "run", FEATURES, "data.speakers=folders", "training.batch=6")
-    crops, clips = crops_of(trainer, 6, 200, 0), trainer.batches.clips
-    batch = trainer.batches.tensors(crops)
+    crops, clips = crops_of(trainer), trainer.batches.clips
+    batch = trainer.batches.batch(0)
     assert clips.speakers is not None
     assert batch.speaker is not None
     assert batch.features is not None
@@ -58,14 +60,14 @@ def test_targets_without_history_for_the_predictor_are_masked(
     voices: Path, tmp_path: Path, kind: str, history: int
 ) -> None:
     trainer = trainer_for(voices, tmp_path / "run", *CONDITIONED[kind], "training.batch=40", "training.crop=300")
-    crops = crops_of(trainer, 40, 300, 1)
-    batch = trainer.batches.tensors(crops)
-    at_the_start = crops.bounds[:, 0] == trainer.batches.margin
+    crops, batch = crops_of(trainer), trainer.batches.batch(0)
+    at_the_start = crops.bounds[:, 0] == trainer.batches.crops.margin
     assert 0 < at_the_start.sum() < 40
     expected = crops.mask.copy()
     expected[~at_the_start, :history] = False
     np.testing.assert_array_equal(batch.mask.numpy(), expected)
     assert batch.samples == crops.mask.sum()
+    assert batch.count == expected.sum() < batch.samples
 
 
 def test_without_conditioning_there_is_neither_speaker_nor_features(voices: Path, tmp_path: Path) -> None:
@@ -73,3 +75,42 @@ def test_without_conditioning_there_is_neither_speaker_nor_features(voices: Path
     assert batch.speaker is None
     assert batch.features is None
     assert batch.inputs.shape == batch.targets.shape == batch.mask.shape == (2, 200)
+
+
+@pytest.mark.parametrize("kind", CONDITIONED)
+@pytest.mark.parametrize("past", [0, 50, 250])
+def test_rows_of_several_processes_are_the_whole_batch(voices: Path, tmp_path: Path, kind: str, past: int) -> None:
+    overrides = *CONDITIONED[kind], "training.batch=7", f"training.past={past}", "data.gain_shift=[-9, 3]"
+    trainer = trainer_for(voices, tmp_path / "run", *overrides)
+    whole = trainer.batches.batch(4)
+    assert whole.count == whole.mask.sum()
+    parts = []
+    for rank in range(3):
+        rows = Processes(rank, 3, rank, 3).rows(7)
+        parts.append(Batches(trainer.recordings.train, trainer.recipe, rows).batch(4))
+    for name, value in vars(whole).items():
+        values = [getattr(part, name) for part in parts]
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(torch.cat(values), value)
+        else:  # of the whole batch in every process
+            assert values == [value] * 3
+
+
+def test_the_past_of_a_crop_is_from_its_recording_and_not_in_the_loss(voices: Path, tmp_path: Path) -> None:
+    recipe = *CONDITIONED["16 bits"], "training.batch=40", "training.crop=300"
+    without = trainer_for(voices, tmp_path / "without", *recipe).batches.batch(2)
+    trainer = trainer_for(voices, tmp_path / "with", *recipe, "training.past=1000")
+    batch, draws = trainer.batches.batch(2), trainer.batches.crops.draw(40, np.random.default_rng((0, 2)))
+    assert batch.inputs.shape == (40, 1_300)
+    assert batch.count == batch.samples == without.samples > without.count  # the predictor's history is in the past
+    own = {draw.past for draw in draws}
+    assert {0, 1_000} < own  # of crops at the start, in the middle and, with less past, near the start of recordings
+    for row, draw in enumerate(draws):
+        crop = slice(draw.past, draw.past + draw.filled)
+        assert batch.mask[row].nonzero().flatten().tolist() == [*range(crop.start, crop.stop)]
+        assert torch.equal(batch.targets[row, crop], without.targets[row, : draw.filled])  # the same crops
+        (span,) = draw.spans
+        begin = span.start + trainer.batches.crops.margin - draw.begin  # of the row, in its clip
+        assert begin == 0 or draw.past == 1_000
+        recording = trainer.batches.clips.clip(span.clip).astype(int)
+        assert batch.targets[row, : crop.stop].tolist() == recording[begin : begin + crop.stop].tolist()

@@ -1,7 +1,13 @@
-"""Random crops of clips: the inputs, targets and masks of one training step."""
+"""Random crops of clips: the inputs, targets and masks of one training step.
+
+Crops are drawn, which needs only the lengths of the clips, and then read. So of a batch that several processes share,
+each process draws all crops and reads its own.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -15,27 +21,38 @@ from wavenet.data.quantizers import MU_LAW, Quantizer
 UNCHANGED = DataConfig()  # crops are not joined, and neither shifted in pitch nor in level
 
 
-class Crops(NamedTuple):
-    """B random crops of T samples."""
+class Span(NamedTuple):
+    """Samples `start` to `stop` of a clip, as it is played."""
 
-    inputs: NDArray[np.int64]  # [B, T]: codes, each one sample before its target
-    targets: NDArray[np.int64]  # [B, T]: codes
-    mask: NDArray[np.bool_]  # [B, T]: False where a target is padding, which the loss leaves out
-    samples: NDArray[np.int16]  # [B, margin + T + margin]: the crops as audio, with the audio around them
+    clip: int
+    start: int
+    stop: int
+
+
+class Draw(NamedTuple):
+    """A crop that is not read yet: which samples its row [margin + past + T + margin] consists of."""
+
+    playback: Playback
+    spans: tuple[Span, ...]  # consecutive in the row; the crop begins in the first one
+    begin: int  # position of the first span in the row: the margin if the recording begins there
+    past: int  # samples before the crop that are inputs
+    filled: int  # samples of the crop that are not padding
+
+
+class Crops(NamedTuple):
+    """B random crops of T samples, with P samples of the past before each."""
+
+    inputs: NDArray[np.int64]  # [B, P + T]: codes, each one sample before its target
+    targets: NDArray[np.int64]  # [B, P + T]: codes
+    mask: NDArray[np.bool_]  # [B, P + T]: True for the crop; False for its past, and for padding
+    samples: NDArray[np.int16]  # [B, margin + P + T + margin]: the same as audio, with the audio around it
     bounds: NDArray[np.int64]  # [B, 2]: where in `samples` the recordings begin and end; beyond is silence
     clips: NDArray[np.int64]  # [B]: index of the clip that each crop begins in
 
 
-def random_crops(
-    clips: Clips,
-    batch: int,
-    crop: int,
-    rng: np.random.Generator,
-    data: DataConfig = UNCHANGED,
-    quantizer: Quantizer = MU_LAW,
-    margin: int = 1,
-) -> Crops:
-    """Draw `batch` random crops of T = `crop` samples, with `margin` samples of audio to each side, at least one.
+@dataclass(frozen=True)
+class RandomCrops:
+    """Draws random crops of T = `crop` samples, with `margin` samples of audio to each side, at least one.
 
     The first input of a crop is the sample before it; at the start of a clip it is silence. All samples of all clips,
     the first and the last included, are equally likely to be a target:
@@ -48,63 +65,101 @@ def random_crops(
 
     data: besides `join` only the shifts of pitch and level are used; each crop has its own. They do not change how
     often a clip is drawn.
-
-    Raises `ValueError` when there are no clips, `DatasetError` where the cache file has been truncated.
+    past: so many samples of the clip before a crop come first in its row, fewer where the clip has fewer: then the row
+    begins with the clip. They are inputs, but no targets.
     """
-    if not len(clips):
-        raise ValueError("there are no clips to draw crops from")
-    samples = np.zeros((batch, margin + crop + margin), np.int16)
-    bounds = np.zeros((batch, 2), np.int64)
-    filled = np.zeros(batch, np.int64)  # samples of each crop that are not padding
-    indices = np.zeros(batch, np.int64)  # of the clips
-    overhang = 0 if data.join else crop - 1  # a window overlaps a clip if it begins at most this far before it
-    ends = clips.cumulative_positions(overhang)
-    for row, position in enumerate(rng.integers(0, ends[-1], size=batch)):
-        i = indices[row] = int(np.searchsorted(ends, position, side="right"))
-        before = int(ends[i - 1]) if i else 0
-        playback = draw_playback(clips, data, rng)
-        length = playback.length(i)
+
+    clips: Clips
+    crop: int
+    data: DataConfig = UNCHANGED
+    quantizer: Quantizer = MU_LAW
+    margin: int = 1
+    past: int = 0
+
+    def draw(self, batch: int, rng: np.random.Generator) -> list[Draw]:
+        """Draw `batch` crops. It needs the lengths of the clips only.
+
+        Raises `ValueError` when there are no clips.
+        """
+        if not len(self.clips):
+            raise ValueError("there are no clips to draw crops from")
+        ends = self.clips.cumulative_positions(self._overhang)
+        return [self._draw(int(position), ends, rng) for position in rng.integers(0, ends[-1], size=batch)]
+
+    def read(self, draws: Sequence[Draw]) -> Crops:
+        """Read the audio of crops. Raises `DatasetError` where the cache file has been truncated."""
+        length = self.past + self.crop
+        samples = np.zeros((len(draws), self._row), np.int16)
+        bounds = np.zeros((len(draws), 2), np.int64)
+        for row, draw in enumerate(draws):
+            audio, end = np.zeros(self._row, np.float32), draw.begin
+            for span in draw.spans:
+                audio[end : end + span.stop - span.start] = draw.playback.read(*span)
+                end += span.stop - span.start
+            samples[row], bounds[row] = draw.playback.level(audio), (draw.begin, end)
+        first = np.array([draw.past for draw in draws], np.int64)[:, None]  # [B, 1]
+        stop = first + np.array([draw.filled for draw in draws], np.int64)[:, None]
+        position = np.arange(length)
+        codes = self.quantizer.encode_int16(samples[:, self.margin - 1 : self.margin + length]).astype(np.int64)
+        inputs, targets = (
+            np.where(position < stop, part, self.quantizer.silence) for part in (codes[:, :-1], codes[:, 1:])
+        )  # [B, P + T] each
+        mask = (first <= position) & (position < stop)
+        clips = np.array([draw.spans[0].clip for draw in draws], np.int64)
+        return Crops(inputs, targets, mask, samples, bounds, clips)
+
+    @property
+    def _overhang(self) -> int:
+        """A window overlaps a clip if it begins at most so many samples before it."""
+        return 0 if self.data.join else self.crop - 1
+
+    @property
+    def _row(self) -> int:
+        return self.margin + self.past + self.crop + self.margin
+
+    def _draw(self, position: int, ends: NDArray[np.int64], rng: np.random.Generator) -> Draw:
+        """The crop at one of the positions that end at `ends` [clips] for each clip."""
+        join, crop, overhang = self.data.join, self.crop, self._overhang
+        clip = int(np.searchsorted(ends, position, side="right"))
+        before = int(ends[clip - 1]) if clip else 0
+        playback = draw_playback(self.clips, self.data, rng)
+        length = playback.length(clip)
         # the same place in the clip as it is played, which has another number of positions
         positions = (length if length > overhang + 1 else 1) + overhang
-        start = (int(position) - before) * positions // (int(ends[i]) - before) - overhang
+        start = (position - before) * positions // (int(ends[clip]) - before) - overhang
         stop = min(start + crop, length)
-        if not data.join and length <= crop:
+        if not join and length <= crop:
             start, stop = 0, length
         start = max(start, 0)  # it is negative if the window begins before the clip
-        filled[row] = crop if data.join else stop - start
-        audio = np.zeros(samples.shape[1], np.float32)
-        bounds[row] = _read(audio, playback, i, start, margin, rng if data.join else None)
-        samples[row] = playback.level(audio)
-    mask = np.arange(crop) < filled[:, None]  # [B, T]
-    codes = quantizer.encode_int16(samples[:, margin - 1 : margin + crop]).astype(np.int64)  # [B, 1 + T]
-    inputs, targets = (np.where(mask, part, quantizer.silence) for part in (codes[:, :-1], codes[:, 1:]))
-    return Crops(inputs, targets, mask, samples, bounds, indices)
+        past = min(self.past, start)
+        begin = self.margin - min(start - past, self.margin)
+        first = start - past - (self.margin - begin)
+        spans = [Span(clip, first, min(first + self._row - begin, length))]
+        end = begin + spans[0].stop - first
+        while join and end < self.margin + past + crop:
+            following = self._following(clip, rng)
+            spans.append(Span(following, 0, min(self._row - end, playback.length(following))))
+            end += spans[-1].stop
+        return Draw(playback, tuple(spans), begin, past, crop if join else stop - start)
+
+    def _following(self, clip: int, rng: np.random.Generator) -> int:
+        """A random clip of the same speaker."""
+        if self.clips.speakers is None:
+            return int(rng.integers(len(self.clips)))
+        same = self.clips.of_speaker(self.clips.speakers[clip])
+        return int(same[rng.integers(len(same))])
 
 
-def _read(
-    row: NDArray[np.float32], playback: Playback, i: int, start: int, margin: int, rng: np.random.Generator | None
-) -> tuple[int, int]:
-    """Read a crop that begins at sample `start` of clip i, with its margins, into a row of zeros [margin + T + margin].
-
-    rng: draws the clips that follow where the crop extends beyond its clip; None: padding. A crop shorter than T, whose
-    window begins before the clip, is followed by the clip's next samples.
-    Returns the positions in the row at which the audio begins and ends.
-    """
-    crop_end = len(row) - margin
-    audio = playback.read(i, max(start - margin, 0), start + len(row) - margin)
-    begin = margin - min(start, margin)
-    end = begin + len(audio)
-    row[begin:end] = audio
-    while rng is not None and end < crop_end:
-        audio = playback.read(_next_clip(playback.clips, i, rng), 0, len(row) - end)
-        row[end : end + len(audio)] = audio
-        end += len(audio)
-    return begin, end
-
-
-def _next_clip(clips: Clips, i: int, rng: np.random.Generator) -> int:
-    """A random clip of the speaker of clip i."""
-    if clips.speakers is None:
-        return int(rng.integers(len(clips)))
-    same = clips.of_speaker(clips.speakers[i])
-    return int(same[rng.integers(len(same))])
+def random_crops(
+    clips: Clips,
+    batch: int,
+    crop: int,
+    rng: np.random.Generator,
+    data: DataConfig = UNCHANGED,
+    quantizer: Quantizer = MU_LAW,
+    margin: int = 1,
+    past: int = 0,
+) -> Crops:
+    """Draw and read `batch` random crops, see `RandomCrops`."""
+    crops = RandomCrops(clips, crop, data, quantizer, margin, past)
+    return crops.read(crops.draw(batch, rng))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,13 +13,14 @@ from torch import Tensor
 
 from wavenet.data.clips import Clips
 from wavenet.data.crop_features import CropFeatures
-from wavenet.data.crops import Crops, random_crops
+from wavenet.data.crops import Crops, Draw, RandomCrops
 from wavenet.data.quantizers import quantizer_for
 from wavenet.training.recipe import Recipe
 
 
-class Batch(NamedTuple):
-    """B crops of T samples, on the training device."""
+@dataclass(frozen=True)
+class Batch:
+    """B crops of T samples, of which the first `training.past` are their past: all rows of a global batch, or some."""
 
     inputs: Tensor  # int64 [B, T]: codes, each one sample before its target
     targets: Tensor  # int64 [B, T]: codes
@@ -25,53 +28,71 @@ class Batch(NamedTuple):
     speaker: Tensor | None  # int64 [B]: index of each crop's speaker
     features: Tensor | None  # float32 [B, bands, N]: features of the crops and of the context around them
     first: int  # position of the crops in their features, in samples
-    samples: int  # targets that are not padding
+    samples: int  # targets of the global batch that are neither padding nor past
+    count: int  # targets of the global batch that the loss includes: true values of the masks of all rows
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with a function applied to all tensors."""
+        changed: dict[str, Any] = {
+            name: function(part) for name, part in vars(self).items() if isinstance(part, Tensor)
+        }
+        return replace(self, **changed)
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device."""
+        return self.map(lambda tensor: tensor.to(device))
 
 
 class Batches:
     """The batch of every step. It depends on the seed and the step only, so that a continued run is exact.
 
-    It does not depend on the number of processes either: in distributed training each process takes its share of the
-    rows of the same batch.
+    It does not depend on the number of processes either: in distributed training each process draws all crops of the
+    same batch, and reads its own rows.
     """
 
-    def __init__(self, clips: Clips, recipe: Recipe, device: torch.device) -> None:
-        self.clips, self.recipe, self.device = clips, recipe, device
-        self.quantizer = quantizer_for(recipe.model.output)
+    def __init__(self, clips: Clips, recipe: Recipe, rows: slice | None = None) -> None:
+        """rows: those of the batch that this process reads; None: all."""
+        training, model = recipe.training, recipe.model
+        self.clips, self.recipe, self.rows = clips, recipe, slice(None) if rows is None else rows
         self.features: CropFeatures | None = None
-        if recipe.model.features is not None:
-            self.features = CropFeatures(recipe.model.features, max(recipe.model.frame_context), recipe.training.crop)
-
-    @property
-    def margin(self) -> int:
-        """Samples of audio that are drawn to each side of a crop."""
-        return 1 if self.features is None else self.features.margin
+        if model.features is not None:
+            self.features = CropFeatures(model.features, max(model.frame_context), training.past + training.crop)
+        margin = 1 if self.features is None else self.features.margin
+        self.crops = RandomCrops(clips, training.crop, recipe.data, quantizer_for(model.output), margin, training.past)
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, counted from 0."""
-        training, data = self.recipe.training, self.recipe.data
-        rng = np.random.default_rng((training.seed, step))
-        crops = random_crops(self.clips, training.batch, training.crop, rng, data, self.quantizer, self.margin)
-        return self.tensors(crops)
+        """The batch of a step, counted from 0, on the CPU."""
+        training = self.recipe.training
+        draws = self.crops.draw(training.batch, np.random.default_rng((training.seed, step)))
+        return self.tensors(self.crops.read(draws[self.rows]), draws)
 
-    def tensors(self, crops: Crops) -> Batch:
-        """The crops and their conditioning as tensors on the device."""
+    def tensors(self, crops: Crops, draws: Sequence[Draw]) -> Batch:
+        """Crops and their conditioning as tensors. draws: all of the batch, the crops that were not read included."""
         mask = crops.mask & self._predictable(crops)
-        inputs, targets, kept = (torch.from_numpy(part).to(self.device) for part in (crops.inputs, crops.targets, mask))
+        inputs, targets, kept = (torch.from_numpy(part) for part in (crops.inputs, crops.targets, mask))
         features, first = None, 0
         if self.features is not None:
-            features = torch.from_numpy(self.features(crops.samples, crops.bounds)).to(self.device)
+            features = torch.from_numpy(self.features(crops.samples, crops.bounds))
             first = self.features.first
-        return Batch(inputs, targets, kept, self._speaker(crops), features, first, int(crops.mask.sum()))
+        samples = sum(draw.filled for draw in draws)
+        unpredictable = sum(self._unpredictable_targets(draw) for draw in draws)
+        speaker = self._speaker(crops)
+        return Batch(inputs, targets, kept, speaker, features, first, samples, samples - unpredictable)
 
     def _predictable(self, crops: Crops) -> NDArray[np.bool_]:
-        """False [B, T] where the linear predictor lacks history: at the start of crops from the middle of a clip."""
+        """False [B, T] where the linear predictor lacks history: at the start of rows from the middle of a clip."""
         predictable = np.ones_like(crops.mask)
-        predictable[crops.bounds[:, 0] < self.margin, : self.recipe.model.prediction_reach] = False
+        predictable[crops.bounds[:, 0] < self.crops.margin, : self.recipe.model.prediction_reach] = False
         return predictable
+
+    def _unpredictable_targets(self, draw: Draw) -> int:
+        """The number of targets of a crop for which the linear predictor lacks history, see `_predictable`."""
+        if draw.begin == self.crops.margin:
+            return 0
+        return min(max(self.recipe.model.prediction_reach - draw.past, 0), draw.filled)
 
     def _speaker(self, crops: Crops) -> Tensor | None:
         names = self.recipe.model.speakers
         if not names or self.clips.speakers is None:
             return None
-        return torch.tensor([names.index(self.clips.speakers[clip]) for clip in crops.clips], device=self.device)
+        return torch.tensor([names.index(self.clips.speakers[clip]) for clip in crops.clips])

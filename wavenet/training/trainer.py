@@ -83,7 +83,7 @@ class Trainer(RunLoop[TrainingState, Validation]):
             frame_base = None if base is None else base_model.frame_model_of(base)
             self.frames = FrameTier(recipe, *recorded, self.state, not self.is_continued, frame_base)
         self.gradients = Gradients(self.state.model, recipe.training, SINGLE, self.device)
-        self.batches = Batches(recordings.train, recipe, self.device)
+        self.batches = Batches(recordings.train, recipe)
         self.clips = ValidationClips(recipe, recordings)
         self.references = likelihood.reference_levels(
             recordings.validation, counted_on=recordings.train, output=recipe.model.output, progress=progress
@@ -108,7 +108,7 @@ class Trainer(RunLoop[TrainingState, Validation]):
         learning_rate = schedule.learning_rate(config, state.step, self.fraction)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate
-        batch = self.batches.batch(state.step)
+        batch = self.batches.batch(state.step).to(self.device)
         bits = self._update(batch)
         nats = math.nan if self.frames is None else self.frames.update(self.fraction)
         state.record_losses(bits, nats)
