@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -66,13 +66,13 @@ def folder(tmp_path: Path) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that have been decoded, in any order."""
     names: list[str] = []
-    read = audio.read
+    blocks = audio.blocks
 
-    def counting(path: Path, sample_rate: int, **options: Any) -> NDArray[np.float32]:
+    def counting(path: Path, *options: Any, **named: Any) -> Iterator[NDArray[np.float32]]:
         names.append(Path(path).name)
-        return read(path, sample_rate, **options)
+        return blocks(path, *options, **named)
 
-    monkeypatch.setattr(audio, "read", counting)
+    monkeypatch.setattr(audio, "blocks", counting)
     return names
 
 

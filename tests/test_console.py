@@ -115,6 +115,15 @@ def test_time_left_follows_from_speed(screen: Screen, monkeypatch: pytest.Monkey
     assert screen.update() == ["reading [######..................]  25%  30 s left  10 files/s"]
 
 
+def test_what_was_done_earlier_is_no_speed(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = ProgressLine("reading", "files")
+    line(300, 400)
+    assert screen.update() == ["reading [##################......]  75%  ? left  ? files/s"]
+    monkeypatch.setattr("time.monotonic", lambda: line.started + 10)
+    line(350, 400)  # 50 in 10 s
+    assert screen.update() == ["reading [#####################...]  87%  10 s left  5 files/s"]
+
+
 def test_finished_work_has_no_time_left(screen: Screen) -> None:
     ProgressLine("reading", "files")(3, 3)
     assert "100%  0 s left" in screen.update()[0]

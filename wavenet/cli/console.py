@@ -62,15 +62,22 @@ class ProgressLine:
         self.label, self.unit = label, unit
         self.enabled = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self.started = time.monotonic()
+        self.done_before: int | None = None  # of the work, before this line was made; None: not known yet
         self.drawn_at = -math.inf
         self.drawn_characters = 0  # on the screen now
 
     def __call__(self, done: int, total: int) -> None:
-        """Draw progress by count; speed and time left are estimated from the time since this object was created."""
+        """Draw progress by count; speed and time left are estimated from the time since this object was created.
+
+        What is done at a first call before any time has passed was done earlier, and does not count.
+        """
         elapsed = time.monotonic() - self.started
-        measurable = done > 0 and (elapsed >= ESTIMATE_SECONDS or done >= total)
-        speed = f"{done / max(elapsed, 1e-3):,.0f} {self.unit}/s" if measurable else f"? {self.unit}/s"
-        self.draw(done / max(total, 1), elapsed * (total - done) / done if measurable else None, [speed])
+        if self.done_before is None:
+            self.done_before = done if elapsed < ESTIMATE_SECONDS and done < total else 0
+        new = done - self.done_before
+        measurable = new > 0 and (elapsed >= ESTIMATE_SECONDS or done >= total)
+        speed = f"{new / max(elapsed, 1e-3):,.0f} {self.unit}/s" if measurable else f"? {self.unit}/s"
+        self.draw(done / max(total, 1), elapsed * (total - done) / new if measurable else None, [speed])
 
     def draw(
         self, fraction: float, seconds_left: float | None, details: Sequence[str] = (), label: str | None = None

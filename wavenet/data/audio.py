@@ -30,6 +30,8 @@ from wavenet.data.errors import printable as printable
 from wavenet.data.errors import reason_of as reason_of
 from wavenet.data.pcm import FULL_SCALE as FULL_SCALE
 from wavenet.data.pcm import to_int16 as to_int16
+from wavenet.data.silence import silent_edges as silent_edges
+from wavenet.data.silence import trim as trim
 
 # Extensions of recordings, in lower case: other files of a folder are ignored.
 AUDIO_EXTENSIONS = frozenset(
@@ -51,8 +53,6 @@ AUDIO_EXTENSIONS = frozenset(
     ]
 )
 PLACEHOLDER_BYTES = 0x7F00_0000  # programs that write to a pipe state this size (sox) or a larger one (ffmpeg)
-SILENCE_FRAME_SECONDS = 0.01  # silence at clip ends is measured in frames of this length
-SILENCE_DB = 45.0  # a frame this far below the loudest one is silence
 LARGEST_VALUE = 1e12  # float values beyond this are not audio, and the resampler would turn them into NaN
 MOST_CANCELLED_DB = 100.0  # where the channels cancel completely
 MAX_CHUNKS = 1_000  # a container with more chunks before its samples is not a recording
@@ -125,37 +125,6 @@ def stated_length(path: AnyPath) -> tuple[int, int]:
     _check_readable(path)
     with _opened(path) as file:
         return file.samplerate, file.frames
-
-
-def trim(audio: NDArray[np.float32], db: float) -> NDArray[np.float32]:
-    """View of `audio` [samples] without the silence at both ends: samples more than `db` dB below the clip's peak.
-
-    db: 0 trims nothing. A clip that is all silence is returned unchanged.
-    """
-    peak = max(float(audio.max()), -float(audio.min())) if len(audio) else 0.0
-    if db <= 0 or peak == 0:
-        return audio
-    threshold = peak * 10 ** (-db / 20)
-    loud = (audio >= threshold) | (audio <= -threshold)
-    start, stop = int(loud.argmax()), len(audio) - int(loud[::-1].argmax())
-    return audio[start:stop]
-
-
-def silent_edges(audio: NDArray[np.float32], sample_rate: int) -> tuple[int, int]:
-    """Samples of silence at the start and at the end of a clip [samples]; (0, 0) for a clip that is all silence.
-
-    A frame of 10 ms is silent if its mean power is more than 45 dB below that of the clip's loudest frame.
-    """
-    frame = max(1, round(SILENCE_FRAME_SECONDS * sample_rate))
-    whole = len(audio) // frame * frame
-    frames = audio[:whole].reshape(-1, frame)  # [frames, samples]
-    power = np.einsum("ij,ij->i", frames, frames) / frame
-    if rest := audio[whole:].tolist():
-        power = np.append(power, sum(x * x for x in rest) / len(rest))
-    loud = np.flatnonzero(power >= power.max(initial=0.0) * 10 ** (-SILENCE_DB / 10))
-    if not len(loud):
-        return 0, 0
-    return int(loud[0]) * frame, max(len(audio) - (int(loud[-1]) + 1) * frame, 0)
 
 
 def write(path: AnyPath, audio: ArrayLike, sample_rate: int) -> None:

@@ -25,15 +25,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wavenet.data import audio
 from wavenet.data.cached_samples import CachedSamples, DatasetError
 from wavenet.data.scan import FoundFile
+from wavenet.data.spool import Spool
 
 INDEX_VERSION = 1  # an index of another version is replaced
 LOCK_SECONDS = 60.0  # how long to wait for another process that uses the same cache
-NO_SAMPLES = np.zeros(0, np.int16)
 # The table `moved` holds the clips whose side of the split was set, see `Cache.set_side`.
 SCHEMA = f"""
 BEGIN;
@@ -78,7 +77,7 @@ class Decoded(NamedTuple):
 
     file: FoundFile
     key: bytes = b""  # content hash
-    samples: NDArray[np.int16] = NO_SAMPLES
+    samples: Spool[np.int16] | None = None  # of the clip; None: not decoded
     clip: CachedClip | None = None  # None: the content is in the cache; the offset is set when the clip is stored
     skipped: str = ""  # why the file could not be read this time; it is not stored
 
@@ -167,7 +166,8 @@ class Cache:
                 file.seek(2 * end)  # overwrite what an interrupted call left after it
                 for result in results:
                     if result.clip and self._insert(result.key, result.clip._replace(offset=end)):
-                        file.write(result.samples.astype("<i2", copy=False).data)
+                        for block in result.samples.blocks() if result.samples else ():
+                            file.write(block.astype("<i2", copy=False).data)
                         end += result.clip.length
                     row = (os.fsencode(result.file.name), *result.file[1:], result.key)
                     self.index.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", row)

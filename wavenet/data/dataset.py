@@ -82,7 +82,8 @@ def open_folder(
     summary = Summary(os.fspath(folder), sample_rate)
     summary.found = len(found) + sum(not name.endswith(os.sep) for name, _ in skipped)
     with closing(Cache(cache_folder(root, sample_rate, data.trim_db))) as cache:
-        hashes, unreadable = update(cache, Decoder(root, sample_rate, data.trim_db, cache.keys()), found, progress)
+        decoder = Decoder(root, sample_rate, data.trim_db, cache.folder, cache.keys())
+        hashes, unreadable = update(cache, decoder, found, progress)
         stored = cache.clips()
         skipped += unreadable
         readable = {name: stored[key] for name, key in sorted(hashes.items()) if key in stored}

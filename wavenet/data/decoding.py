@@ -7,17 +7,20 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
+
 from wavenet.data import audio
-from wavenet.data.cache import NO_SAMPLES, Cache, CachedClip, Decoded
+from wavenet.data.cache import Cache, CachedClip, Decoded
 from wavenet.data.scan import FoundFile, Skipped
+from wavenet.data.silence import SilentEdges, loud_span
+from wavenet.data.spool import Spool
 
 Progress = Callable[[int, int], None]  # called with the number of files done, and of all files
 
-BYTES_IN_FLIGHT = 2**26  # of files being decoded at a time, which bounds the memory
 BATCH_SECONDS, BATCH_SAMPLES = 1.0, 2**24  # decoded audio not yet stored: what an interruption can lose
 PROGRESS_SECONDS = 0.2  # between two calls of `progress`
 HASH_BYTES = 20
@@ -38,6 +41,8 @@ def update(
     waiting: list[Decoded] = []  # not yet stored
     samples = 0  # in them
     stored = reported = time.monotonic()
+    if progress:
+        progress(len(hashes), len(found))
     with closing(_in_parallel(decoder, [file for file in found if file.name not in hashes])) as results:
         try:
             for result in results:
@@ -46,55 +51,69 @@ def update(
                 else:
                     hashes[result.file.name] = result.key
                     waiting.append(result)
-                    samples += len(result.samples)
+                    samples += result.clip.length if result.clip else 0
                 now = time.monotonic()
                 if now - stored > BATCH_SECONDS or samples > BATCH_SAMPLES:
-                    cache.add(waiting)
+                    _store(cache, waiting)
                     waiting, samples, stored = [], 0, now
                 if progress and now - reported > PROGRESS_SECONDS:
                     progress(len(hashes) + len(skipped), len(found))
                     reported = now
         finally:  # what was decoded is kept after an interruption, too
-            cache.add(waiting)
+            _store(cache, waiting)
     if progress:
         progress(len(found), len(found))
     return hashes, skipped
 
 
+def _store(cache: Cache, results: list[Decoded]) -> None:
+    """Store results, and free their samples."""
+    cache.add(results)
+    for result in results:
+        if result.samples:
+            result.samples.close()
+
+
 def _in_parallel(decoder: Decoder, files: list[FoundFile]) -> Generator[Decoded, None, None]:
     """Results in order of completion. Decoding, resampling and hashing release the global interpreter lock."""
     workers = min(os.cpu_count() or 1, MAX_WORKERS)
-    running: dict[Future[Decoded], int] = {}  # and the size of the file
+    running: set[Future[Decoded]] = set()
     with ThreadPoolExecutor(workers) as pool:
         try:
             for file in files:
-                while running and (len(running) >= 2 * workers or sum(running.values()) + file.size > BYTES_IN_FLIGHT):
+                while len(running) >= 2 * workers:
                     yield from _finished(running)
-                running[pool.submit(decoder, file)] = file.size
+                running.add(pool.submit(decoder, file))
             while running:
                 yield from _finished(running)
         finally:
+            decoder.stopped.set()  # hours of a file that is being decoded are not waited for
             for future in running:  # not empty only after an interruption
                 future.cancel()
 
 
-def _finished(running: dict[Future[Decoded], int]) -> Iterator[Decoded]:
+def _finished(running: set[Future[Decoded]]) -> Iterator[Decoded]:
     done, _ = wait(running, return_when=FIRST_COMPLETED)
     for future in done:
-        del running[future]
+        running.remove(future)
         yield future.result()
 
 
 class Decoder:
-    """Hashes a file, and decodes it if its content is new. Called from several threads."""
+    """Hashes a file, and decodes it if its content is new. Called from several threads.
 
-    def __init__(self, root: Path, sample_rate: int, trim_db: float, known: set[bytes]) -> None:
-        self.root, self.sample_rate, self.trim_db = root, sample_rate, trim_db
-        self.known = known  # content hashes in the cache
+    folder: of the temporary files that hold long recordings. known: content hashes that are not decoded again.
+    """
+
+    def __init__(self, root: Path, sample_rate: int, trim_db: float, folder: Path, known: set[bytes]) -> None:
+        self.root, self.sample_rate, self.trim_db, self.folder = root, sample_rate, trim_db, folder
+        self.known = known
+        self.stopped = threading.Event()  # set when the results are not needed any more
         self._claimed = set(known)  # and those that a thread is decoding
         self._lock = threading.Lock()
 
     def __call__(self, file: FoundFile) -> Decoded:
+        """Raises `DatasetError` if the folder of temporary files is full."""
         path = self.root / file.name
         try:
             with open(path, "rb") as content:
@@ -106,20 +125,28 @@ class Decoder:
             status = os.stat(path)
         except OSError as error:
             return Decoded(file, skipped=audio.reason_of(error, path))
-        except MemoryError:
-            return Decoded(file, skipped="too long for the memory: split it into shorter files")
         if (status.st_size, status.st_mtime_ns, status.st_ctime_ns) != file[1:]:
             return Decoded(file, skipped=CHANGED)
         return decoded
 
     def _decode(self, file: FoundFile, key: bytes, path: Path) -> Decoded:
+        """Decode a file in blocks: memory does not grow with its length."""
         downmix = audio.Downmix()
         try:
-            whole = audio.read(path, self.sample_rate, downmix=downmix)
+            with Spool[np.float32](np.float32, self.folder) as whole:
+                for block in audio.blocks(path, self.sample_rate, downmix=downmix):
+                    if self.stopped.is_set():
+                        raise CancelledError
+                    whole.append(block)
+                if not len(whole):
+                    raise audio.AudioError(path, "no samples")
+                start, stop = loud_span(whole.blocks, len(whole), self.trim_db)
+                samples, edges = Spool[np.int16](np.int16, self.folder), SilentEdges(self.sample_rate)
+                for block in whole.blocks(start, stop):
+                    edges.add(block)
+                    samples.append(audio.to_int16(block))
+                removed = len(whole) - len(samples)
         except audio.AudioError as error:
-            return Decoded(file, key, NO_SAMPLES, CachedClip(0, 0, 0, 0, 0, error.reason))
-        trimmed = audio.trim(whole, self.trim_db)
-        lead, trail = audio.silent_edges(trimmed, self.sample_rate)
-        channels = downmix.channels, downmix.cancelled_db
-        clip = CachedClip(0, len(trimmed), lead, trail, len(whole) - len(trimmed), "", *channels)
-        return Decoded(file, key, audio.to_int16(trimmed), clip)
+            return Decoded(file, key, None, CachedClip(0, 0, 0, 0, 0, error.reason))
+        clip = CachedClip(0, len(samples), *edges.lengths(), removed, "", downmix.channels, downmix.cancelled_db)
+        return Decoded(file, key, samples, clip)
