@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from interrupted_runs import interrupt
 from torch import Tensor, nn
+from training_runs import at_step, trainer_for, write_tones
 
 from wavenet import ModelConfig, WaveNet
 from wavenet.nn.outputs import masked_loss
 from wavenet.training import precision
-from wavenet.training.precision import FIRST_SCALE, GROWTH_STEPS, LARGEST_SCALE, Precision
+from wavenet.training.precision import FIRST_SCALE, GROWTH_STEPS, LARGEST_SCALE, Precision, check_scale
 
 CPU = torch.device("cpu")
 CONFIG = ModelConfig(1, 4, residual_channels=16, skip_channels=32)
@@ -104,13 +107,48 @@ def test_a_restored_scale_goes_on_exactly() -> None:
         assert restored.state() == state.state()
 
 
+def test_a_run_may_go_on_in_another_precision() -> None:
+    state = Precision("fp16", CPU)
+    state.restore(Precision("bf16", CPU).state())
+    assert scale_of(state) == FIRST_SCALE
+    Precision("bf16", CPU).restore(state.state())
+
+
+IMPOSSIBLE = ([1.0], ["a", "b"], [0.5, 0.0], [math.nan, 0.0], [2.0, -1.0], [2.0, float(GROWTH_STEPS)])
+
+
+@pytest.mark.parametrize("state", IMPOSSIBLE)
+def test_impossible_scales_are_refused(state: list[object]) -> None:
+    with pytest.raises(ValueError, match="scale of the loss"):
+        check_scale(state)
+
+
 def test_float32_and_bf16_scale_nothing() -> None:
     for name in ("float32", "bf16"):
         state = Precision(name, CPU)
         loss = torch.tensor(2.0)
         assert state.scaled(loss) is loss
         state.update(torch.tensor(False))
-        assert state.state() == [1.0, 0.0]
+        assert state.state() == []
         assert torch.is_autocast_enabled("cpu") is False
         with state.autocast():
             assert torch.is_autocast_enabled("cpu") is (name == "bf16")
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_a_run_in_half_precision_is_continued_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(precision, "GROWTH_STEPS", 3)  # the scale changes before and after the interruption
+    folder = write_tones(tmp_path / "clips")
+    budget = ["training.steps=12", "training.validate_steps=6", f"training.precision={name}"]
+    whole = trainer_for(folder, tmp_path / "whole", *budget)
+    whole.train()
+    with pytest.raises(KeyboardInterrupt):
+        trainer_for(folder, tmp_path / "cut", *budget).train(at_step(4, interrupt))
+    resumed = trainer_for(folder, tmp_path / "cut", *budget)
+    assert resumed.state.precision.state() == ([2 * FIRST_SCALE, 1.0] if name == "fp16" else [])
+    resumed.train()
+    assert resumed.state.precision.state() == whole.state.precision.state()
+    for left, right in zip(whole.state.model.parameters(), resumed.state.model.parameters(), strict=True):
+        assert torch.equal(left, right)

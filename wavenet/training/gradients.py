@@ -10,24 +10,36 @@ from wavenet.model import WaveNet
 from wavenet.nn.outputs import negative_log_likelihood
 from wavenet.training.batches import Batch
 from wavenet.training.distributed import Processes
+from wavenet.training.precision import Precision
 
 
 class Gradients:
     """Computes the gradients of batches with the settings of `training`."""
 
-    def __init__(self, model: WaveNet, training: TrainingConfig, processes: Processes, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: WaveNet,
+        training: TrainingConfig,
+        processes: Processes,
+        device: torch.device,
+        precision: Precision | None = None,
+    ) -> None:
+        """precision: with its state; None: that of `training`, at its start."""
         self.model, self.training, self.processes, self.device = model, training, processes, device
+        self.precision = precision or Precision(training.precision, device)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Leave the gradient of the mean loss of the global batch, nats per sample, in `.grad` of the weights.
 
+        In "fp16" it is scaled: `Precision.clip` undoes that.
         batch: this process's rows of it. Returns their share of that loss, a scalar on the device: the sum over the
         processes is the loss of the global batch.
         """
-        outputs = self.model(batch.inputs, batch.speaker, batch.features, batch.first)  # [B, T, A]
+        with self.precision.autocast():
+            outputs = self.model(batch.inputs, batch.speaker, batch.features, batch.first)  # [B, T, A]
         losses = negative_log_likelihood(self.model.config.output, outputs.flatten(0, 1), batch.targets.flatten())
         loss = (losses * batch.mask.flatten()).sum() / targets_in_loss(batch)
-        loss.backward()
+        self.precision.scaled(loss).backward()
         return loss.detach()
 
 

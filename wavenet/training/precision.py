@@ -62,9 +62,24 @@ class Precision:
         self.good_steps.mul_(~grown)
 
     def state(self) -> list[float]:
-        """The scale, and the finite steps since it was changed."""
-        return [float(self.scale), float(self.good_steps)]
+        """The scale, and the finite steps since it was changed; empty where nothing is scaled."""
+        return [float(self.scale), float(self.good_steps)] if self.name == "fp16" else []
 
     def restore(self, state: Sequence[float]) -> None:
-        """Continue with a saved `state`."""
-        self.scale, self.good_steps = (torch.tensor(value, device=self.device) for value in state)
+        """Continue with a saved `state`, which `check_scale` accepts."""
+        if state and self.name == "fp16":  # a run may go on in another precision
+            self.scale.fill_(state[0])
+            self.good_steps.fill_(state[1])
+
+
+def check_scale(state: Sequence[object]) -> None:
+    """Raises `ValueError` for what is no `Precision.state`."""
+    if not state:
+        return
+    scale, steps = state if len(state) == 2 else (None, None)
+    if (
+        not (isinstance(scale, float) and isinstance(steps, float))
+        or not 1 <= scale <= LARGEST_SCALE
+        or not 0 <= steps < GROWTH_STEPS
+    ):
+        raise ValueError("the scale of the loss is impossible")

@@ -16,11 +16,13 @@ from wavenet.frame_model import FrameModel
 from wavenet.model import WaveNet
 from wavenet.training.base_model import BaseModel, initial_weights
 from wavenet.training.frame_training import new_optimizer
+from wavenet.training.precision import Precision, check_scale
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_state import RunState, smoothed
 from wavenet.two_tiers import TwoTiers, new_model
 
-EARLIER = {"base": "", "frames": [math.inf, math.nan]}  # counters that states of earlier versions lack
+# counters that states of earlier versions lack
+EARLIER: dict[str, object] = {"base": "", "frames": [math.inf, math.nan], "loss_scale": []}
 
 
 class TrainingState(RunState[WaveNet]):
@@ -29,11 +31,12 @@ class TrainingState(RunState[WaveNet]):
     optimizer: of the network without its frame model. frame_optimizer: of the frame model, if there is one.
     best: bits per sample. bits: smoothed training loss in bits per sample.
     nats, frame_best: the same of the frame model, in nats per frame.
+    precision: of the network's products, with the scale of its loss. That of the frame model is always float32.
     base: path of the model that the run was started from; empty if it was started from random weights.
     """
 
     WORST = math.inf
-    OWN_COUNTERS: ClassVar = {"bits": float, "base": str, "frames": list}
+    OWN_COUNTERS: ClassVar = {"bits": float, "base": str, "frames": list, "loss_scale": list}
 
     def __init__(self, recipe: Recipe, device: torch.device, folder: str) -> None:
         """The state before the first step; `folder` is that of the recordings."""
@@ -42,6 +45,7 @@ class TrainingState(RunState[WaveNet]):
         learning_rate = recipe.training.learning_rate
         super().__init__(model, torch.optim.Adam(self._weights_of(model), lr=learning_rate, fused=True), folder)
         self.frame_optimizer = new_optimizer(model.frame_model) if isinstance(model, TwoTiers) else None
+        self.precision = Precision(recipe.training.precision, device)
         self.bits = math.nan
         self.frame_best, self.nats = math.inf, math.nan
         self.base = ""
@@ -68,17 +72,20 @@ class TrainingState(RunState[WaveNet]):
         self.bits, self.nats = smoothed(self.bits, bits), smoothed(self.nats, nats)
 
     def _own_counters(self) -> dict[str, Any]:
-        return {"bits": self.bits, "base": self.base, "frames": [self.frame_best, self.nats]}
+        frames, loss_scale = [self.frame_best, self.nats], self.precision.state()
+        return {"bits": self.bits, "base": self.base, "frames": frames, "loss_scale": loss_scale}
 
     def _set_own_counters(self, counters: Mapping[str, Any]) -> None:
         self.bits, self.base = counters["bits"], counters["base"]
         self.frame_best, self.nats = counters["frames"]
+        self.precision.restore(counters["loss_scale"])
 
     @classmethod
     def _completed(cls, counters: dict[str, Any]) -> dict[str, Any]:
         completed = {**EARLIER, **counters}
         if len(completed["frames"]) != 2 or not all(isinstance(value, float) for value in completed["frames"]):
             raise ValueError("frames are not two numbers")
+        check_scale(completed["loss_scale"])
         return completed
 
     def _forget_best(self) -> None:

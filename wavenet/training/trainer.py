@@ -82,7 +82,7 @@ class Trainer(RunLoop[TrainingState, Validation]):
         if recorded is not None:
             frame_base = None if base is None else base_model.frame_model_of(base)
             self.frames = FrameTier(recipe, *recorded, self.state, not self.is_continued, frame_base)
-        self.gradients = Gradients(self.state.model, recipe.training, SINGLE, self.device)
+        self.gradients = Gradients(self.state.model, recipe.training, SINGLE, self.device, self.state.precision)
         self.batches = Batches(recordings.train, recipe)
         self.clips = ValidationClips(recipe, recordings)
         self.references = likelihood.reference_levels(
@@ -133,8 +133,10 @@ class Trainer(RunLoop[TrainingState, Validation]):
         state, config = self.state, self.recipe.training
         state.optimizer.zero_grad(set_to_none=True)
         loss = self.gradients(batch)  # nats per sample
-        norm = torch.nn.utils.clip_grad_norm_(state.weights, config.clip_norm)
-        if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
+        norm = state.precision.clip(state.weights, config.clip_norm)
+        is_finite = torch.isfinite(loss) & torch.isfinite(norm)
+        state.precision.update(is_finite)
+        if not is_finite:
             return None
         state.optimizer.step()
         state.update_average(config.ema)
