@@ -10,9 +10,28 @@ import torch
 from training_runs import CONDITIONED, FEATURES, trainer_for, write_voices
 
 from wavenet.data.crops import Crops
-from wavenet.training.batches import Batches
+from wavenet.nn.predicted_samples import PredictedSamples
+from wavenet.training.batches import Batch, Batches
 from wavenet.training.distributed import Processes
 from wavenet.training.trainer import Trainer
+
+
+def same(one: Batch, other: Batch) -> bool:
+    """Whether two batches are the same, bit for bit."""
+
+    def tensors(batch: Batch) -> list[torch.Tensor]:
+        found: list[torch.Tensor] = []
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            found.append(tensor)
+            return tensor
+
+        batch.map(keep)
+        return found
+
+    rest = [[value for value in vars(batch).values() if isinstance(value, int)] for batch in (one, other)]
+    pairs = zip(tensors(one), tensors(other), strict=True)
+    return rest[0] == rest[1] and all(torch.equal(*pair) for pair in pairs)
 
 
 @pytest.fixture
@@ -27,13 +46,11 @@ def crops_of(trainer: Trainer, step: int = 0) -> Crops:
 
 
 def test_a_batch_follows_from_seed_and_step_alone(voices: Path, tmp_path: Path) -> None:
-    trainer = trainer_for(voices, tmp_path / "run", *CONDITIONED["all"])
+    trainer = trainer_for(voices, tmp_path / "run", *CONDITIONED["all"], "model.linear_prediction=8")
     first = trainer.batches.batch(7)
     trainer.batches.batch(3)
     again = Batches(trainer.recordings.train, trainer.recipe).batch(7)
-    for name, one in vars(first).items():
-        other = getattr(again, name)
-        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+    assert same(first, again)
     assert not torch.equal(first.targets, trainer.batches.batch(8).targets)
 
 
@@ -92,6 +109,8 @@ def test_rows_of_several_processes_are_the_whole_batch(voices: Path, tmp_path: P
         values = [getattr(part, name) for part in parts]
         if isinstance(value, torch.Tensor):
             assert torch.equal(torch.cat(values), value)
+        elif isinstance(value, PredictedSamples):
+            assert all(map(torch.equal, map(torch.cat, zip(*values, strict=True)), value))
         else:  # of the whole batch in every process
             assert values == [value] * 3
 
@@ -114,3 +133,21 @@ def test_the_past_of_a_crop_is_from_its_recording_and_not_in_the_loss(voices: Pa
         assert begin == 0 or draw.past == 1_000
         recording = trainer.batches.clips.clip(span.clip).astype(int)
         assert batch.targets[row, : crop.stop].tolist() == recording[begin : begin + crop.stop].tolist()
+
+
+@pytest.mark.parametrize("kind", ["16 bits", "adaptive"])
+def test_a_network_computes_the_same_with_the_linear_prediction_of_a_batch(
+    voices: Path, tmp_path: Path, kind: str
+) -> None:
+    trainer = trainer_for(voices, tmp_path / "run", *CONDITIONED[kind], "training.past=300")
+    model, batch = trainer.state.model, trainer.batches.batch(1)
+    assert batch.prediction is not None
+    assert {tensor.dtype for tensor in batch.prediction} == {torch.float32}
+    results = []
+    for prediction in (batch.prediction, None):
+        model.zero_grad()
+        outputs = model(batch.inputs, batch.speaker, batch.features, batch.first, prediction=prediction)
+        outputs.square().sum().backward()
+        results.append([outputs, *(weight.grad for weight in model.parameters())])
+    for given, computed in zip(*results, strict=True):
+        assert torch.equal(given, computed)

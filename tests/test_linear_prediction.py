@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy import linalg, signal
 
@@ -20,6 +21,7 @@ from wavenet.nn.linear_prediction import (
     unpack_rows,
     voiced,
 )
+from wavenet.nn.predicted_samples import PredictedSamples
 
 MEL = MelConfig()  # 16 kHz, 80 bands
 SMALL = MelConfig(sample_rate=8_000, window=48, fft=64, hop=16, bands=12, high=4_000.0)
@@ -195,6 +197,20 @@ def test_output_parameters_of_the_samples_by_hand(kind: type[np.floating]) -> No
     np.testing.assert_allclose(moved, expected, rtol=1e-6)
     factors, offsets = prediction.transform(config_of(SMALL, 2, 0, "gaussian"), kind)
     np.testing.assert_allclose([0.5, -1] * factors[0, 1] + offsets[0, 1], [sample + 0.05, np.log(0.1) - 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("output", ["gaussian", "logistic"])
+def test_output_parameters_are_those_of_the_engines_bit_for_bit(output: str, kind: torch.dtype) -> None:
+    config, rng = config_of(SMALL, 2, 3, output), np.random.default_rng(2)
+    features = rng.normal(-3, 2, (2, SMALL.bands, 9)).astype(np.float32)
+    prediction = predict(config, rng.integers(-9_000, 9_000, (2, 8 * SMALL.hop)), features, 0)
+    parameters = torch.randn(2, 8 * SMALL.hop, config.output_channels, dtype=kind)
+    factors, offsets = prediction.transform(config, np.float64 if kind == torch.float64 else np.float32)
+    predicted = PredictedSamples.of(prediction, kind)
+    assert {tensor.dtype for tensor in predicted} == {kind}
+    expected = parameters * torch.from_numpy(factors) + torch.from_numpy(offsets)
+    assert torch.equal(predicted.to_samples(parameters, config), expected)
 
 
 def test_a_copy_is_independent() -> None:

@@ -22,7 +22,6 @@ import math
 from collections.abc import Callable
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,6 +32,7 @@ from wavenet.nn import fused
 from wavenet.nn.conditioning import Conditioning, GateBias
 from wavenet.nn.fused import LayerWeights
 from wavenet.nn.linear_prediction import predict
+from wavenet.nn.predicted_samples import PredictedSamples
 
 EMBEDDING_CYCLES = 8.0  # highest frequency of the initial embedding, in cycles over all codes
 SAMPLE_SCALE = 10.0  # initial weights of a 16-bit sample: speech has an RMS of about a tenth
@@ -152,18 +152,14 @@ class Head(nn.Module):
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # NumPy; codes are integers: there are no gradients
 def linear_prediction(
     config: ModelConfig, codes: Tensor, local: Tensor | None, first: int, weight: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> PredictedSamples:
     """Apply linear prediction (`wavenet.nn.linear_prediction`) to codes [B, T]; arguments as of `WaveNet.forward`.
 
-    Returns the network's inputs [B, T, input channels], and the factors and offsets [B, T, A] that convert its outputs,
-    the parameters of the prediction residual's distribution, to those of the sample's distribution. All are on the
-    device of the weight, and of its type.
+    It is computed on the CPU. The result is on the device of the weight, and of its type.
     """
     features = None if local is None else local.double().numpy(force=True)
-    prediction = predict(config, codes.numpy(force=True), features, first)
-    transform = prediction.transform(config, np.float64 if weight.dtype == torch.float64 else np.float32)
-    inputs, factors, offsets = (torch.from_numpy(array).to(weight) for array in (prediction.inputs, *transform))
-    return inputs, factors, offsets
+    predicted = PredictedSamples.of(predict(config, codes.numpy(force=True), features, first), weight.dtype)
+    return PredictedSamples(*(tensor.to(weight) for tensor in predicted))
 
 
 def _global_hooks() -> bool:
@@ -210,6 +206,7 @@ class WaveNet(nn.Module):
         local: Tensor | None = None,
         first: int = 0,
         muted: Tensor | None = None,
+        prediction: PredictedSamples | None = None,
     ) -> Tensor:
         """Output parameters [B, T, A] of int64 codes [B, T]: logits for mu-law, else see `wavenet.nn.outputs`.
 
@@ -223,25 +220,25 @@ class WaveNet(nn.Module):
         first: index in `local`, or in the recording, of the sample that the first position predicts. Without features
             it is only used by backward-adaptive prediction, which is updated at multiples of a number of samples.
         muted: bool [T, L] of every position, or [L]: the layers whose z is zero.
+        prediction: the linear prediction of these codes; None: a model that has one computes it, on the CPU.
         Raises `ValueError` for wrong shapes, and for conditioning that is missing or that this model does not have.
         """
         if codes.dim() != 2 or codes.shape[1] == 0:
             raise ValueError(f"codes must be [B, T] with T >= 1, not {list(codes.shape)}")
-        gate_bias = inputs = factors = offsets = None
+        gate_bias = None
         if self.config.conditioned:
             gate_bias = self.conditioning(speaker, local, codes.shape[0], first, codes.shape[1])
         elif speaker is not None or local is not None:
             raise ValueError("this model is not conditioned: leave out speaker and local")
-        if self.config.linear_prediction:
-            weight = self.embedding.weight
-            inputs, factors, offsets = linear_prediction(self.config, codes, local, first, weight)
-        x = self.embed(codes, inputs)  # [B, T, R]
+        if self.config.linear_prediction and prediction is None:
+            prediction = linear_prediction(self.config, codes, local, first, self.embedding.weight)
+        x = self.embed(codes, None if prediction is None else prediction.inputs)  # [B, T, R]
         if muted is None and self.uses_fused_stack(x):
             skip = self.fused_stack(x, gate_bias)
         else:
             skip = self.residual_stack(x, gate_bias, muted)
         parameters = self.head(skip)  # [B, T, S] -> [B, T, A]
-        return parameters if factors is None or offsets is None else parameters * factors + offsets
+        return parameters if prediction is None else prediction.to_samples(parameters, self.config)
 
     def embed(self, codes: Tensor, inputs: Tensor | None = None) -> Tensor:
         """Codes [B, T] -> the first layer's x [B, T, R]: an embedding of mu-law codes, a linear map of 16-bit samples.

@@ -23,6 +23,7 @@ from wavenet.engine.stepped import conditioning_tensors
 from wavenet.evaluation.probe import Probe
 from wavenet.model import linear_prediction
 from wavenet.nn.outputs import negative_log_likelihood
+from wavenet.nn.predicted_samples import PredictedSamples
 
 SHARES = (0.5, 0.9, 0.99)
 
@@ -103,27 +104,25 @@ def _gradient(probe: Probe, position: int) -> NDArray[np.float64]:
     target = torch.from_numpy(probe.codes[position : position + 1]).to(device)
     with torch.no_grad():
         bias = model.conditioning(speaker, local, 1, first, config.context) if config.conditioned else None
-        inputs, transform = _inputs(probe, codes, local, first)
+        inputs, prediction = _inputs(probe, codes, local, first)
     leaf = inputs.requires_grad_()  # [1, context, channels]
     x = leaf if config.output == "mulaw" else leaf @ model.embedding.weight  # [1, context, R]
     skip = model.fused_stack(x, bias) if model.uses_fused_stack(x) else model.residual_stack(x, bias)
     parameters = model.head(skip[:, -1])  # [1, A]
-    if transform is not None:
-        parameters = parameters * transform[0][:, -1] + transform[1][:, -1]
+    if prediction is not None:
+        parameters = PredictedSamples(*(tensor[:, -1] for tensor in prediction)).to_samples(parameters, config)
     (gradient,) = torch.autograd.grad(negative_log_likelihood(config.output, parameters, target).sum(), leaf)
     return cast(NDArray[np.float64], gradient[0].double().numpy(force=True))
 
 
-def _inputs(
-    probe: Probe, codes: Tensor, local: Tensor | None, first: int
-) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-    """The network's inputs [1, T, channels], and factors and offsets of its outputs where it has linear prediction."""
+def _inputs(probe: Probe, codes: Tensor, local: Tensor | None, first: int) -> tuple[Tensor, PredictedSamples | None]:
+    """The network's inputs [1, T, channels], and the linear prediction where it has one."""
     model, config = probe.model, probe.model.config
     weight = model.embedding.weight
     if config.output == "mulaw":
         return model.embedding(codes), None
     if config.linear_prediction:
-        inputs, factors, offsets = linear_prediction(config, codes, local, first, weight)
-        return inputs, (factors, offsets)
+        prediction = linear_prediction(config, codes, local, first, weight)
+        return prediction.inputs, prediction
     samples = quantizer_for(config.output).decode(codes.numpy(force=True))[..., None]
     return torch.from_numpy(samples).to(weight), None

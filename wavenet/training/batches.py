@@ -15,6 +15,8 @@ from wavenet.data.clips import Clips
 from wavenet.data.crop_features import CropFeatures
 from wavenet.data.crops import Crops, Draw, RandomCrops
 from wavenet.data.quantizers import quantizer_for
+from wavenet.nn.linear_prediction import predict
+from wavenet.nn.predicted_samples import PredictedSamples
 from wavenet.training.recipe import Recipe
 
 
@@ -28,6 +30,7 @@ class Batch:
     speaker: Tensor | None  # int64 [B]: index of each crop's speaker
     features: Tensor | None  # float32 [B, bands, N]: features of the crops and of the context around them
     first: int  # position of the crops in their features, in samples
+    prediction: PredictedSamples | None  # of a network with linear prediction, float32
     samples: int  # targets of the global batch that are neither padding nor past
     count: int  # targets of the global batch that the loss includes: true values of the masks of all rows
 
@@ -36,6 +39,8 @@ class Batch:
         changed: dict[str, Any] = {
             name: function(part) for name, part in vars(self).items() if isinstance(part, Tensor)
         }
+        if self.prediction is not None:
+            changed["prediction"] = PredictedSamples(*map(function, self.prediction))
         return replace(self, **changed)
 
     def to(self, device: torch.device) -> Batch:
@@ -70,14 +75,24 @@ class Batches:
         """Crops and their conditioning as tensors. draws: all of the batch, the crops that were not read included."""
         mask = crops.mask & self._predictable(crops)
         inputs, targets, kept = (torch.from_numpy(part) for part in (crops.inputs, crops.targets, mask))
-        features, first = None, 0
+        features, first, prediction = None, 0, None
         if self.features is not None:
-            features = torch.from_numpy(self.features(crops.samples, crops.bounds))
-            first = self.features.first
+            features, first = self.features(crops.samples, crops.bounds), self.features.first
+        if self.recipe.model.linear_prediction:
+            prediction = PredictedSamples.of(predict(self.recipe.model, crops.inputs, features, first))
         samples = sum(draw.filled for draw in draws)
         unpredictable = sum(self._unpredictable_targets(draw) for draw in draws)
-        speaker = self._speaker(crops)
-        return Batch(inputs, targets, kept, speaker, features, first, samples, samples - unpredictable)
+        return Batch(
+            inputs,
+            targets,
+            kept,
+            self._speaker(crops),
+            None if features is None else torch.from_numpy(features),
+            first,
+            prediction,
+            samples,
+            samples - unpredictable,
+        )
 
     def _predictable(self, crops: Crops) -> NDArray[np.bool_]:
         """False [B, T] where the linear predictor lacks history: at the start of rows from the middle of a clip."""

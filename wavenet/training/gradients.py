@@ -36,7 +36,9 @@ class Gradients:
         processes is the loss of the global batch.
         """
         with self.precision.autocast():
-            outputs = self.model(batch.inputs, batch.speaker, batch.features, batch.first)  # [B, T, A]
+            outputs = self.model(  # [B, T, A]
+                batch.inputs, batch.speaker, batch.features, batch.first, prediction=batch.prediction
+            )
         losses = negative_log_likelihood(self.model.config.output, outputs.flatten(0, 1), batch.targets.flatten())
         loss = (losses * batch.mask.flatten()).sum() / targets_in_loss(batch)
         self.precision.scaled(loss).backward()
