@@ -65,12 +65,17 @@ def content(run: RunDirectory) -> dict[str, Any]:
     files["index.html"] = re.findall('src="(.*?)"', files["index.html"].decode())
     timed = {"seconds": 0, "verdict": None}  # the trend depends on the minutes
     files["log.jsonl"] = [{**line, **timed} for line in run.read_log()]
-    tensors, metadata = checkpoint.read_tensors(run.state)
-    counters = json.loads(metadata["wavenet.state"])
-    assert counters["validated"][1] == pytest.approx(counters["seconds"])
-    files["last/state.safetensors"] = {name: tensor.tobytes() for name, tensor in tensors.items()}
+    for state in (run.state, *map(run.good_state, run.good_states())):
+        tensors, metadata = checkpoint.read_tensors(state)
+        counters = json.loads(metadata["wavenet.state"])
+        values = {name: tensor.tobytes() for name, tensor in tensors.items()}
+        files[str(state.relative_to(run.path))] = {
+            **values,
+            "counters": {**counters, "seconds": 0, "validated": counters["validated"][0]},
+        }
+        if state == run.state:
+            assert counters["validated"][1] == pytest.approx(counters["seconds"])
     if run.model.exists():  # the metadata of a file have no fixed order
         tensors, metadata = checkpoint.read_tensors(run.model)
         files["model.safetensors"] = {**metadata, **{name: tensor.tobytes() for name, tensor in tensors.items()}}
-    files["counters"] = {**counters, "seconds": 0, "validated": counters["validated"][0]}
     return files

@@ -276,6 +276,7 @@ class _Reporter:
 
     def __call__(self, event: Event) -> None:
         from wavenet.training.events import Progress, Validation
+        from wavenet.training.rollback import Rollback
 
         if isinstance(event, Progress):
             details = [
@@ -288,6 +289,9 @@ class _Reporter:
             self.progress.draw(event.fraction, event.seconds_left, details)
         elif isinstance(event, Validation):
             self._validated(event)
+        elif isinstance(event, Rollback):
+            self.progress.clear()
+            print_message(event.text)
         else:
             self._validating(event)
 

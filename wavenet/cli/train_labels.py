@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wavenet.training.labelling_trainer import LabellingTrainer, LabelProgress, LabelValidation
     from wavenet.training.labelling_validation import HeldOutFigures
     from wavenet.training.recipe import Recipe
+    from wavenet.training.rollback import Rollback
 
 MOST_PROBLEMS = 20  # that are printed
 NO_LABEL_NAME = "no label"
@@ -72,8 +73,9 @@ class _Reporter:
     def __init__(self) -> None:
         self.progress = ProgressLine("training")
 
-    def __call__(self, event: LabelProgress | LabelValidation) -> None:
+    def __call__(self, event: LabelProgress | LabelValidation | Rollback) -> None:
         from wavenet.training.labelling_trainer import LabelProgress
+        from wavenet.training.rollback import Rollback
 
         if isinstance(event, LabelProgress):
             details = [
@@ -84,6 +86,9 @@ class _Reporter:
             self.progress.draw(event.fraction, event.seconds_left, details, label=event.phase)
             return
         self.progress.clear()
+        if isinstance(event, Rollback):
+            print_message(event.text)
+            return
         held_out = "nothing held out" if math.isnan(event.figures.accuracy) else f"{_figures(event.figures)} held out"
         best = " (best)" if event.is_best else f" (best F1 {event.best:.3f})"
         reference = event.reference.figures

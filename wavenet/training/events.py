@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from wavenet.evaluation.likelihood import ReferenceLevels
 from wavenet.evaluation.verdict import Verdict
 from wavenet.training.frame_tier import FrameValidation
+from wavenet.training.rollback import Rollback
 
 
 @dataclass(frozen=True)
@@ -51,5 +52,5 @@ class Validation:
     frames: FrameValidation | None = None  # of a network with a frame model
 
 
-Event = Progress | ValidationProgress | Validation
+Event = Progress | ValidationProgress | Validation | Rollback
 Report = Callable[[Event], None]

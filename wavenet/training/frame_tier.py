@@ -82,6 +82,7 @@ class FrameTier:
         Returns the mean nats per frame of their batches; None if a value was not finite, NaN without steps.
         """
         nats, self.trainer.step = [], self.state.step * self.config.steps
+        self.trainer.rate_share = self.state.stability.share("training.frames", self.config.learning_rate)
         for _ in range(self.config.steps):
             step = self.trainer.update(fraction)
             nats.append(None if step is None else step.total)

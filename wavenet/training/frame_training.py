@@ -79,6 +79,7 @@ class FrameTrainer:
 
     The batch of a step depends on `seed` and `step`, the number of the next step, only.
     average, optimizer: those of a training that is continued; None: those of a new one.
+    rate_share: of the learning rate of the schedule.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class FrameTrainer:
         optimizer: torch.optim.Adam | None = None,
     ) -> None:
         self.model, self.config, self.step = model, config, 0
+        self.rate_share = 1.0
         self.average = average or copy.deepcopy(model)
         self.batches = FrameBatches(clips, model.deviation.numpy(force=True), config.batch, config.crop, seed)
         self.optimizer = optimizer or new_optimizer(model)
@@ -102,7 +104,7 @@ class FrameTrainer:
         weights are unchanged.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = schedule.learning_rate(self.config, self.step, fraction)
+            group["lr"] = self.rate_share * schedule.learning_rate(self.config, self.step, fraction)
         batch = self.batches.batch(self.step)
         self.step += 1
         inputs, targets, voices = (tensor.to(self.model.deviation.device) for tensor in batch)

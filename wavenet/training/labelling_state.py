@@ -11,6 +11,7 @@ import torch
 from wavenet.labelling_config import LabellerConfig
 from wavenet.labelling_model import LabellingNetwork
 from wavenet.training.run_state import RunState, smoothed
+from wavenet.training.stability import LABEL_NATS
 
 BETAS = 0.9, 0.99  # of Adam (Kingma and Ba 2015)
 
@@ -23,6 +24,7 @@ class LabellingState(RunState[LabellingNetwork]):
 
     WORST = -math.inf
     OWN_COUNTERS: ClassVar = {"loss": float}
+    LOSSES: ClassVar = {"training": LABEL_NATS}
 
     def __init__(self, config: LabellerConfig, seed: int, device: torch.device, folder: str) -> None:
         """The state before the first step; `folder` is that of the recordings."""
@@ -37,6 +39,7 @@ class LabellingState(RunState[LabellingNetwork]):
         self.step += 1
         self.skipped += loss is None
         self.loss = smoothed(self.loss, loss)
+        self.stability.record("training", loss)
 
     def _own_counters(self) -> dict[str, Any]:
         return {"loss": self.loss}

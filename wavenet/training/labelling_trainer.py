@@ -98,11 +98,11 @@ class LabellingTrainer(RunLoop[LabellingState, LabelValidation]):
         started = time.perf_counter()
         state, config = self.state, self.recipe.training
         learning_rate = schedule.learning_rate(config, state.step, self.fraction)
+        learning_rate *= state.stability.share("training", config.learning_rate)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate
         loss = self._update(self.batches.batch(state.step))
         state.record_loss(loss)
-        self._check_skipped("training", config, loss)
         state.seconds += time.perf_counter() - started
         left = schedule.seconds_left(config, state.step, state.seconds)
         return LabelProgress(state.step, self.fraction, state.loss, learning_rate, state.seconds, left, state.skipped)

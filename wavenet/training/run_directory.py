@@ -3,6 +3,7 @@
     recipe.toml                  the resolved recipe; its presence makes the folder a run directory
     model.safetensors            averaged weights, the best on validation
     last/state.safetensors       what is needed to continue the run, see `wavenet.training.run_state`
+    last/good_N.safetensors      the same of earlier steps, for when the loss jumps, see `wavenet.training.rollback`
     log.jsonl                    a line of JSON for every validation, and for the training loss every few seconds
     skipped.csv                  files that are not trained on, and why
     samples/step_N.wav, .svg     a clip generated at every validation, and a picture of it beside a recording; of a
@@ -20,7 +21,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,16 @@ class RunDirectory:
     def state(self) -> Path:
         """What is needed to continue: weights, their average, the optimizer's moments, counters."""
         return self.path / "last" / "state.safetensors"
+
+    def good_state(self, step: int) -> Path:
+        """The state of a step to go back to when the loss jumps."""
+        return self.state.with_name(f"good_{step}.safetensors")
+
+    def good_states(self) -> list[int]:
+        """The steps whose good states there are, in order."""
+        names = (file.name.removeprefix("good_") for file in self.state.parent.glob("good_*.safetensors"))
+        steps = (name.removesuffix(".safetensors") for name in names)
+        return sorted(int(step) for step in steps if step.isdecimal())
 
     @property
     def log(self) -> Path:
@@ -149,6 +160,12 @@ class RunDirectory:
         clips = [file for kind in ("wav", "svg") for file in self.path.glob(f"samples/step_*.{kind}")]
         for file in (self.state, self.model, self.log, self.skipped, self.page, *clips):
             _remove(file)
+        self.remove_good_states(self.good_states())
+
+    def remove_good_states(self, steps: Iterable[int]) -> None:
+        """Remove the good states of these steps."""
+        for step in steps:
+            _remove(self.good_state(step))
 
     def remove_partial_files(self) -> None:
         """Remove temporary files of a killed process. Requires the lock."""

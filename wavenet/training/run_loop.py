@@ -15,25 +15,21 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from wavenet import checkpoint
-from wavenet.config import FrameTrainingConfig, TrainingConfig
+from wavenet.config import TrainingConfig
 from wavenet.data import dataset
 from wavenet.data.dataset import Summary
 from wavenet.data.errors import printable
-from wavenet.training import schedule
+from wavenet.training import rollback, schedule
 from wavenet.training.interruption import interruption
 from wavenet.training.recipe import Recipe
+from wavenet.training.rollback import TrainingError as TrainingError
 from wavenet.training.run_directory import RunDirectory
 from wavenet.training.run_state import START_AGAIN, RunState
 
-MAX_SKIPPED_IN_A_ROW = 100
 LOG_SECONDS = 10.0  # between lines of training loss in the log
 
 S = TypeVar("S", bound=RunState[Any])
 V = TypeVar("V")  # result of a validation
-
-
-class TrainingError(RuntimeError):
-    """Training cannot continue; the message gives the reason and what to change."""
 
 
 class Interrupted(Exception):
@@ -65,7 +61,7 @@ class RunLoop(ABC, Generic[S, V]):
         if self.is_continued:
             state.load(run.state)
             self.saved_step = state.step
-        self._skipped_in_a_row: dict[str, int] = {}  # by table of the recipe
+        state.stability.watch(state.folder, summary.kept, summary.seconds, recipe.training)
 
     @property
     def fraction(self) -> float:
@@ -118,7 +114,8 @@ class RunLoop(ABC, Generic[S, V]):
         except OSError as error:
             raise checkpoint.cannot_write(run.skipped, error) from error
         last = {"validation": state.validated_step}  # later validations will be repeated
-        run.rewrite_log([line for line in run.read_log() if line["step"] <= last.get(line["event"], state.step)])
+        kept = [line for line in run.read_log() if line["step"] <= last.get(line["event"], state.step)]
+        run.rewrite_log([line for line in kept if line.get("number", 0) <= state.stability.rollbacks])
 
     def _loop(self, report: Callable[[Any], None], interrupted: threading.Event) -> V | None:
         result: V | None = None
@@ -127,6 +124,7 @@ class RunLoop(ABC, Generic[S, V]):
             if interrupted.is_set():
                 self._save_interrupted()
                 raise KeyboardInterrupt
+            rollback.keep_good_state(self.run, self.state)
             if self._validation_is_due():
                 result = self._validate(report, interrupted)
             if self.fraction >= 1:
@@ -136,15 +134,26 @@ class RunLoop(ABC, Generic[S, V]):
             if progress.seconds - logged >= LOG_SECONDS:
                 self.run.append_log({"event": "train", **finite(dataclasses.asdict(progress))})
                 logged = progress.seconds
+            if self.state.stability.jump is not None:
+                self._roll_back(report)
 
-    def _check_skipped(self, table: str, config: TrainingConfig | FrameTrainingConfig, loss: float | None) -> None:
-        """Raises `TrainingError` after too many skipped steps in a row; table: of the recipe, with these settings."""
-        self._skipped_in_a_row[table] = self._skipped_in_a_row.get(table, 0) + 1 if loss is None else 0
-        if self._skipped_in_a_row[table] >= MAX_SKIPPED_IN_A_ROW:
-            raise TrainingError(
-                f"the loss was not finite for {MAX_SKIPPED_IN_A_ROW} steps in a row: lower {table}.learning_rate "
-                f"(now {config.learning_rate:g}) or {table}.clip_norm (now {config.clip_norm:g})"
-            )
+    def _roll_back(self, report: Callable[[Any], None]) -> None:
+        """After a jump of the loss: go back to the last good state. Raises `TrainingError` if that has not helped."""
+        state, run = self.state, self.run
+        event = rollback.roll_back(state, run, self.recipe.training)
+        exhausted = state.stability.exhausted
+        if exhausted:
+            state.stability.repeated = 0
+        run.rewrite_log(rollback.records_after(run.read_log(), event))  # before the save: a killed run does it again
+        self._save()
+        run.remove_good_states([step for step in run.good_states() if step > state.step])
+        self._rolled_back()
+        if exhausted:
+            raise TrainingError(rollback.stop_reason(self.recipe.training, event))
+        report(event)
+
+    def _rolled_back(self) -> None:
+        """Called when the state of an earlier step was restored."""
 
     def _validation_is_due(self) -> bool:
         state = self.state

@@ -22,6 +22,7 @@ from wavenet import checkpoint
 from wavenet.checkpoint import CheckpointError
 from wavenet.data.errors import printable
 from wavenet.data.tensor_file import Tensors
+from wavenet.training.stability import Loss, Stability
 
 START_AGAIN = "--fresh starts the run again"
 METADATA = "wavenet.state"
@@ -42,10 +43,12 @@ class RunState(ABC, Generic[Network]):
     validated_step, validated_seconds: `step` and `seconds` at the end of the last validation. A saved state of a later
         step may still lack its validation.
     first_folder: the folder of recordings that the run was started with.
+    stability: watches the losses.
     """
 
     WORST: ClassVar[float]
     OWN_COUNTERS: ClassVar[Mapping[str, type]]  # of the subclass, in the file
+    LOSSES: ClassVar[Mapping[str, Loss]]  # by table of the recipe
 
     def __init__(self, model: Network, optimizer: torch.optim.Adam, folder: str) -> None:
         """The state before the first step; `folder` is that of the recordings."""
@@ -55,6 +58,7 @@ class RunState(ABC, Generic[Network]):
         self.best = self.WORST
         self.validated_step, self.validated_seconds = 0, 0.0
         self.folder = self.first_folder = folder
+        self.stability = Stability(self.LOSSES)
 
     @property
     def weights(self) -> list[Tensor]:
@@ -82,6 +86,7 @@ class RunState(ABC, Generic[Network]):
             "best": self.best,
             "validated": [self.validated_step, self.validated_seconds],
             "begun_with": self.first_folder,
+            "stability": self.stability.counters(),
             **self._own_counters(),
         }
         arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
@@ -98,11 +103,14 @@ class RunState(ABC, Generic[Network]):
         for name, weight in self.model.named_parameters():
             start = f"optimizer.{name}."
             moments = {key.removeprefix(start): tensor for key, tensor in tensors.items() if key.startswith(start)}
+            of_optimizer = self._optimizer(name).state
+            of_optimizer.pop(weight, None)
             if moments:  # none when all steps so far were skipped
-                self._optimizer(name).state[weight] = {key: tensor.to(weight.device) for key, tensor in moments.items()}
+                of_optimizer[weight] = {key: tensor.to(weight.device) for key, tensor in moments.items()}
         self.step, self.seconds, self.skipped = counters["step"], counters["seconds"], counters["skipped"]
         self.best, self.first_folder = counters["best"], counters["begun_with"]
         self.validated_step, self.validated_seconds = counters["validated"]
+        self.stability = self.stability.restored(counters["stability"])
         self._set_own_counters(counters)
         if self.first_folder != self.folder:  # other held-out recordings: the figures cannot be compared
             self._forget_best()
@@ -111,13 +119,14 @@ class RunState(ABC, Generic[Network]):
     def read_counters(cls, path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         """The counters in the metadata of a state file. Raises `CheckpointError` unless they are complete and valid."""
         try:
-            counters = cls._completed(json.loads(metadata[METADATA]))
+            counters = cls._completed({"stability": {}, **json.loads(metadata[METADATA])})
             for name, kind in {**COUNTERS, **cls.OWN_COUNTERS}.items():
                 if not isinstance(counters[name], kind):
                     raise ValueError(f"{name} is no {kind.__name__}")
             times = [counters["step"], counters["seconds"], *counters["validated"]]
             if len(times) != 4 or not all(math.isfinite(time) and time >= 0 for time in times):
                 raise ValueError("step or seconds are impossible")
+            Stability(cls.LOSSES).restored(counters["stability"])
         except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise CheckpointError(f"{printable(path)}: cannot be used ({error}); {START_AGAIN}") from None
         return counters

@@ -19,6 +19,7 @@ from wavenet.training.frame_training import new_optimizer
 from wavenet.training.precision import Precision, check_scale
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_state import RunState, smoothed
+from wavenet.training.stability import BITS, FRAME_NATS
 from wavenet.two_tiers import TwoTiers, new_model
 
 # counters that states of earlier versions lack
@@ -37,6 +38,7 @@ class TrainingState(RunState[WaveNet]):
 
     WORST = math.inf
     OWN_COUNTERS: ClassVar = {"bits": float, "base": str, "frames": list, "loss_scale": list}
+    LOSSES: ClassVar = {"training": BITS, "training.frames": FRAME_NATS}
 
     def __init__(self, recipe: Recipe, device: torch.device, folder: str) -> None:
         """The state before the first step; `folder` is that of the recordings."""
@@ -70,6 +72,8 @@ class TrainingState(RunState[WaveNet]):
         self.step += 1
         self.skipped += bits is None or nats is None
         self.bits, self.nats = smoothed(self.bits, bits), smoothed(self.nats, nats)
+        self.stability.record("training", bits)
+        self.stability.record("training.frames", nats)
 
     def _own_counters(self) -> dict[str, Any]:
         frames, loss_scale = [self.frame_best, self.nats], self.precision.state()

@@ -106,14 +106,13 @@ class Trainer(RunLoop[TrainingState, Validation]):
         started = time.perf_counter()
         state, config = self.state, self.recipe.training
         learning_rate = schedule.learning_rate(config, state.step, self.fraction)
+        learning_rate *= state.stability.share("training", config.learning_rate)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate
         batch = self.batches.batch(state.step).to(self.device)
         bits = self._update(batch)
         nats = math.nan if self.frames is None else self.frames.update(self.fraction)
         state.record_losses(bits, nats)
-        self._check_skipped("training", config, bits)
-        self._check_skipped("training.frames", config.frames, nats)
         elapsed = time.perf_counter() - started
         state.seconds += elapsed
         return Progress(
