@@ -19,7 +19,7 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -37,7 +37,7 @@ from wavenet.guided import GuidedSession
 from wavenet.level_session import LevelSession
 from wavenet.refined_session import KeptFrames, RefinedSession, primed_audio
 from wavenet.sampling_config import SILENT_DBFS, SamplingConfig, checked_temperature
-from wavenet.session import RenderOptions, Session, SessionOptions, StreamInputs
+from wavenet.session import RenderOptions, Session, SessionOptions, StreamInputs, warn_of_features
 from wavenet.two_tier_session import FrameTier, TwoTierSession
 
 if TYPE_CHECKING:
@@ -179,9 +179,16 @@ class Generator:
         options.check(self.config.output, self.config.features, self.config.frame_model)
         return options
 
+    def feature_warnings(self, features: ArrayLike) -> list[str]:
+        """What `session` warns of for features [bands, N]: how they are unlike those that the model was trained on."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            warn_of_features(self._engine, np.asarray(features, np.float32)[None])  # [1, bands, N]
+        return [str(warning.message) for warning in caught]
+
     def session(
         self,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -204,8 +211,8 @@ class Generator:
 
         temperature, top_k, top_p, voiced_temperature, particles: see `SamplingConfig`; None: the model's,
             `config.sampling`. With particles it is a `wavenet.guided.GuidedSession`.
-        seed: of the uniform random numbers; stream i of a batch uses those of seed + i. See the module's docstring for
-            what a seed determines.
+        seed: of the uniform random numbers; stream i of a batch uses those of seed + i. Or a seed for each stream, not
+            for a model of two tiers that draws its features. See the module's docstring for what a seed determines.
         count: number of streams in a batch, the first axis of the audio; None: one stream, without that axis.
         prime: audio to continue, float [n] in [-1, 1] at the model's sample rate for all streams, or [count, n].
         speaker: for a model with speakers: a name, or a mixture such as {"ann": 0.3, "bob": 0.7}.
@@ -223,6 +230,8 @@ class Generator:
                 raise ValueError(f"particles = {shown(particles)}: only for given features, which this model draws")
             temperature = None if temperature is None else checked_temperature(temperature)
             options = self.options(frame_temperature=temperature, **given)
+            if isinstance(seed, Sequence):
+                raise ValueError("seed: one number, as this model draws its features")
             frames = self._frame_tier
             return TwoTierSession(self._engine, frames, options, seed, count, speaker, prime, mute, pitch, loudness)
         for name, value in {"pitch": pitch, "loudness": loudness}.items():

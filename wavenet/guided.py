@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -63,7 +64,7 @@ class GuidedSession(Session):
         self,
         engine: engines.Engine[Any],
         options: SamplingConfig,
-        seed: int,
+        seed: int | Sequence[int],
         count: int | None,
         **given: Unpack[StreamInputs],
     ) -> None:

@@ -27,6 +27,17 @@ def file_lookahead(mel: MelConfig, iterations: int) -> float:
     return max(LOOKAHEAD_SECONDS, min(iterations * mel.hop / mel.sample_rate, LONGEST_LOOKAHEAD))
 
 
+def file_refiner(features: ArrayLike, mel: MelConfig, iterations: int, samples: int) -> StreamingRefiner:
+    """What refines audio of `samples` samples with these features [bands, N] as `refined` does for a file."""
+    lookahead = _limited(file_lookahead(mel, iterations), samples, mel)
+    return StreamingRefiner(features, mel, iterations, lookahead, more=True)
+
+
+def _limited(lookahead: float, samples: int, mel: MelConfig) -> float:
+    """A look-ahead in seconds, limited to the frames of `samples` samples."""
+    return min(lookahead, -(-samples // mel.hop) * mel.hop / mel.sample_rate)
+
+
 def primed_audio(session: Session, prime: ArrayLike | None) -> Audio | None:
     """The audio that a session was primed with, [count, n], to refine what follows it; None: there is none."""
     if prime is None:
@@ -101,7 +112,7 @@ class RefinedSession:
         before = 0 if primed is None else primed.shape[-1]
         self._end = None if total is None else before + total  # samples, those of the primed audio included
         if self._end is not None:
-            lookahead = min(lookahead, -(-self._end // mel.hop) * mel.hop / mel.sample_rate)
+            lookahead = _limited(lookahead, self._end, mel)
         no_features = np.empty((mel.bands, 0), np.float32)
         refiners = [
             StreamingRefiner(no_features, mel, iterations, lookahead, more=True) for _ in range(session.streams)

@@ -7,7 +7,7 @@ import dataclasses
 import math
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypedDict, TypeVar, Unpack
 
@@ -35,7 +35,7 @@ T = TypeVar("T", bound=np.generic)
 class SessionOptions(TypedDict, total=False):
     """Options of `Generator.session`."""
 
-    seed: int
+    seed: int | Sequence[int]
     temperature: float | None
     voiced_temperature: float | None
     top_k: int | None
@@ -89,7 +89,7 @@ class Session:
         self,
         engine: engines.Engine[Any],
         options: SamplingConfig,
-        seed: int,
+        seed: int | Sequence[int],
         count: int | None,
         rows: int = 1,
         **given: Unpack[StreamInputs],
@@ -139,11 +139,8 @@ class Session:
         """Checked conditioning inputs; warns of features unlike those that the model was trained on."""
         config = self._engine.config
         inputs = conditioning_inputs(config, self._streams, speaker, features)
-        if inputs.features is not None and config.features is not None:
-            warn_unusual(inputs.features, config.features)
-            if config.training_range is not None:
-                pitches = None if self._engine.conditioner is None else self._engine.conditioner.pitches
-                warn_outside(inputs.features, config.features, config.training_range, pitches)
+        if inputs.features is not None:
+            warn_of_features(self._engine, inputs.features)
         return inputs
 
     def next(self, samples: int) -> NDArray[np.float32]:
@@ -348,6 +345,15 @@ class Session:
     @top_p.setter
     def top_p(self, value: float | None) -> None:
         self._sampling = self._checked(dataclasses.replace(self._sampling, top_p=value))
+
+
+def warn_of_features(engine: engines.Engine[Any], features: NDArray[np.float32]) -> None:
+    """Warns of features [count, bands, N] unlike those that the engine's model was trained on, in a line for each."""
+    mel, trained = engine.config.features, engine.config.training_range
+    assert mel is not None
+    warn_unusual(features, mel)
+    if trained is not None:
+        warn_outside(features, mel, trained, None if engine.conditioner is None else engine.conditioner.pitches)
 
 
 def checked_samples(samples: int) -> int:

@@ -71,7 +71,7 @@ class ProgressLine:
 
         What is done at a first call before any time has passed was done earlier, and does not count.
         """
-        elapsed = time.monotonic() - self.started
+        elapsed = self.elapsed
         if self.done_before is None:
             self.done_before = done if elapsed < ESTIMATE_SECONDS and done < total else 0
         new = done - self.done_before
@@ -95,6 +95,11 @@ class ProgressLine:
         sys.stderr.write(self._erase(columns) + line)
         sys.stderr.flush()
         self.drawn_at, self.drawn_characters = now, len(line)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since this object was created."""
+        return time.monotonic() - self.started
 
     def clear(self) -> None:
         """Remove the line, so that other lines can be printed."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wavenet.cli.audio_output import check_lengths, output_paths, write_audio
+from wavenet.cli.batch_output import FORMAT, STREAMS, batch_options, refuse_without_folder, render_options, write_folder
 from wavenet.cli.console import print_message
 from wavenet.cli.options import (
     OUTPUT,
@@ -18,13 +19,15 @@ from wavenet.cli.options import (
     parse_speaker,
     sampling_options,
 )
+from wavenet.data.errors import printable
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from wavenet.batch.folder import BatchOptions
     from wavenet.config import MelConfig
-    from wavenet.generate import Session
+    from wavenet.generate import RenderOptions, Session
     from wavenet.refined_session import RefinedSession
 
 DEFAULT_OUTPUT = "vocoded.wav"
@@ -39,6 +42,8 @@ DEFAULT_OUTPUT = "vocoded.wav"
 @VOICED_TEMPERATURE
 @REFINE
 @PARTICLES
+@STREAMS
+@FORMAT
 @sampling_options
 def command(
     model: Path,
@@ -49,6 +54,8 @@ def command(
     voiced_temperature: float | None,
     refine: int | None,
     particles: int | None,
+    streams: int | None,
+    extension: str | None,
     play: bool,
     seed: int,
     temperature: float | None,
@@ -59,10 +66,14 @@ def command(
     precision: str,
     threads: int | None,
 ) -> None:
-    """Generate audio from a mel spectrogram: that of the recording IN, or one in a .npy file.
+    """Generate audio from a mel spectrogram: that of the recording IN, or one in a .npy file; or those of a folder IN.
 
     MODEL must be trained with features, as with --recipe vocoder. Only the spectrogram of IN is used, not its samples.
     Without -o and --play the audio is written to vocoded.wav. Ctrl-C keeps the audio generated so far.
+
+    If IN is a folder, -o is another one: every recording is copied to it, several side by side, with the same audio as
+    by itself. Files that are complete are not made again by another call; OUT/manifest.jsonl says how each was made.
+    torchrun divides the work between processes.
 
     Sampling options that are not given are those stored in the model, which `wavenet info MODEL` prints. A given
     --temperature keeps the stored --voiced-temperature; the same value for both is one temperature for all frames.
@@ -71,6 +82,8 @@ def command(
     wavenet vocode runs/vocoder in.wav -o out.wav
     wavenet vocode runs/vocoder in.mp3 --play
     wavenet vocode runs/vocoder --mel features.npy -o out.wav
+    wavenet vocode runs/vocoder recordings -o copies
+    torchrun --nproc-per-node 8 -m wavenet vocode runs/vocoder recordings -o copies
     """
     from wavenet.generate import Generator, total_of
     from wavenet.refined_session import refined
@@ -79,6 +92,27 @@ def command(
         raise click.UsageError("give either a recording IN, or --mel FILE.npy")
     if save_mel is not None and recording is None:
         raise click.UsageError("--save-mel writes the features of a recording: give one")
+    if recording is not None and recording.is_dir():
+        _vocode_folder(
+            model,
+            recording,
+            output,
+            render_options(
+                model,
+                speaker,
+                mute,
+                seed=seed,
+                temperature=temperature,
+                voiced_temperature=voiced_temperature,
+                top_p=top_p,
+                refine=refine,
+                particles=particles,
+            ),
+            batch_options(engine, precision, threads, streams, extension),
+            {"--play": play, "--save-mel": save_mel is not None},
+        )
+        return
+    refuse_without_folder(streams, extension)
     if output is None and not play:
         output = DEFAULT_OUTPUT
     paths = output_paths(output, 1)
@@ -107,6 +141,26 @@ def command(
     if iterations:
         source = refined(session, config, iterations, total, live=play or output == "-")
     write_audio(generator, source, total, output, play)
+
+
+def _vocode_folder(
+    model: Path,
+    folder: Path,
+    output: str | None,
+    options: RenderOptions,
+    batch: BatchOptions,
+    of_one: dict[str, bool],
+) -> None:
+    """Copy all recordings of a folder. of_one: whether options were given that are those of one recording."""
+    from wavenet.batch.folder import vocode_folder
+
+    for name, given in of_one.items():
+        if given:
+            raise click.UsageError(f"{name}: for one recording, and {printable(folder)} is a folder; leave it out")
+    if output is None or output == "-" or Path(output).is_file():
+        raise click.UsageError(f"{printable(folder)} is a folder: give another folder with -o OUT for its copies")
+    target = Path(output)
+    write_folder(lambda *watch: vocode_folder(model, folder, target, options, batch, *watch))
 
 
 def _features(

@@ -60,7 +60,7 @@ def warn_unusual(features: Array, mel: MelConfig) -> None:
         warnings.warn(
             f"features: mean {mean:.1f} and standard deviation {spread:.1f} differ strongly from the training data's "
             f"{mel.mean:.1f} and {mel.deviation:.1f}; {explanation(features, mel)}",
-            stacklevel=5,  # in `Generator.session`
+            stacklevel=6,  # in `Generator.session`
         )
 
 

@@ -113,4 +113,4 @@ def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(f"features: {text}", stacklevel=6)  # in `Generator.session`
+    warnings.warn(f"features: {text}", stacklevel=7)  # in `Generator.session`

@@ -13,7 +13,7 @@ codes are 256 times as fine: with them the audio differs after some thousand sam
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, cast
@@ -76,6 +76,19 @@ def uniform_generator(seed: int, of_frames: bool = False) -> np.random.Generator
     return np.random.Generator(np.random.PCG64(entropy))
 
 
+def stream_seeds(seed: int | Sequence[int], streams: int) -> list[int]:
+    """The seed of each stream: seed + i of stream i, or the given ones.
+
+    Raises `ValueError` for a seed that is not a whole number from 0, and for another number of seeds than of streams.
+    """
+    given = [seed] if isinstance(seed, str) or not isinstance(seed, Sequence) else [*seed]
+    for one in given:
+        uniform_generator(one)  # raises for an invalid seed
+    if isinstance(seed, Sequence) and len(given) != streams:
+        raise ValueError(f"seed: {len(given):,} seeds for {streams:,} streams; give one for each, or one number")
+    return [int(one) for one in given] if isinstance(seed, Sequence) else [int(given[0]) + i for i in range(streams)]
+
+
 def draw_uniforms(generators: Iterable[np.random.Generator], samples: int) -> NDArray[np.float64]:
     """The next uniform numbers [B, samples] of B streams, each from its own generator."""
     return np.stack([generator.random(samples) for generator in generators])
@@ -84,16 +97,15 @@ def draw_uniforms(generators: Iterable[np.random.Generator], samples: int) -> ND
 class Uniforms:
     """The uniform random numbers of B streams, by index.
 
-    Those of stream i come from `uniform_generator(seed + i)`; with several rows for each stream, those of its row j
-    from `uniform_generator(seed + i + j)`.
+    Those of stream i come from `uniform_generator(seed + i)`, or that of its own seed if there is one for each stream;
+    with several rows for each stream, those of row j from the generator of the stream's seed + j.
     A call that continues the last one uses its generators; any other call creates generators and advances them to its
     index. So numbers do not depend on earlier calls, interrupted ones included.
     """
 
-    def __init__(self, seed: int, streams: int, rows: int = 1) -> None:
-        uniform_generator(seed)  # raises for an invalid seed
-        self.seed = int(seed)
-        self._seeds = [self.seed + stream + row for stream in range(streams) for row in range(rows)]
+    def __init__(self, seed: int | Sequence[int], streams: int, rows: int = 1) -> None:
+        self.seed = seed
+        self._seeds = [one + row for one in stream_seeds(seed, streams) for row in range(rows)]
         self._ready: tuple[int, list[np.random.Generator]] | None = None  # index of the next numbers, and generators
 
     def read(self, index: int, samples: int) -> NDArray[np.float64]:
