@@ -76,7 +76,7 @@ def train(program: str) -> dict[str, float]:
     import torch
     from torch.nn import functional as F
 
-    from wavenet.evaluation.training_cost import peak_megabytes
+    from wavenet.training.training_cost import peak_megabytes
     from wavenet.nn.outputs import masked_loss
 
     torch.set_num_threads(2)

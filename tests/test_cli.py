@@ -291,12 +291,12 @@ def test_no_arguments_print_the_help(capsys: Capture) -> None:
 
 
 def test_a_recipe_that_does_not_fit_says_what_to_lower() -> None:
-    from wavenet.evaluation.training_cost import training_cost
     from wavenet.training import recipe
+    from wavenet.training.training_cost import training_cost
 
     too_large = recipe.load("large", ["training.batch=65536", "training.crop=1000000"])
     with pytest.raises(MemoryError, match="lower training.batch"):
-        training_cost(too_large.model, too_large.training)
+        training_cost(too_large)
 
 
 def test_info_of_a_recipe_estimates_its_training(capsys: Capture) -> None:

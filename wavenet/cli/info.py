@@ -37,6 +37,7 @@ def command(what: str) -> None:
         _print(labeller_facts(what, *labeller))
         return
     model, recipe = load_network(what)
+    memory = [] if recipe is None else _memory_facts(recipe)  # before this process grows
     _print(_facts(model.config))
     if recipe is None:
         _print(_run_facts(Path(what)))
@@ -53,7 +54,7 @@ def command(what: str) -> None:
             whole = f"{parts.with_network(speed.times_real_time):.2f} x real time"
             _print([(f"{precision} in all", f"{whole}, with {parts_text(parts, model.config.sampling.refine)}")])
     if recipe is not None:
-        _print(_training_facts(recipe))
+        _print(_training_facts(recipe) + memory)
 
 
 def _run_facts(path: Path) -> list[tuple[str, str]]:
@@ -153,12 +154,28 @@ def _levels(levels: RecordedLevels) -> str:
     return f"{loud} dBFS outside of pauses, {silent} silent"
 
 
+def _memory_facts(recipe: Recipe) -> list[tuple[str, str]]:
+    """The memory that training is predicted to need, and what holds it."""
+    from wavenet.training.budget import megabytes
+    from wavenet.training.training_memory import training_memory
+
+    memory = training_memory(recipe)
+    parts = [
+        f"{megabytes(memory.process)} the program",
+        f"{megabytes(memory.weights)} weights and optimizer",
+        f"then {megabytes(memory.step)} a step or {megabytes(memory.validation)} a validation",
+    ]
+    if memory.frame_step:
+        parts.append(f"{megabytes(memory.frame_step)} a step of the frame model")
+    return [("memory", f"about {megabytes(memory.peak)} at the peak: {', '.join(parts)}")]
+
+
 def _training_facts(recipe: Recipe) -> list[tuple[str, str]]:
-    from wavenet.evaluation.training_cost import training_cost
+    from wavenet.training.training_cost import training_cost
 
     training = recipe.training
     try:
-        cost = training_cost(recipe.model, training)
+        cost = training_cost(recipe)
     except MemoryError as error:
         return [("training here", str(error))]
     if training.steps:
@@ -167,10 +184,7 @@ def _training_facts(recipe: Recipe) -> list[tuple[str, str]]:
         budget = f"{training.minutes:g} minutes, about {60 * training.minutes / cost.seconds_per_step:,.0f} steps here"
     return [
         ("training", f"{budget}; {training.batch} x {training.crop:,} samples a step"),
-        (
-            "training here",
-            f"{cost.samples_per_second:,.0f} samples/s, about {cost.megabytes:,.0f} MB of memory, on the CPU",
-        ),
+        ("training here", f"{cost.samples_per_second:,.0f} samples/s, {cost.megabytes:,.0f} MB of memory, on the CPU"),
     ]
 
 

@@ -67,6 +67,12 @@ def _recipes() -> str:
 @click.option("--set", "overrides", multiple=True, metavar="a.b=value", help="Override a key of the recipe.")
 @click.option("--seed", type=int, help="Seed of the initial weights and of the crops.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option(
+    "--memory",
+    metavar="SIZE",
+    help="Memory of each process, or of its GPU, such as 8G, 500M or 7.5GiB: as far as it requires, the batch is "
+    "computed in parts, and crops are shortened.",
+)
 @click.option("--fresh", is_flag=True, help="Start an existing run again from step 0.")
 def command(
     folder: Path,
@@ -79,6 +85,7 @@ def command(
     overrides: tuple[str, ...],
     seed: int | None,
     device: str,
+    memory: str | None,
     fresh: bool,
 ) -> None:
     """Train on a FOLDER of recordings: wav, flac, ogg, opus, mp3, aiff, also in sub-folders.
@@ -103,6 +110,7 @@ def command(
     run.check()
     settings = [*overrides, *settings]
     base, recipe = _start(run, start, name, settings, fresh)
+    recipe = _within_memory(run, recipe, memory, settings, fresh, device)
     if recipe.labeller is not None:
         train_labels.train(folder, run, recipe, device, fresh, named=out is not None)
         return
@@ -112,6 +120,7 @@ def command(
         name = suitable
         print_message(f"the recordings are like speech: using the recipe {name}; --recipe NAME chooses another")
         base, recipe = _start(run, start, name, settings, fresh)
+        recipe = _within_memory(run, recipe, memory, settings, fresh, device)
         check_memory(recipe, device)
     recipe = run_policy.with_speakers(recipe, recordings, add=base is not None)
     trainer = _trainer(run, recipe, recordings, device, fresh, base, named=out is not None)
@@ -157,6 +166,20 @@ def _start(
 
     base = run_policy.base_for(run, run_policy.start_of(run, start, name, settings, fresh), fresh)
     return base, run_policy.recipe_for(run, name, settings, fresh, base)
+
+
+def _within_memory(
+    run: RunDirectory, recipe: Recipe, memory: str | None, settings: list[str], fresh: bool, device: str
+) -> Recipe:
+    """The recipe as --memory allows it, if that is given. Prints what is changed, and why."""
+    from wavenet.training.budget import fit_run, megabytes, parse_memory
+
+    if memory is None:
+        return recipe
+    fit = fit_run(run, recipe, parse_memory(memory), settings, fresh, device)
+    needed = f"training needs about {megabytes(fit.memory.peak)} of {megabytes(parse_memory(memory))}"
+    print_message(f"{needed}: {'; '.join(fit.changes) or 'the recipe fits as it is'}")
+    return fit.recipe
 
 
 def _open(folder: Path, recipe: Recipe, run: RunDirectory) -> Recordings:

@@ -21,7 +21,6 @@ from wavenet.config import FRAME_MODEL
 from wavenet.data import audio
 from wavenet.data.dataset import Recordings
 from wavenet.evaluation import likelihood
-from wavenet.evaluation.training_cost import check_training_memory, training_cost
 from wavenet.evaluation.verdict import Point
 from wavenet.training import base_model, curves, run_loop, run_page, run_policy, schedule
 from wavenet.training.base_model import BaseModel
@@ -35,6 +34,7 @@ from wavenet.training.run_directory import RunDirectory
 from wavenet.training.run_loop import RunLoop, finite
 from wavenet.training.run_loop import TrainingError as TrainingError
 from wavenet.training.state import TrainingState
+from wavenet.training.training_cost import check_training_memory, training_cost
 from wavenet.training.validation_clip import ValidationClips
 from wavenet.two_tiers import TwoTiers
 
@@ -92,7 +92,7 @@ class Trainer(RunLoop[TrainingState, Validation]):
 
     def seconds_per_step(self) -> float:
         """The time of a step on this machine, measured over a few; it changes nothing."""
-        cost = training_cost(self.recipe.model, self.recipe.training, self.device.type)
+        cost = training_cost(self.recipe, self.device.type)
         return cost.seconds_per_step + (self.frames.seconds_per_step() if self.frames else 0)
 
     def _prepare_run(self) -> None:
@@ -227,8 +227,8 @@ class Trainer(RunLoop[TrainingState, Validation]):
 
 
 def check_memory(recipe: Recipe, device: str = "cpu") -> None:
-    """Raises `TrainingError` where a training step would not fit into the memory of the device."""
+    """Raises `TrainingError` where training would not fit into the memory of the device."""
     try:
-        check_training_memory(recipe.model, recipe.training, device)
+        check_training_memory(recipe, device)
     except MemoryError as error:
         raise TrainingError(str(error)) from error

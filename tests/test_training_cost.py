@@ -1,0 +1,116 @@
+"""The predicted memory of training: by arithmetic, and beside the peak of a process that trains."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from training_runs import FEATURES, write_tones
+
+from wavenet.training import recipe, training_memory
+from wavenet.training.distributed import Processes
+from wavenet.training.recipe import Recipe
+from wavenet.training.training_memory import HEAP, Stack, TrainingMemory
+
+TRAIN = """
+import json, resource, sys
+from wavenet import cli
+from wavenet.training import recipe, trainer
+from wavenet.training.training_memory import training_memory
+folder, run, settings, options = json.loads(sys.argv[1])
+predicted = training_memory(recipe.load(None, settings))
+code = cli.main(["train", folder, "--out", run, *options, *(part for text in settings for part in ("--set", text))])
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+print(json.dumps([code, predicted.peak, predicted.process, peak]))
+"""
+LONG = [  # its activations take as much memory as the program
+    "model.cycles=2",
+    "model.layers_per_cycle=8",
+    "model.residual_channels=16",
+    "model.skip_channels=16",
+    "model.sample_rate=8000",
+    "training.batch=2",
+    "training.crop=50000",
+    "training.clip_seconds=0.02",
+    "training.steps=2",
+]
+
+
+def trained(folder: Path, run: Path, *settings: str, options: tuple[str, ...] = ()) -> tuple[float, float, float]:
+    """Bytes predicted for a run, those of them that are of the program, and the peak of a process that trains."""
+    arguments = json.dumps([str(folder), str(run), settings, options])
+    done = subprocess.run([sys.executable, "-c", TRAIN, arguments], capture_output=True, text=True, check=True)
+    code, predicted, process, peak = json.loads(done.stdout.splitlines()[-1])
+    assert code == 0, done.stderr
+    return predicted, process, peak
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the peak memory of a process is not reported")
+@pytest.mark.parametrize(
+    "settings",
+    [[], [FEATURES, "model.output=logistic", "model.linear_prediction=8"]],
+    ids=["mu-law", "vocoder"],
+)
+def test_the_prediction_is_within_a_fifth_of_the_peak(tmp_path: Path, settings: list[str]) -> None:
+    folder = write_tones(tmp_path / "tones")
+    predicted, _, peak = trained(folder, tmp_path / "run", *LONG, *settings)
+    assert predicted == pytest.approx(peak, rel=0.2)
+
+
+def small(*overrides: str) -> Recipe:
+    """Two layers of 3 residual, 4 gate, 5 skip and 6 head channels; mu-law."""
+    shape = ["cycles=1", "layers_per_cycle=2", "residual_channels=3", "gate_channels=4", "skip_channels=5"]
+    return recipe.load(None, [f"model.{text}" for text in (*shape, "head_channels=6")] + list(overrides))
+
+
+def test_the_values_of_a_step_are_those_of_layers_head_and_batch() -> None:
+    stack = Stack(layers=2, residual=3, gate=4, skip=5)
+    assert stack.kept == 2 * (3 + 8 + 4)  # x, tanh and sigmoid, z
+    assert stack.backward == 5 + 2 * 4 + 3 + 8  # gradients: of the skip sum and of all z; of x and the gates
+    chosen = small("training.batch=3", "training.crop=100", "training.past=20")
+    assert training_memory.head_values(chosen.model) == 5 + 6 + 4 * 256
+    values = training_memory.step_values(chosen.model, chosen.training, rows=3)
+    assert values == 120 * 3 * (30 + (5 + 6 + 4 * 256) + 4)  # codes and targets are of 64 bits
+
+
+def test_parts_of_a_batch_are_in_memory_one_after_the_other() -> None:
+    settings = ("training.batch=6", "training.crop=100")
+    whole, thirds, sixths, more = (small(*settings, f"training.accumulation={n}") for n in (1, 3, 6, 60))
+    per_row = 100 * (30 + 5 + 6 + 4 * 256)
+    of = training_memory.step_values
+    assert of(whole.model, whole.training, 6) - of(thirds.model, thirds.training, 6) == 4 * per_row
+    assert of(thirds.model, thirds.training, 6) - of(sixths.model, sixths.training, 6) == per_row
+    assert of(more.model, more.training, 6) == of(sixths.model, sixths.training, 6)
+
+
+def test_processes_share_the_rows_of_a_batch() -> None:
+    chosen = small("training.batch=5")
+    half = small("training.batch=3")  # of five rows one of two processes has three
+    of = training_memory.training_memory
+    assert of(chosen, processes=Processes(0, 2, 0, 2), process=0).step == of(half, process=0).step
+
+
+def test_the_peak_is_that_of_the_largest_phase() -> None:
+    memory = TrainingMemory(process=100, weights=10, step=3, frame_step=1, validation=5)
+    assert memory.peak == 115
+    assert dataclasses.replace(memory, step=7).peak == 117
+
+
+def test_weights_are_counted_with_gradients_average_and_moments() -> None:
+    chosen = recipe.load("voice")
+    frame_model = chosen.model.frame_model
+    assert frame_model is not None
+    memory = training_memory.training_memory(chosen, process=0)
+    assert memory.weights == 4 * 5 * (chosen.model.parameters + frame_model.parameters())
+    assert memory.frame_step > 0
+    assert training_memory.training_memory(recipe.load("speech"), process=0).frame_step == 0
+
+
+def test_a_cuda_device_holds_no_program_and_no_gaps() -> None:
+    cpu, cuda = (training_memory.training_memory(small(), device) for device in ("cpu", "cuda"))
+    assert cuda.process == 0 < cpu.process
+    assert cpu.step == pytest.approx(HEAP * cuda.step)

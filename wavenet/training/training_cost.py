@@ -1,0 +1,105 @@
+"""Memory and time of training: whether the predicted memory is there, and both measured over a few steps."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from wavenet.data.clips import Clips
+from wavenet.engine.base import MOST_MEMORY, memory
+from wavenet.model import WaveNet
+from wavenet.training.batches import Batches
+from wavenet.training.distributed import SINGLE, Processes
+from wavenet.training.gradients import Gradients
+from wavenet.training.precision import Precision
+from wavenet.training.recipe import Recipe
+from wavenet.training.training_memory import training_memory
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None  # type: ignore[assignment]
+
+MEASURED_STEPS = 3  # the first one, which also allocates, is not timed
+NOISE = 1_000.0  # RMS of the audio that is trained on meanwhile, in 16-bit steps
+
+
+@dataclass(frozen=True)
+class TrainingCost:
+    """Cost of training on this machine, measured over a few steps on noise."""
+
+    samples_per_second: float
+    seconds_per_step: float
+    megabytes: float  # peak memory of the process, or of the CUDA device; the estimate if the system reports none
+
+
+def check_training_memory(recipe: Recipe, device: str = "cpu", processes: Processes = SINGLE) -> None:
+    """Raises `MemoryError`, with one line on what to lower, if the run would not fit into the device's memory."""
+    training, available = recipe.training, memory_megabytes(device)
+    needed = training_memory(recipe, device, processes).peak / 1e6
+    if needed > MOST_MEMORY * available:
+        what = "this machine" if device == "cpu" else "the CUDA device"
+        raise MemoryError(
+            f"training needs about {needed:,.0f} MB of memory, more than {MOST_MEMORY:.0%} of the "
+            f"{available:,.0f} MB of {what}: lower training.batch (now {training.batch:,}) or training.crop (now "
+            f"{training.crop:,}), or the model's channels; --memory chooses batch and crop"
+        )
+
+
+def training_cost(recipe: Recipe, device: str = "cpu") -> TrainingCost:
+    """Measure a few training steps on noise. Raises `MemoryError` if they would not fit into memory."""
+    check_training_memory(recipe, device)
+    training, target = recipe.training, torch.device(device)
+    network = WaveNet(recipe.model).to(target)
+    optimizer = torch.optim.Adam(network.parameters(), fused=True)
+    gradients = Gradients(network, training, SINGLE, target, Precision(training.precision, target))
+    batches = Batches(_noise(recipe), recipe)
+    started = time.perf_counter()
+    for step in range(MEASURED_STEPS):
+        if step == 1:
+            started = time.perf_counter()
+        optimizer.zero_grad()
+        loss = gradients(batches.batch(step).to(target))
+        optimizer.step()
+        loss.item()  # waits for the device
+    seconds = (time.perf_counter() - started) / (MEASURED_STEPS - 1)
+    megabytes = peak_megabytes(device)
+    if math.isnan(megabytes):
+        megabytes = training_memory(recipe, device).peak / 1e6
+    return TrainingCost(training.batch * training.crop / seconds, seconds, megabytes)
+
+
+def _noise(recipe: Recipe) -> Clips:
+    """A clip of noise for each row of a batch, twice as long as its crop."""
+    training, model = recipe.training, recipe.model
+    samples = 2 * (training.past + training.crop)
+    noise = NOISE * np.random.default_rng(0).standard_normal(samples)
+    count = training.batch
+    speakers = [model.speakers[0]] * count if model.speakers else None
+    offsets, lengths = np.zeros(count, np.int64), np.full(count, samples)
+    return Clips(noise.astype(np.int16), offsets, lengths, model.sample_rate, speakers)
+
+
+def memory_megabytes(device: str = "cpu") -> float:
+    """Memory of the CUDA device, or of the machine or its container; infinity if the system does not report it."""
+    if device == "cpu":
+        return (memory() or math.inf) / 1e6
+    return torch.cuda.get_device_properties(device).total_memory / 1e6
+
+
+def peak_megabytes(device: str = "cpu") -> float:
+    """Largest resident memory of this process so far, or of the CUDA device's allocator.
+
+    NaN if the system does not report it (Windows).
+    """
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    if resource is None:
+        return math.nan
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3  # bytes on macOS, kilobytes elsewhere
