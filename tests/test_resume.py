@@ -312,7 +312,12 @@ def test_fresh_starts_again_but_not_among_other_files(folder: Path, tmp_path: Pa
 def test_one_training_at_a_time(folder: Path, tmp_path: Path) -> None:
     trainer = trainer_for(folder, tmp_path / "run", "training.steps=2")
     trainer.run.create()
-    with trainer.run.lock(), pytest.raises(CheckpointError, match="a training is running here; give another --out"):
+    with (
+        trainer.run.lock(),
+        pytest.raises(
+            CheckpointError, match=rf"a training is running here .process {os.getpid()} on .*; give another --out"
+        ),
+    ):
         trainer.train()
 
 

@@ -193,7 +193,8 @@ def test_a_run_stores_them_for_its_later_models_too(
     run_directory = RunDirectory(tmp_path / "run")
     with run_directory.lock():
         message = error_of(capsys, "evaluate", tmp_path / "run", clips, "--tune")
-    assert message.endswith("a training is running here; tune when it has ended")
+    assert f"a training is running here (process {os.getpid()} on " in message
+    assert message.endswith("; tune when it has ended")
     assert run("evaluate", tmp_path / "run", clips, "--tune") == 0
     chosen = SamplingConfig(1.0, 0.5, refine=8)
     assert read_model(tmp_path / "run")[0].sampling == chosen

@@ -19,29 +19,39 @@ def replace(path: Path, content: bytes) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file that replaces `path` when the block ends without an error, as of `replace`."""
-    temporary = temporary_name(path)
+    partial = temporary_name(path)
     try:
-        with open(temporary, "xb") as file:
+        with open(partial, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(partial, path)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
     finally:
         with suppress(OSError):  # it exists only after an error
-            temporary.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
 
 
 def check_writable(path: Path) -> None:
     """Raises the `OSError` of writing `path`: in a missing folder, without permission, on a full or read-only disk."""
-    temporary = temporary_name(path)
     try:
-        with open(temporary, "xb"):
+        with temporary(path):
             pass
-        temporary.unlink()
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), os.fspath(path)) from error
+
+
+@contextmanager
+def temporary(path: Path) -> Iterator[Path]:
+    """An empty new file in the same folder, which is removed after the block. Raises `OSError`."""
+    name = temporary_name(path)
+    with open(name, "xb"):
+        pass
+    try:
+        yield name
+    finally:
+        name.unlink(missing_ok=True)
 
 
 def temporary_name(path: Path) -> Path:

@@ -22,6 +22,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,7 @@ from wavenet.config import SamplingConfig
 from wavenet.data import files
 from wavenet.data.errors import printable
 from wavenet.training import recipe as recipes
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
+from wavenet.training.run_lock import RunLock, locked
 
 
 @dataclass(frozen=True)
@@ -134,26 +131,12 @@ class RunDirectory:
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
-    @contextlib.contextmanager
-    def lock(self, advice: str = "give another --out") -> Iterator[None]:
-        """Lock the folder against other runs. Raises `CheckpointError` if it is locked; a killed process unlocks it.
+    def lock(self, advice: str = "give another --out") -> AbstractContextManager[RunLock]:
+        """Lock the folder against other runs, see `wavenet.training.run_lock`.
 
-        advice: what to do then, for the message.
+        advice: what to do when it is locked, for the message of the `CheckpointError`.
         """
-        path = self.state.parent / ".lock"
-        try:
-            file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - only opening it is in the try block
-        except OSError as error:
-            raise cannot_write(path, error) from error
-        with file:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise CheckpointError(f"{printable(self.path)}: a training is running here; {advice}") from None
-                except OSError as error:
-                    raise cannot_write(path, error) from error
-            yield
+        return locked(self.state.parent / ".lock", advice)
 
     def clear(self) -> None:
         """Remove the files of a run and no others; the recipe is left: the next run replaces it."""

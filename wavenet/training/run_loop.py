@@ -24,6 +24,7 @@ from wavenet.training.interruption import interruption
 from wavenet.training.recipe import Recipe
 from wavenet.training.rollback import TrainingError as TrainingError
 from wavenet.training.run_directory import RunDirectory
+from wavenet.training.run_lock import RunLock
 from wavenet.training.run_state import START_AGAIN, RunState
 
 LOG_SECONDS = 10.0  # between lines of training loss in the log
@@ -57,6 +58,7 @@ class RunLoop(ABC, Generic[S, V]):
         self.run, self.recipe, self.summary, self.fresh = run, recipe, summary, fresh
         self.state: S = state
         self.saved_step = 0
+        self._lock: RunLock | None = None
         self.is_continued = is_continued(run, fresh)
         if self.is_continued:
             state.load(run.state)
@@ -80,7 +82,7 @@ class RunLoop(ABC, Generic[S, V]):
         saved, `KeyboardInterrupt` on Ctrl-C and `DatasetError` if the cached audio was truncated.
         """
         self.run.create()
-        with self.run.lock(), interruption() as interrupted:
+        with self.run.lock() as self._lock, interruption() as interrupted:
             self._prepare_run()
             try:
                 return self._loop(report, interrupted)
@@ -168,6 +170,8 @@ class RunLoop(ABC, Generic[S, V]):
             raise Interrupted
 
     def _save(self) -> None:
+        if self._lock is not None:
+            self._lock.check()
         self.state.save(self.run.state)
         self.saved_step = self.state.step
 
