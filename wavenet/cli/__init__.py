@@ -18,7 +18,7 @@ from wavenet.cli.console import print_message
 from wavenet.cli.failures import exit_code, one_line
 
 # Modules of this folder.
-COMMANDS = ("train", "generate", "vocode", "label", "evaluate", "info", "bench", "look", "page", "studio")
+COMMANDS = ("train", "generate", "vocode", "label", "evaluate", "info", "bench", "look", "page", "studio", "data")
 DEBUG = "--debug"
 
 

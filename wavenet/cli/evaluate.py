@@ -40,7 +40,7 @@ OF_LABELLERS = ("model", "folder", "table", "save", *ONLY_OF_LABELLERS)
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder")
 @click.option(
     "--precision", type=click.Choice(["f32", "int8"]), help="Predict with the native engine, in this precision."
 )
@@ -72,7 +72,7 @@ OF_LABELLERS = ("model", "folder", "table", "save", *ONLY_OF_LABELLERS)
 @MIN_DURATION
 def command(
     model: Path,
-    folder: Path,
+    folder: str,
     precision: str | None,
     speakers: str | None,
     speaker: str | None,
@@ -130,7 +130,7 @@ def command(
     if is_labeller(model):
         _refuse(lambda name: name not in OF_LABELLERS, "not for a labeller")
         outputs = _outputs(table, save, None)
-        evaluate_labels(model, folder, outputs.table, outputs.save, smoothing, min_duration)
+        evaluate_labels(model, Path(folder), outputs.table, outputs.save, smoothing, min_duration)
         return
     _refuse(lambda name: name in ONLY_OF_LABELLERS, "only for a labeller")
     sampling: RenderOptions = {
@@ -197,7 +197,7 @@ def _copy_count(copies: int | None, given: list[str], with_features: bool, model
 
 
 def _predict(
-    network: WaveNet, folder: Path, precision: str | None, speakers: str, speaker: Speaker | None
+    network: WaveNet, folder: str, precision: str | None, speakers: str, speaker: Speaker | None
 ) -> Evaluation:
     """Evaluate, with a progress line for each phase."""
     from wavenet.evaluation.copy_synthesis import evaluate

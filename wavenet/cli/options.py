@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
+
+from wavenet.data.storage import is_address
 
 MAX_LAYERS = 10_000  # of --mute; more than a model has
 OF_THE_MODEL = "  [default: the model's]"  # which `wavenet info` shows
@@ -53,6 +57,20 @@ SAMPLING = (
     ),
     click.option("--threads", type=click.IntRange(1), help="CPU threads."),
 )
+
+
+def size_in_bytes(context: click.Context, parameter: click.Parameter, text: str) -> int:
+    """The bytes of an option such as 500MB, 1GB or 2GiB. Raises `UsageError`."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?\s*", text)
+    if found is None or not float(found[1]):
+        raise click.BadParameter(f"{text!r} is not a size such as 500MB or 1GB", context, parameter)
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " "))
+
+
+def name_of_folder(folder: str) -> str:
+    """The last part of a path or address; of the current folder its own name."""
+    last = folder.rstrip("/").rpartition("/")[2] if is_address(folder) else Path(folder).resolve().name
+    return last or "all"
 
 
 def sampling_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,6 +14,7 @@ import click
 
 from wavenet.cli import train_labels
 from wavenet.cli.console import ProgressLine, duration, print_message
+from wavenet.cli.options import name_of_folder
 from wavenet.cli.training_run import check_folder, train_to_the_end
 from wavenet.config import TrainingConfig, listed
 from wavenet.data.errors import printable
@@ -39,7 +40,7 @@ def _recipes() -> str:
 
 
 @click.command(epilog=_recipes())
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder")
 @click.option(
     "--recipe",
     "name",
@@ -75,7 +76,7 @@ def _recipes() -> str:
 )
 @click.option("--fresh", is_flag=True, help="Start an existing run again from step 0.")
 def command(
-    folder: Path,
+    folder: str,
     name: str | None,
     start: str | None,
     out: Path | None,
@@ -105,14 +106,14 @@ def command(
     from wavenet.training.trainer import check_memory
 
     settings = _settings(minutes, steps, seed, speakers, overrides)
-    run = RunDirectory(out or Path("runs") / (folder.resolve().name or "all"))
+    run = RunDirectory(out or Path("runs") / name_of_folder(folder))
     device = run_policy.pick_device(device)
     run.check()
     settings = [*overrides, *settings]
     base, recipe = _start(run, start, name, settings, fresh)
     recipe = _within_memory(run, recipe, memory, settings, fresh, device)
     if recipe.labeller is not None:
-        train_labels.train(folder, run, recipe, device, fresh, named=out is not None)
+        train_labels.train(Path(folder), run, recipe, device, fresh, named=out is not None)
         return
     check_memory(recipe, device)  # before the files are read
     recordings = _open(folder, recipe, run)
@@ -182,7 +183,7 @@ def _within_memory(
     return fit.recipe
 
 
-def _open(folder: Path, recipe: Recipe, run: RunDirectory) -> Recordings:
+def _open(folder: str, recipe: Recipe, run: RunDirectory) -> Recordings:
     """Read the folder, and print what was found."""
     from wavenet.data import dataset
 

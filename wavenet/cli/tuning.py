@@ -38,7 +38,7 @@ FIGURES = {  # of `Trial`: title, decimals
 
 
 def tune_options(
-    model: Path, folder: Path, count: int, precision: str | None, speakers: str, speaker: str | None, seed: int
+    model: Path, folder: str, count: int, precision: str | None, speakers: str, speaker: str | None, seed: int
 ) -> None:
     """Try sampling options on recordings, print a table, and store the chosen ones in the model file.
 
@@ -95,7 +95,7 @@ def _reserved(model: Path) -> Iterator[Callable[[SamplingConfig], None]]:
         yield run.save_sampling
 
 
-def _read(folder: Path, sample_rate: int, speakers: str) -> Recordings:
+def _read(folder: str, sample_rate: int, speakers: str) -> Recordings:
     from wavenet.config import DataConfig
     from wavenet.data import dataset
 

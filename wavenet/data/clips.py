@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wavenet.data.cached_samples import CachedSamples
+from wavenet.data.cached_samples import Samples
 from wavenet.data.quantizers import MU_LAW, Quantizer
 
 LEAST_PART = 2.0  # seconds
@@ -26,7 +26,7 @@ class Clips:
 
     def __init__(
         self,
-        samples: NDArray[np.int16] | CachedSamples,
+        samples: NDArray[np.int16] | Samples,
         offsets: NDArray[np.int64],
         lengths: NDArray[np.int64],
         sample_rate: int,

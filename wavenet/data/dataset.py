@@ -14,15 +14,16 @@ import numpy as np
 from wavenet.config import DataConfig
 from wavenet.data import audio
 from wavenet.data.cache import Cache, CachedClip, Level, cache_folder
-from wavenet.data.cached_samples import CachedSamples
 from wavenet.data.cached_samples import DatasetError as DatasetError
+from wavenet.data.cached_samples import Samples
 from wavenet.data.clips import Clips
 from wavenet.data.decoding import CHANGED, Decoder, update
 from wavenet.data.decoding import Progress as Progress
 from wavenet.data.levels import gain, levels
-from wavenet.data.scan import scan
-from wavenet.data.speakers import speaker_lookup
-from wavenet.data.split import Split, Windows, split
+from wavenet.data.scan import Skipped, scan
+from wavenet.data.shards import are_shards, check_settings, open_shards
+from wavenet.data.speakers import Lookup, speaker_lookup
+from wavenet.data.split import NoSides, Sides, Split, Windows, split
 from wavenet.data.summary import Summary as Summary
 from wavenet.data.summary import kinds
 from wavenet.data.summary import write_skipped as write_skipped
@@ -57,6 +58,22 @@ class _Recording:
     gain: float = 1.0  # that sets it to `data.loudness`
 
 
+@dataclass(frozen=True)
+class _Source:
+    """What a folder of recordings and a dataset in shards have in common.
+
+    files: name, content hash and clip of each that was decoded, in the order of the names. found: number of files.
+    """
+
+    samples: Samples
+    files: list[tuple[str, bytes, CachedClip]]
+    skipped: Skipped
+    found: int
+    speaker_of: Lookup
+    sides: Sides
+    levels: Callable[[list[_Recording]], Mapping[bytes, Level]]
+
+
 def open_folder(
     folder: str | os.PathLike[str],
     sample_rate: int,
@@ -64,51 +81,85 @@ def open_folder(
     progress: Progress | None = None,
     reject: Reject | None = None,
 ) -> Recordings:
-    """Index a folder of recordings at `sample_rate` Hz, decode new ones, and split it into training and validation.
+    """Open a folder of recordings, or a dataset in shards, and split it into training and validation.
+
+    A folder is indexed at `sample_rate` Hz, and new files are decoded. Shards are those of `wavenet data pack`, in a
+    folder or at an address that fsspec knows, such as s3://bucket/shards.
 
     progress: called a few times a second with the number of files done and of all files.
     reject: called with the durations of all readable recordings, by their path below the folder; returns the reasons
         for which some of them are skipped.
-    An interruption (Ctrl-C) loses at most a second of decoding. Several processes may open a folder simultaneously.
+    An interruption (Ctrl-C) loses at most a second of decoding, and a file that takes longer. Several processes may
+    open a folder simultaneously.
     Raises `DatasetError` for a folder that does not exist or has no usable recording, for a table of speakers that
-    cannot be used, and for a cache that cannot be written.
+    cannot be used, for a cache that cannot be written, and for shards of another sample rate or trim_db.
     """
+    if are_shards(folder):
+        return _opened(os.fspath(folder), _shards(folder, sample_rate, data), sample_rate, data, reject)
     root = Path(folder)
     if not root.is_dir():
         what = "is a file: give the folder that contains it" if root.exists() else "does not exist: give another folder"
         raise DatasetError(f"{audio.printable(root)} {what}")
+    with closing(Cache(cache_folder(root, sample_rate, data.trim_db))) as cache:
+        return _opened(os.fspath(folder), _folder(root, cache, sample_rate, data, progress), sample_rate, data, reject)
+
+
+def _folder(root: Path, cache: Cache, sample_rate: int, data: DataConfig, progress: Progress | None) -> _Source:
+    """Index a folder of recordings, and decode new ones."""
     found, skipped = scan(root)
     speaker_of = speaker_lookup(root, data.speakers, (file.name for file in found))
-    summary = Summary(os.fspath(folder), sample_rate)
-    summary.found = len(found) + sum(not name.endswith(os.sep) for name, _ in skipped)
-    with closing(Cache(cache_folder(root, sample_rate, data.trim_db))) as cache:
-        decoder = Decoder(root, sample_rate, data.trim_db, cache.folder, cache.keys())
-        hashes, unreadable = update(cache, decoder, found, progress)
-        stored = cache.clips()
-        skipped += unreadable
-        readable = {name: stored[key] for name, key in sorted(hashes.items()) if key in stored}
-        durations = {name: clip.length / sample_rate for name, clip in readable.items() if not clip.reason}
-        rejected = reject(durations) if reject else {}
-        recordings = []
-        for name, key in sorted(hashes.items()):
-            reason = stored[key].reason if key in stored else CHANGED  # a copy of a file that changed meanwhile
-            reason = reason or rejected.get(name, "")
-            speaker, no_speaker = speaker_of(name)
-            if reason or no_speaker:
-                skipped.append((name, reason or no_speaker))
-            else:
-                recordings.append(_Recording(name, speaker, key, stored[key]))
-        summary.skipped = sorted(skipped)
-        if not recordings:
-            raise DatasetError(_nothing_usable(summary))
-        lengths = np.array([recording.clip.length for recording in recordings], np.int64)
-        parts = split(cache, [recording.key for recording in recordings], lengths, sample_rate, data)
-        samples = cache.samples()
-        if data.loudness:
-            measured = levels(cache, samples, ((item.key, item.clip) for item in recordings), sample_rate)
-            _summarise_levels([measured[recording.key] for recording in recordings], data.loudness, summary)
-            recordings = [replace(item, gain=gain(measured[item.key], data.loudness)) for item in recordings]
-    return _recordings(samples, recordings, parts, data, summary)
+    number = len(found) + sum(not name.endswith(os.sep) for name, _ in skipped)
+    decoder = Decoder(root, sample_rate, data.trim_db, cache.folder, cache.keys())
+    hashes, unreadable = update(cache, decoder, found, progress)
+    stored = cache.clips()
+    changed = CachedClip(0, 0, 0, 0, 0, CHANGED)  # a copy of a file that changed meanwhile
+    files = [(name, key, stored.get(key, changed)) for name, key in sorted(hashes.items())]
+
+    def measured(recordings: list[_Recording]) -> Mapping[bytes, Level]:
+        return levels(cache, samples, ((recording.key, recording.clip) for recording in recordings), sample_rate)
+
+    samples = cache.samples()
+    return _Source(samples, files, skipped + unreadable, number, speaker_of, cache, measured)
+
+
+def _shards(folder: str | os.PathLike[str], sample_rate: int, data: DataConfig) -> _Source:
+    """Open a dataset in shards. Speakers are those that it was packed with, if it was."""
+    packed = open_shards(folder)
+    check_settings(os.fspath(folder), packed.settings, sample_rate, data.trim_db)
+    speakers = {recording.name: recording.speaker for recording in packed.recordings}
+    if data.speakers and packed.settings.speakers:
+        speaker_of: Lookup = lambda name: (speakers[name], "" if speakers[name] else "packed without a speaker")  # noqa: E731
+    else:
+        speaker_of = speaker_lookup(Path(folder), data.speakers, speakers)
+    files = [(recording.name, recording.key, recording.clip) for recording in packed.recordings]
+    measured = {recording.key: recording.level for recording in packed.recordings}
+    number = len(files) + len(packed.skipped)
+    return _Source(packed.samples, files, packed.skipped, number, speaker_of, NoSides(), lambda _: measured)
+
+
+def _opened(folder: str, source: _Source, sample_rate: int, data: DataConfig, reject: Reject | None) -> Recordings:
+    """Choose the recordings that are used, and split them."""
+    summary = Summary(folder, sample_rate, source.found)
+    durations = {name: clip.length / sample_rate for name, _, clip in source.files if not clip.reason}
+    rejected = reject(durations) if reject else {}
+    recordings, skipped = list[_Recording](), list(source.skipped)
+    for name, key, clip in source.files:
+        reason = clip.reason or rejected.get(name, "")
+        speaker, no_speaker = source.speaker_of(name)
+        if reason or no_speaker:
+            skipped.append((name, reason or no_speaker))
+        else:
+            recordings.append(_Recording(name, speaker, key, clip))
+    summary.skipped = sorted(skipped)
+    if not recordings:
+        raise DatasetError(_nothing_usable(summary))
+    lengths = np.array([recording.clip.length for recording in recordings], np.int64)
+    parts = split(source.sides, [recording.key for recording in recordings], lengths, sample_rate, data)
+    if data.loudness:
+        measured = source.levels(recordings)
+        _summarise_levels([measured[recording.key] for recording in recordings], data.loudness, summary)
+        recordings = [replace(item, gain=gain(measured[item.key], data.loudness)) for item in recordings]
+    return _recordings(source.samples, recordings, parts, data, summary)
 
 
 def _nothing_usable(summary: Summary) -> str:
@@ -121,7 +172,7 @@ def _nothing_usable(summary: Summary) -> str:
 
 
 def _recordings(
-    samples: CachedSamples, recordings: list[_Recording], parts: Split, data: DataConfig, summary: Summary
+    samples: Samples, recordings: list[_Recording], parts: Split, data: DataConfig, summary: Summary
 ) -> Recordings:
     """Training and validation clips, and the summary of both."""
     sample_rate = summary.sample_rate

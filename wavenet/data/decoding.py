@@ -6,7 +6,8 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
@@ -74,6 +75,24 @@ def _store(cache: Cache, results: list[Decoded]) -> None:
             result.samples.close()
 
 
+def in_order(decoder: Decoder, files: Iterable[FoundFile]) -> Generator[Decoded, None, None]:
+    """Decode files in parallel, and return the results in the order of the files."""
+    workers = min(os.cpu_count() or 1, MAX_WORKERS)
+    running: deque[Future[Decoded]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for file in files:
+                if len(running) >= 2 * workers:
+                    yield running.popleft().result()
+                running.append(pool.submit(decoder, file))
+            while running:
+                yield running.popleft().result()
+        finally:
+            decoder.stopped.set()
+            for future in running:
+                future.cancel()
+
+
 def _in_parallel(decoder: Decoder, files: list[FoundFile]) -> Generator[Decoded, None, None]:
     """Results in order of completion. Decoding, resampling and hashing release the global interpreter lock."""
     workers = min(os.cpu_count() or 1, MAX_WORKERS)
@@ -102,14 +121,15 @@ def _finished(running: set[Future[Decoded]]) -> Iterator[Decoded]:
 class Decoder:
     """Hashes a file, and decodes it if its content is new. Called from several threads.
 
-    folder: of the temporary files that hold long recordings. known: content hashes that are not decoded again.
+    folder: of the temporary files that hold long recordings. known: content hashes that are not decoded; None: every
+    file is decoded, also those of equal content.
     """
 
-    def __init__(self, root: Path, sample_rate: int, trim_db: float, folder: Path, known: set[bytes]) -> None:
+    def __init__(self, root: Path, sample_rate: int, trim_db: float, folder: Path, known: set[bytes] | None) -> None:
         self.root, self.sample_rate, self.trim_db, self.folder = root, sample_rate, trim_db, folder
-        self.known = known
+        self.known = known or set()
         self.stopped = threading.Event()  # set when the results are not needed any more
-        self._claimed = set(known)  # and those that a thread is decoding
+        self._claimed = None if known is None else set(known)  # and those that a thread is decoding
         self._lock = threading.Lock()
 
     def __call__(self, file: FoundFile) -> Decoded:
@@ -118,16 +138,22 @@ class Decoder:
         try:
             with open(path, "rb") as content:
                 key = hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=HASH_BYTES)).digest()
-            with self._lock:
-                new = key not in self._claimed
-                self._claimed.add(key)
-            decoded = self._decode(file, key, path) if new else Decoded(file, key)
+            decoded = self._decode(file, key, path) if self._claim(key) else Decoded(file, key)
             status = os.stat(path)
         except OSError as error:
             return Decoded(file, skipped=audio.reason_of(error, path))
         if (status.st_size, status.st_mtime_ns, status.st_ctime_ns) != file[1:]:
             return Decoded(file, skipped=CHANGED)
         return decoded
+
+    def _claim(self, key: bytes) -> bool:
+        """Whether this content is to be decoded, by this thread."""
+        if self._claimed is None:
+            return True
+        with self._lock:
+            new = key not in self._claimed
+            self._claimed.add(key)
+        return new
 
     def _decode(self, file: FoundFile, key: bytes, path: Path) -> Decoded:
         """Decode a file in blocks: memory does not grow with its length."""

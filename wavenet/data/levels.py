@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from wavenet.config import RecordedLevels
 from wavenet.data.cache import Cache, CachedClip, Level
-from wavenet.data.cached_samples import CachedSamples
+from wavenet.data.cached_samples import Samples
 from wavenet.data.clips import Clips
 from wavenet.data.pcm import FULL_SCALE, to_float32
 from wavenet.sampling_config import SILENT_DBFS
@@ -28,7 +28,7 @@ RECORDED_SECONDS, CLIP_SECONDS = 600.0, 60.0  # of recordings whose levels are s
 
 
 def levels(
-    cache: Cache, samples: CachedSamples, clips: Iterable[tuple[bytes, CachedClip]], sample_rate: int
+    cache: Cache, samples: Samples, clips: Iterable[tuple[bytes, CachedClip]], sample_rate: int
 ) -> dict[bytes, Level]:
     """Levels of clips by their content hash. Those that the cache lacks are measured and stored there."""
     known, measured = cache.levels(), dict[bytes, Level]()
@@ -41,7 +41,7 @@ def levels(
     return known | measured
 
 
-def measure(samples: NDArray[np.int16] | CachedSamples, offset: int, length: int, sample_rate: int) -> Level:
+def measure(samples: NDArray[np.int16] | Samples, offset: int, length: int, sample_rate: int) -> Level:
     """The level of `length` samples from `offset` on, read twice in pieces: memory does not grow with the length."""
     frame = max(1, round(FRAME_SECONDS * sample_rate))
     power, peak = _mean_power(samples, offset, length, frame, SILENCE_POWER)
@@ -84,7 +84,7 @@ def recorded_levels(clips: Clips, speakers: Sequence[str] = (), gain_db: float =
 
 
 def _mean_power(
-    samples: NDArray[np.int16] | CachedSamples, offset: int, length: int, frame: int, gate: float
+    samples: NDArray[np.int16] | Samples, offset: int, length: int, frame: int, gate: float
 ) -> tuple[float, int]:
     """Mean power of the frames that have more than `gate`, 0 if none has; and the peak of all, in 16-bit steps."""
     energy, active, peak = 0.0, 0, 0  # `active`: number of samples

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wavenet.config import DataConfig
-from wavenet.data.cache import Cache
 
 FEW_FILES = 10  # held-out files; fewer may be much easier or harder to predict than the others
 SHORT_SECONDS = 1.0  # held-out stretches below this on average are too short to validate on
@@ -26,6 +25,27 @@ class Windows(NamedTuple):
     stops: NDArray[np.int64]
 
 
+class Sides(Protocol):
+    """Clips whose side of the split was set, for a share of validation: a cache."""
+
+    def sides(self, validation: float) -> dict[bytes, bool]:
+        """Whether each of them is held out, by content hash."""
+
+    def set_side(self, validation: float, key: bytes, held_out: bool) -> None:
+        """Set a clip's side, permanently."""
+
+
+class NoSides:
+    """Stores no side: of datasets that are read only."""
+
+    def sides(self, validation: float) -> dict[bytes, bool]:
+        """None is set."""
+        return {}
+
+    def set_side(self, validation: float, key: bytes, held_out: bool) -> None:
+        """It follows from the same recordings again."""
+
+
 @dataclass(frozen=True)
 class Split:
     """What is trained on and what is held out.
@@ -39,17 +59,17 @@ class Split:
     is_tail: bool = False
 
 
-def split(cache: Cache, keys: list[bytes], lengths: NDArray[np.int64], sample_rate: int, data: DataConfig) -> Split:
+def split(stored: Sides, keys: list[bytes], lengths: NDArray[np.int64], sample_rate: int, data: DataConfig) -> Split:
     """Split recordings as `data.split` and `data.validation` say.
 
-    keys: content hashes [n]. lengths: int64 [n], in samples.
+    stored: the sides that were set earlier. keys: content hashes [n]. lengths: int64 [n], in samples.
     It depends on the content of each recording only, except for the choice that "auto" stands for.
     """
     if kind_of_split(keys, lengths, sample_rate, data) == "time":
         return _by_time(keys, lengths, sample_rate, data.validation)
     if len(set(keys)) == 1 and data.validation > 0 and lengths[0] >= TAIL_SHARE:
         return _tail(lengths, sample_rate)
-    held_out = _held_out_files(cache, keys, data.validation)
+    held_out = _held_out_files(stored, keys, data.validation)
     return Split("files", _whole(np.flatnonzero(~held_out), lengths), _whole(np.flatnonzero(held_out), lengths))
 
 
@@ -99,19 +119,19 @@ def _tail(lengths: NDArray[np.int64], sample_rate: int) -> Split:
     return Split("files", train._replace(stops=train.stops - tail), validation, is_tail=True)
 
 
-def _held_out_files(cache: Cache, keys: list[bytes], validation: float) -> NDArray[np.bool_]:
+def _held_out_files(stored: Sides, keys: list[bytes], validation: float) -> NDArray[np.bool_]:
     """Which files are held out, bool [n]. It depends on their content only: renamed or added files change nothing.
 
-    If all files are on one side, the one nearest to the threshold changes sides, and the cache stores that.
+    If all files are on one side, the one nearest to the threshold changes sides, and that is stored.
     """
     if not validation:
         return np.zeros(len(keys), np.bool_)
-    sides = cache.sides(validation)
+    sides = stored.sides(validation)
     held = {key: sides.get(key, int.from_bytes(key[:4], "big") / 2**32 < validation) for key in keys}
     if len(held) > 1 and len(set(held.values())) == 1:
         nearest = max(held) if held[keys[0]] else min(held)
         held[nearest] = not held[nearest]
-        cache.set_side(validation, nearest, held[nearest])
+        stored.set_side(validation, nearest, held[nearest])
     return np.array([held[key] for key in keys], np.bool_)
 
 

@@ -6,10 +6,12 @@ import csv
 import io
 import os
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wavenet.data import audio, files
+from wavenet.data.storage import is_address
 
 LISTED_SKIPS = 10  # skipped files that the printed summary lists
 MAX_NAME = 60  # characters of a speaker's name that it prints
@@ -44,6 +46,11 @@ class Summary:
     speakers: dict[str, float] = field(default_factory=dict)  # kept seconds of each; empty for a single voice
     held_out_speakers: list[str] = field(default_factory=list)  # speakers without a training clip
     skipped: list[tuple[str, str]] = field(default_factory=list)  # path below the folder, reason
+
+    @property
+    def location(self) -> str:
+        """The folder as an absolute path, or its address."""
+        return self.folder if is_address(self.folder) else os.path.abspath(self.folder)
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -115,15 +122,20 @@ class Summary:
 
 
 def write_skipped(path: str | os.PathLike[str], summary: Summary) -> None:
-    """Write all skipped files and the reasons as a CSV file, in one piece. Raises `OSError`.
+    """Write all skipped files and the reasons as a CSV file, in one piece. Raises `OSError`."""
+    files.replace(Path(path), skipped_table(summary.skipped))
+
+
+def skipped_table(skipped: Iterable[tuple[str, str]]) -> bytes:
+    """Skipped files and the reasons, as the content of a CSV file.
 
     Control characters and undecodable bytes of paths are escaped, as in the printed summary.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "reason"])
-    writer.writerows((audio.printable(name), reason) for name, reason in summary.skipped)
-    files.replace(Path(path), text.getvalue().encode())
+    writer.writerows((audio.printable(name), reason) for name, reason in skipped)
+    return text.getvalue().encode()
 
 
 def count(number: int, one: str = "", many: str = "") -> str:

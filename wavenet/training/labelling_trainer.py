@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -83,7 +82,7 @@ class LabellingTrainer(RunLoop[LabellingState, LabelValidation]):
         """
         assert recipe.labeller is not None
         self.config, self.device = recipe.labeller, torch.device(run_policy.pick_device(device))
-        folder = os.path.abspath(recordings.summary.folder)
+        folder = recordings.summary.location
         state = LabellingState(self.config, recipe.training.seed, self.device, folder)
         super().__init__(run, recipe, recordings.summary, state, fresh)
         self.recordings = recordings

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -66,7 +65,7 @@ class Trainer(RunLoop[TrainingState, Validation]):
         self.device = torch.device(run_policy.pick_device(device))
         check_memory(recipe, self.device.type)
         two_tiers, mel = recipe.model.frame_model is not None, recipe.model.features
-        folder = os.path.abspath(recordings.summary.folder)
+        folder = recordings.summary.location
         if two_tiers and run_loop.is_continued(run, fresh):  # before minutes are spent on the pitch of its recordings
             TrainingState(recipe, self.device, folder).load(run.state)
         recorded = frames_of(recordings, mel, tracking) if two_tiers and mel is not None else None

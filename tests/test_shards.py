@@ -1,0 +1,325 @@
+"""Datasets in shards: what is packed, what is read, and what is left of it when files are missing or damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from recordings import ALL_TRAINING, SAMPLE_RATE, contents, write_noise
+from shard_data import SHARD_SIZE, int16, pack_noise, tars, write_recordings
+
+from wavenet.config import DataConfig
+from wavenet.data import audio, packing, shard_samples, shards, storage
+from wavenet.data.clips import Clips
+from wavenet.data.dataset import DatasetError, Recordings, open_folder
+from wavenet.data.storage import Storage
+
+webdataset = pytest.importorskip("webdataset", reason="the extra shards is not installed")
+fsspec = pytest.importorskip("fsspec", reason="the extra shards is not installed")
+MEMORY = "memory://bucket/shards"
+
+
+@pytest.fixture
+def packed(folder: Path, tmp_path: Path) -> Path:
+    """The shards of the recordings in `folder`."""
+    write_recordings(folder)
+    pack_noise(folder, tmp_path / "shards")
+    return tmp_path / "shards"
+
+
+def assert_same_clips(found: Clips, expected: Clips) -> None:
+    assert [clip.tobytes() for clip in found] == [clip.tobytes() for clip in expected]
+    assert list(found.names) == list(expected.names)
+    assert found.speakers == expected.speakers
+    for name in ("lengths", "starts", "gains"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def assert_same(found: Recordings, expected: Recordings) -> None:
+    """The same clips on both sides of the split."""
+    assert_same_clips(found.train, expected.train)
+    assert_same_clips(found.validation, expected.validation)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        DataConfig(validation=0.3, split="files"),
+        DataConfig(validation=0.3, split="time", speakers="folders", edge_silence=0.0),
+        DataConfig(validation=0.2, loudness=-30.0),
+    ],
+)
+def test_shards_are_opened_as_their_folder_is(folder: Path, packed: Path, data: DataConfig) -> None:
+    (folder / "zero.flac").unlink()  # it is in no speaker's folder
+    assert_same(open_folder(packed, SAMPLE_RATE, data), open_folder(folder, SAMPLE_RATE, data))
+
+
+def test_the_library_reads_what_is_written(folder: Path, packed: Path) -> None:
+    urls = [os.fspath(path) for path in sorted(packed.glob("*.tar"))]
+    assert len(urls) > 3
+    samples = list(webdataset.WebDataset(urls, shardshuffle=False))
+    assert [json.loads(sample["json"])["name"] for sample in samples] == [
+        path.relative_to(folder).as_posix() for path in sorted(folder.glob("*/*[0-9].wav"))
+    ]
+    for sample in samples:
+        record = json.loads(sample["json"])
+        whole = audio.to_int16(audio.read(folder / record["name"], SAMPLE_RATE))
+        np.testing.assert_array_equal(int16(sample["wav"]), whole)
+        assert (record["length"], record["sample_rate"]) == (len(whole), SAMPLE_RATE)
+        assert record["peak"] == np.abs(whole.astype(int)).max()
+    assert len({sample["__key__"] for sample in samples}) == 12
+
+
+def test_a_long_recording_is_several_pieces(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "PIECE", 500)
+    write_noise(folder / "a.wav", 1_234, seed=1)
+    write_noise(folder / "b.wav", 400, seed=2)
+    pack_noise(folder, tmp_path / "shards")
+    expected = open_folder(folder, SAMPLE_RATE, ALL_TRAINING)
+    found = open_folder(tmp_path / "shards", SAMPLE_RATE, ALL_TRAINING)
+    assert_same(found, expected)
+    for start, stop in ((0, 1), (499, 501), (100, 1_100), (1_000, 1_000), (1_233, 1_234)):
+        np.testing.assert_array_equal(found.train.clip(0, start, stop), expected.train.clip(0)[start:stop])
+    for path in (tmp_path / "shards").glob("*.jsonl"):
+        path.unlink()
+    assert_same(open_folder(tmp_path / "shards", SAMPLE_RATE, ALL_TRAINING), expected)
+
+
+def test_packing_is_deterministic_and_writes_what_was_skipped(folder: Path, packed: Path, tmp_path: Path) -> None:
+    summary = pack_noise(folder, tmp_path / "again")
+    assert tars(tmp_path / "again") == tars(packed)
+    assert (summary.found, summary.recordings, summary.shards) == (14, 12, len(tars(packed)))
+    assert summary.seconds == sum(700 + 200 * (i % 5) for i in range(12)) / SAMPLE_RATE
+    assert (packed / "skipped.csv").read_text().splitlines()[:2] == [
+        "path,reason",
+        "zero.flac," + summary.skipped[0][1],
+    ]
+    assert summary.skipped[1] == (os.path.join("änn", "empty.wav"), "empty file")
+    assert all(path.stat().st_size < 2 * SHARD_SIZE for path in packed.glob("*.tar"))
+
+
+@pytest.mark.parametrize("kills", range(1, 8))
+def test_packing_continues_after_the_last_complete_shard(
+    folder: Path, packed: Path, tmp_path: Path, kills: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = 0
+
+    def killed(descriptor: int) -> None:
+        nonlocal done
+        done += 1
+        if done == kills:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pack_noise(folder, tmp_path / "new")
+    if kills > 1:
+        with pytest.raises(DatasetError, match="not complete: run wavenet data pack again"):
+            open_folder(tmp_path / "new", SAMPLE_RATE, ALL_TRAINING)
+    summary = pack_noise(folder, tmp_path / "new")
+    assert summary.kept_shards == max(0, kills - 2) // 2  # the index, then a tar file and its listing in turn
+    assert tars(tmp_path / "new") == tars(packed)
+
+
+def test_new_and_changed_recordings_are_packed(folder: Path, packed: Path, tmp_path: Path, decoded: list[str]) -> None:
+    before = tars(packed)
+    assert pack_noise(folder, packed).kept_shards == len(before)
+    assert decoded == []
+    write_noise(folder / "änn" / "zz.wav", 3_000, seed=99)
+    write_noise(folder / "änn" / "010.wav", 2_000, seed=98)
+    summary = pack_noise(folder, packed)
+    pack_noise(folder, tmp_path / "new")
+    assert 0 < summary.kept_shards < len(before)
+    assert tars(packed) == tars(tmp_path / "new")
+    for path in list(folder.glob("änn/*.wav"))[:-1]:
+        path.unlink()
+    pack_noise(folder, packed)
+    assert len(tars(packed)) < len(before)
+    assert_same(open_folder(packed, SAMPLE_RATE, ALL_TRAINING), open_folder(folder, SAMPLE_RATE, ALL_TRAINING))
+
+
+def test_missing_and_truncated_shards_are_reported_and_the_rest_is_used(folder: Path, packed: Path) -> None:
+    expected = contents(open_folder(packed, SAMPLE_RATE, ALL_TRAINING).train)
+    names = sorted(tars(packed))
+    lost = [line["length"] for line in recordings_in(packed, names[1])]
+    (packed / names[1]).unlink()
+    pieces = recordings_in(packed, names[2])[0]["pieces"][0]
+    kept = pieces[0] + 2 * pieces[1]
+    size = (packed / names[2]).stat().st_size
+    cut = len(recordings_in(packed, names[2])) - 1
+    os.truncate(packed / names[2], kept)
+    recordings = open_folder(packed, SAMPLE_RATE, ALL_TRAINING)
+    assert recordings.summary.skipped == [
+        (names[1], f"missing: {len(lost)} recordings are lost"),
+        (names[2], f"truncated: holds {kept:,} of {size:,} bytes, {cut} recording{'s are' if cut > 1 else ' is'} lost"),
+    ]
+    assert contents(recordings.train) < expected
+    assert len(recordings.train) == 12 - len(lost) - cut
+    os.truncate(packed / names[2], kept - 2)
+    assert len(open_folder(packed, SAMPLE_RATE, ALL_TRAINING).train) == 12 - len(lost) - cut - 1
+
+
+def recordings_in(packed: Path, name: str) -> list[dict[str, Any]]:
+    """The lines of the recordings of a shard."""
+    lines = (packed / name).with_suffix(".jsonl").read_text().splitlines()[1:]
+    return [line for line in map(json.loads, lines) if "length" in line]
+
+
+def test_lost_indices_are_read_from_the_tar_files(folder: Path, packed: Path) -> None:
+    expected = open_folder(packed, SAMPLE_RATE, ALL_TRAINING)
+    names = sorted(tars(packed))
+    (packed / names[0]).with_suffix(".jsonl").unlink()
+    (packed / names[1]).with_suffix(".jsonl").write_text("damaged")
+    assert_same(open_folder(packed, SAMPLE_RATE, ALL_TRAINING), expected)
+    (packed / "index.json").unlink()
+    assert_same(open_folder(packed, SAMPLE_RATE, ALL_TRAINING), expected)
+    os.truncate(packed / names[0], 1_700)  # within the first recording
+    found = open_folder(packed, SAMPLE_RATE, ALL_TRAINING)
+    assert 0 < len(found.train) < len(expected.train)
+
+
+def test_a_shard_that_is_truncated_in_use_is_an_error(packed: Path) -> None:
+    train = open_folder(packed, SAMPLE_RATE, ALL_TRAINING).train
+    assert isinstance(train.samples, shard_samples.ShardSamples)
+    os.truncate(packed / "shard-000000.tar", 1_600)
+    with pytest.raises(DatasetError, match="shard-000000.tar was truncated while it was in use: run the"):
+        train.clip(0)
+    (packed / "shard-000001.tar").unlink()
+    first = len(recordings_in(packed, "shard-000000.tar"))
+    with pytest.raises(DatasetError, match=r"shard-000001.tar cannot be read \(No such file"):
+        train.clip(first)
+
+
+def test_any_number_of_shards_may_be_open(folder: Path, packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_samples, "MAX_OPEN", 2)
+    train = open_folder(packed, SAMPLE_RATE, ALL_TRAINING).train
+    expected = open_folder(folder, SAMPLE_RATE, ALL_TRAINING).train
+    for i in [*range(12), *reversed(range(12))]:
+        np.testing.assert_array_equal(train.clip(i), expected.clip(i))
+    assert len(train.samples._open) == 2  # type: ignore[union-attr]
+
+
+def test_clips_are_pickled_and_read_by_another_process(packed: Path, tmp_path: Path) -> None:
+    train = open_folder(packed, SAMPLE_RATE, ALL_TRAINING).train
+    train.clip(0)
+    (tmp_path / "clips").write_bytes(pickle.dumps(train))
+    code = (
+        "import pickle, sys; from pathlib import Path\n"
+        "train = pickle.loads(Path(sys.argv[1]).read_bytes())\n"
+        "sys.stdout.buffer.write(b''.join(clip.tobytes() for clip in train))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "clips"], stdout=subprocess.PIPE, check=True)
+    assert done.stdout == b"".join(clip.tobytes() for clip in train)
+
+
+@pytest.mark.parametrize(
+    ("rate", "data", "words"),
+    [
+        (
+            16_000,
+            ALL_TRAINING,
+            "sample_rate = 8000, not 16000: train with --set model.sample_rate=8000, or pack",
+        ),
+        (
+            SAMPLE_RATE,
+            DataConfig(trim_db=30.0),
+            "trim_db = 0, not 30: train with --set data.trim_db=0, or pack",
+        ),
+    ],
+)
+def test_other_settings_than_it_was_packed_with(packed: Path, rate: int, data: DataConfig, words: str) -> None:
+    with pytest.raises(DatasetError, match=words) as caught:
+        open_folder(packed, rate, data)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_speakers_are_those_that_were_packed(folder: Path, tmp_path: Path) -> None:
+    write_recordings(folder, 4)
+    write_noise(folder / "nobody.wav", seed=50)
+    (folder / "who.csv").write_text("bob/000.wav,cy\nänn/001.wav,dan\nänn/002.wav,dan\nbob/003.wav,cy\n")
+    pack_noise(folder, tmp_path / "shards", speakers="who.csv")
+    data = DataConfig(validation=0.0, speakers="who.csv")
+    found, expected = open_folder(tmp_path / "shards", SAMPLE_RATE, data), open_folder(folder, SAMPLE_RATE, data)
+    assert_same(found, expected)
+    assert ("nobody.wav", "packed without a speaker") in found.summary.skipped
+    assert found.summary.speakers == expected.summary.speakers
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A memory file system in which reading fails as often as the list has entries."""
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    failures: list[str] = []
+    cat_file = type(system).cat_file
+
+    def failing(self: object, path: str, *span: int | None, **options: object) -> bytes:
+        if failures:
+            raise ConnectionError(failures.pop())
+        return cat_file(self, path, *span, **options)
+
+    monkeypatch.setattr(type(system), "cat_file", failing)
+    monkeypatch.setattr(storage, "RETRY_SECONDS", (0.0, 0.0))
+    return failures
+
+
+def test_shards_at_an_address(folder: Path, packed: Path, no_network: list[str]) -> None:
+    pack_noise(folder, MEMORY)
+    system = fsspec.filesystem("memory")
+    for path in packed.iterdir():
+        if path.suffix != ".json" or path.name == "index.json":
+            assert system.cat_file(f"/bucket/shards/{path.name}") == path.read_bytes()
+    data = DataConfig(validation=0.3, split="files")
+    recordings = open_folder(MEMORY, SAMPLE_RATE, data)
+    assert_same(recordings, open_folder(packed, SAMPLE_RATE, data))
+    assert_same(open_folder(f"file://{packed}", SAMPLE_RATE, data), recordings)
+    assert pickle.loads(pickle.dumps(recordings.train)).clip(0).tobytes() == recordings.train.clip(0).tobytes()
+    train = open_folder(MEMORY, SAMPLE_RATE, ALL_TRAINING).train
+    system.rm("/bucket/shards/shard-000001.tar")
+    assert "missing: " in open_folder(MEMORY, SAMPLE_RATE, data).summary.skipped[0][1]
+    with pytest.raises(DatasetError, match="shard-000001.tar was removed while it was in use"):
+        list(train)
+
+
+def test_a_network_that_fails_is_tried_again(folder: Path, packed: Path, no_network: list[str]) -> None:
+    pack_noise(folder, MEMORY)
+    train = open_folder(MEMORY, SAMPLE_RATE, ALL_TRAINING).train
+    expected = train.clip(0)
+    no_network += ["reset"] * 2
+    np.testing.assert_array_equal(train.clip(0), expected)
+    no_network += ["reset"] * 3
+    with pytest.raises(DatasetError, match=r"bucket/shards cannot be reached \(reset\): tried 3 times") as caught:
+        train.clip(0)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_address_without_shards(no_network: list[str]) -> None:
+    with pytest.raises(DatasetError, match="memory://elsewhere has no shards: write them with wavenet data pack"):
+        open_folder("memory://elsewhere", SAMPLE_RATE, ALL_TRAINING)
+    with pytest.raises(DatasetError, match="nosuch://x: Protocol not known"):
+        open_folder("nosuch://x", SAMPLE_RATE, ALL_TRAINING)
+
+
+def test_a_process_that_was_forked_connects_again(no_network: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Storage(MEMORY)
+    first, _ = opened._connected()
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    fsspec.filesystem("memory").clear_instance_cache()
+    assert opened._connected()[0] is not first
+    assert opened._process == -1
+
+
+def test_what_is_no_index(tmp_path: Path) -> None:
+    for text in ("", "[]", "{}", '{"wavenet_shards": 2}', '{"wavenet_shards": 1, "sample_rate": "x"}', "[" * 5_000):
+        assert shards.Index.from_json(text.encode()) is None
+        assert shards.Listing.from_json(text.encode()) is None
+    (tmp_path / "index.json").write_text("{}")
+    assert not shards.are_shards(tmp_path)
