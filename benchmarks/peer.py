@@ -76,8 +76,8 @@ def train(program: str) -> dict[str, float]:
     import torch
     from torch.nn import functional as F
 
-    from wavenet.training.training_cost import peak_megabytes
     from wavenet.nn.outputs import masked_loss
+    from wavenet.training.training_cost import peak_megabytes
 
     torch.set_num_threads(2)
     codes = torch.randint(0, 256, (BATCH, SAMPLES + 1))

@@ -10,6 +10,7 @@ import soundfile
 
 from wavenet.data import dataset
 from wavenet.training import recipe, run_policy
+from wavenet.training.distributed import SINGLE, Processes
 from wavenet.training.events import Event, Progress
 from wavenet.training.run_directory import RunDirectory
 from wavenet.training.trainer import Trainer
@@ -60,10 +61,17 @@ def write_voices(folder: Path) -> Path:
     return folder
 
 
-def trainer_for(folder: Path, out: Path, *overrides: str, fresh: bool = False, start: Path | None = None) -> Trainer:
+def trainer_for(
+    folder: Path,
+    out: Path,
+    *overrides: str,
+    fresh: bool = False,
+    start: Path | None = None,
+    processes: Processes = SINGLE,
+) -> Trainer:
     """A trainer of a small network on the recordings; it continues the run in `out` if there is one.
 
-    start: a model with this network, of which a new run starts.
+    start: a model with this network, of which a new run starts. processes: which of several this one is.
     """
     run = RunDirectory(out)
     base = run_policy.base_for(run, start, fresh)
@@ -71,7 +79,7 @@ def trainer_for(folder: Path, out: Path, *overrides: str, fresh: bool = False, s
     chosen = run_policy.recipe_for(run, None, settings, fresh, base) if start else recipe.load(None, settings)
     recordings = dataset.open_folder(folder, chosen.model.sample_rate, chosen.data)
     chosen = run_policy.with_speakers(chosen, recordings, add=base is not None)
-    return Trainer(run, chosen, recordings, "cpu", fresh, base=base)
+    return Trainer(run, chosen, recordings, "cpu", fresh, base=base, processes=processes)
 
 
 def at_step(step: int, action: Callable[[], object]) -> Callable[[Event], None]:

@@ -16,6 +16,7 @@ import click
 import wavenet
 from wavenet.cli.console import print_message
 from wavenet.cli.failures import exit_code, one_line
+from wavenet.training.distributed import EndedElsewhere
 
 # Modules of this folder.
 COMMANDS = ("train", "generate", "vocode", "label", "evaluate", "info", "bench", "look", "page", "studio", "data")
@@ -81,6 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
         return result if isinstance(result, int) else 0
     except (KeyboardInterrupt, click.Abort):
         return 130
+    except EndedElsewhere as ended:
+        return exit_code(ended.__cause__ or ended) if ended.exit_code is None else ended.exit_code
     except SystemExit:  # from click when the reader of the output has closed the pipe: not an error
         return 0
     except Exception as error:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -18,6 +19,16 @@ BAR_WIDTHS = range(8, 25)  # of the bar, in characters
 DEFAULT_COLUMNS = 80
 LONGEST_MESSAGE = 2_000  # characters of a line on standard error
 LONGEST_NAME = 60  # characters of a speaker's name
+
+
+@contextlib.contextmanager
+def silenced(when: bool) -> Iterator[None]:
+    """A block in which nothing is printed to standard error, if `when`; errors are printed behind it."""
+    if not when:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        yield
 
 
 def print_message(text: str) -> None:

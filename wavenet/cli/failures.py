@@ -37,7 +37,11 @@ def _of_the_machine(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error on one line; an unexpected one includes its type."""
+    """The message of an error on one line, and its notes in parentheses; an unexpected one includes its type."""
+    return _message(error) + "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+
+
+def _message(error: BaseException) -> str:
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         hint = f" (see: {context.command_path} --help)" if context else ""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wavenet.cli import train_labels
-from wavenet.cli.console import ProgressLine, duration, print_message
+from wavenet.cli.console import ProgressLine, duration, print_message, silenced
 from wavenet.cli.options import name_of_folder
 from wavenet.cli.training_run import check_folder, train_to_the_end
 from wavenet.config import TrainingConfig, listed
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wavenet.config import ModelConfig
     from wavenet.data.dataset import Recordings
     from wavenet.training.base_model import BaseModel
+    from wavenet.training.distributed import Processes
     from wavenet.training.events import Event, Validation, ValidationProgress
     from wavenet.training.frame_tier import FrameValidation
     from wavenet.training.recipe import Recipe
@@ -101,30 +102,72 @@ def command(
     wavenet train voices --recipe speakers                       (voices/ann/*.wav, voices/bob/*.wav, ...)
     wavenet train recordings --from speech.safetensors --out runs/mine     (from a model that already speaks)
     wavenet train recordings --recipe labels                     (clip.wav and clip.txt, its label track: see the guide)
+    torchrun --nproc-per-node 8 -m wavenet train recordings      (on eight GPUs)
     """
     from wavenet.training import run_policy
+    from wavenet.training.process_group import joined
+
+    device = run_policy.pick_device(device)
+    with joined(device) as processes, silenced(not processes.is_first):
+        settings = [*overrides, *_settings(minutes, steps, seed, speakers, overrides)]
+        run = RunDirectory(out or Path("runs") / name_of_folder(folder))
+        _train(folder, run, processes, name, start, memory, settings, device, fresh, named=out is not None)
+
+
+def _train(
+    folder: str,
+    run: RunDirectory,
+    processes: Processes,
+    name: str | None,
+    start: str | None,
+    memory: str | None,
+    settings: list[str],
+    device: str,
+    fresh: bool,
+    named: bool,
+) -> None:
+    """Train on one of several processes, or on the only one. named: --out was given; others as of `command`."""
+    from wavenet.training import run_policy
+    from wavenet.training.fingerprint import fingerprint
     from wavenet.training.trainer import check_memory
 
-    settings = _settings(minutes, steps, seed, speakers, overrides)
-    run = RunDirectory(out or Path("runs") / name_of_folder(folder))
-    device = run_policy.pick_device(device)
-    run.check()
-    settings = [*overrides, *settings]
-    base, recipe = _start(run, start, name, settings, fresh)
-    recipe = _within_memory(run, recipe, memory, settings, fresh, device)
+    def begin() -> tuple[bool, BaseModel | None, Recipe]:
+        run.check()
+        again = run_policy.starts_again(run, fresh)
+        base, recipe = _start(run, start, name, settings, again)
+        return again, base, _within_memory(run, recipe, memory, settings, again, device)
+
+    fresh, base, recipe = processes.first(begin, "the recipe")
     if recipe.labeller is not None:
-        train_labels.train(Path(folder), run, recipe, device, fresh, named=out is not None)
+        train_labels.train(Path(folder), run, recipe, device, fresh, named, processes)
         return
     check_memory(recipe, device)  # before the files are read
-    recordings = _open(folder, recipe, run)
-    if base is None and (suitable := run_policy.recipe_for_speech(run, name, settings, recordings, fresh)):
-        name = suitable
-        print_message(f"the recordings are like speech: using the recipe {name}; --recipe NAME chooses another")
-        base, recipe = _start(run, start, name, settings, fresh)
-        recipe = _within_memory(run, recipe, memory, settings, fresh, device)
-        check_memory(recipe, device)
+    recordings = processes.hosts_first(lambda: _open(folder, recipe, run, processes), "the recordings to be read")
+    processes.check_same(fingerprint(recordings.train, recordings.validation), "the recordings")
+
+    def choose() -> tuple[str | None, BaseModel | None, Recipe]:
+        suitable = run_policy.recipe_for_speech(run, name, settings, recordings, fresh) if base is None else None
+        if suitable is None:
+            return name, base, recipe
+        print_message(f"the recordings are like speech: using the recipe {suitable}; --recipe NAME chooses another")
+        new_base, chosen = _start(run, start, suitable, settings, fresh)
+        return suitable, new_base, _within_memory(run, chosen, memory, settings, fresh, device)
+
+    name, base, recipe = processes.first(choose, "the recipe that suits the recordings")
+    check_memory(recipe, device)
     recipe = run_policy.with_speakers(recipe, recordings, add=base is not None)
-    trainer = _trainer(run, recipe, recordings, device, fresh, base, named=out is not None)
+    trainer = _trainer(run, recipe, recordings, device, fresh, base, named, processes)
+    processes.first(lambda: _announce_all(trainer, name, start, base), "the speed to be measured")
+    if not train_to_the_end(trainer, _Reporter):
+        return
+    suggestion = _suggestion(trainer.recipe.model, run.path, recordings.summary.speakers)
+    print_message(f"best model: {run.model}; try it: {suggestion}")
+    print_message(f"clips, pictures and curves: {run.page}")
+
+
+def _announce_all(trainer: Trainer, name: str | None, start: str | None, base: BaseModel | None) -> None:
+    """Print what will be trained, and on what. name: of the recipe. start: --from."""
+    recipe = trainer.recipe
     if base is not None:
         _announce_base(base, name, recipe)
     elif recipe.training.base == "auto" and start is None and not trainer.state.step:
@@ -132,11 +175,6 @@ def command(
     _announce(trainer)
     if not trainer.state.step:
         _announce_expectation(trainer, name, base)
-    if not train_to_the_end(trainer, _Reporter):
-        return
-    suggestion = _suggestion(trainer.recipe.model, run.path, recordings.summary.speakers)
-    print_message(f"best model: {run.model}; try it: {suggestion}")
-    print_message(f"clips, pictures and curves: {run.page}")
 
 
 def _settings(
@@ -183,12 +221,12 @@ def _within_memory(
     return fit.recipe
 
 
-def _open(folder: str, recipe: Recipe, run: RunDirectory) -> Recordings:
+def _open(folder: str, recipe: Recipe, run: RunDirectory, processes: Processes) -> Recordings:
     """Read the folder, and print what was found."""
     from wavenet.data import dataset
 
     progress = ProgressLine("reading", "files")
-    recordings = dataset.open_folder(folder, recipe.model.sample_rate, recipe.data, progress)
+    recordings = dataset.open_folder(folder, recipe.model.sample_rate, recipe.data, processes.beating(progress))
     progress.clear()
     for line in recordings.summary.lines(run.skipped):
         print_message(line)
@@ -203,13 +241,14 @@ def _trainer(
     fresh: bool,
     base: BaseModel | None,
     named: bool,
+    processes: Processes,
 ) -> Trainer:
     """The trainer. Raises `UsageError` if the run was started with another folder, and --out was not given."""
     from wavenet.training.trainer import Trainer
 
     progress = ProgressLine("reference levels", "samples")
     tracking = ProgressLine("tracking the pitch", "recordings")
-    trainer = Trainer(run, recipe, recordings, device, fresh, progress, base, tracking)
+    trainer = Trainer(run, recipe, recordings, device, fresh, progress, base, tracking, processes)
     progress.clear()
     check_folder(trainer, named)
     return trainer
@@ -258,6 +297,8 @@ def _announce(trainer: Trainer) -> None:
     budget = f"{training.steps:,} steps" if training.steps else f"{training.minutes:g} minutes"
     start = f"continuing at step {trainer.state.step:,} of" if trainer.state.step else "budget:"
     crops = f"{training.batch} x {training.crop:,} samples a step, on the {trainer.device.type.upper()}"
+    if trainer.processes.count > 1:
+        crops += f", {trainer.processes.count} processes"
     print_message(f"run {trainer.run.path}: {start} {budget}, {crops}")
     if not math.isnan(levels.pairs):
         print_message(

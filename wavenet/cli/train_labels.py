@@ -14,6 +14,7 @@ from wavenet.data.errors import printable
 from wavenet.training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
+    from wavenet.training.distributed import Processes
     from wavenet.training.labelling_trainer import LabellingTrainer, LabelProgress, LabelValidation
     from wavenet.training.labelling_validation import HeldOutFigures
     from wavenet.training.recipe import Recipe
@@ -23,19 +24,33 @@ MOST_PROBLEMS = 20  # that are printed
 NO_LABEL_NAME = "no label"
 
 
-def train(folder: Path, run: RunDirectory, recipe: Recipe, device: str, fresh: bool, named: bool) -> None:
+def train(
+    folder: Path,
+    run: RunDirectory,
+    recipe: Recipe,
+    device: str,
+    fresh: bool,
+    named: bool,
+    processes: Processes,
+) -> None:
     """Train a labeller on a folder of recordings with labels beside them. named: --out was given."""
+    from wavenet.training.fingerprint import fingerprint
     from wavenet.training.labelling_data import open_labelled
     from wavenet.training.labelling_trainer import LabellingTrainer
 
     progress = ProgressLine("reading", "files")
-    recordings, recipe = open_labelled(folder, recipe, progress)
+    recordings, recipe = processes.hosts_first(
+        lambda: open_labelled(folder, recipe, processes.beating(progress)), "the recordings to be read"
+    )
     progress.clear()
+    clips = (recordings.train.clips, recordings.validation.clips)
+    labels = (*recordings.train.classes, *recordings.validation.classes)
+    processes.check_same(fingerprint(*clips, labels=labels), "the recordings and labels")
     for line in (*recordings.summary.lines(run.skipped), *recordings.problems[:MOST_PROBLEMS]):
         print_message(line)
     if (more := len(recordings.problems) - MOST_PROBLEMS) > 0:
         print_message(f"... and {more:,} more problems of labels")
-    trainer = LabellingTrainer(run, recipe, recordings, device, fresh)
+    trainer = LabellingTrainer(run, recipe, recordings, device, fresh, processes)
     check_folder(trainer, named)
     _announce(trainer)
     if not train_to_the_end(trainer, _Reporter):

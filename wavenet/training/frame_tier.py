@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from wavenet.config import ConfigError, MelConfig, SamplingConfig
 from wavenet.data.clips import Clips
@@ -18,6 +19,7 @@ from wavenet.data.dataset import Recordings
 from wavenet.frame_coding import FrameCoding
 from wavenet.frame_model import FrameModel
 from wavenet.frame_prediction import ReferenceLevels, reference_levels
+from wavenet.training.distributed import SINGLE, Processes
 from wavenet.training.frame_batches import FrameClips, encoded_clips, fit_coding
 from wavenet.training.frame_temperature import measured_temperatures, with_temperatures
 from wavenet.training.frame_training import FrameTrainer, fit_to, frame_model_from, held_out_nats
@@ -54,6 +56,7 @@ class FrameTier:
         state: TrainingState,
         new: bool,
         base: FrameModel | None = None,
+        processes: Processes = SINGLE,
     ) -> None:
         """recorded, held_out: frames of recordings to train on, and to validate with, see `frames_of`.
 
@@ -70,26 +73,25 @@ class FrameTier:
         if new:
             state.start_frames(_started(model, clips, base, len(speakers)))
         self.held_out = encoded_clips(held_out, coding, speakers)
-        self.trainer = FrameTrainer(model, clips, self.config, self.seed, average, state.frame_optimizer)
+        self.trainer = FrameTrainer(model, clips, self.config, self.seed, average, state.frame_optimizer, processes)
         self.levels = ReferenceLevels(math.nan, math.nan)
         if any(len(frames) > 1 for frames in self.held_out.frames):
             order = model.config.prediction_order
             self.levels = reference_levels(clips.frames, self.held_out.frames, order)
 
-    def update(self, fraction: float) -> float | None:
+    def update(self, fraction: float) -> Tensor | None:
         """The frame model's steps after a step of the network; fraction: share of the budget spent.
 
-        Returns the mean nats per frame of their batches; None if a value was not finite, NaN without steps.
+        Returns [2] on the device, for which this does not wait: this process's share of the mean nats per frame of
+        their batches, and the mean norm of their gradients; None without steps.
         """
-        nats, self.trainer.step = [], self.state.step * self.config.steps
+        self.trainer.step = self.state.step * self.config.steps
         self.trainer.rate_share = self.state.stability.share("training.frames", self.config.learning_rate)
-        for _ in range(self.config.steps):
-            step = self.trainer.update(fraction)
-            nats.append(None if step is None else step.total)
-        finite = [value for value in nats if value is not None]
-        if len(finite) < len(nats):
+        figures = [self.trainer.launch(fraction) for _ in range(self.config.steps)]
+        if not figures:
             return None
-        return float(np.mean(finite)) if finite else math.nan
+        source, shape, norm = torch.stack(figures).mean(0)
+        return torch.stack([source + shape, norm])
 
     def seconds_per_step(self) -> float:
         """The time of the frame model's steps after one of the network; two are measured, which changes nothing."""

@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from wavenet.config import FrameTrainingConfig, MelConfig
 from wavenet.frame_model import FrameModel
 from wavenet.frame_model_config import CODING, FrameModelConfig
 from wavenet.frame_prediction import FramePrediction
 from wavenet.training import schedule
+from wavenet.training.distributed import SINGLE, Processes
 from wavenet.training.frame_batches import FrameBatches, FrameClips
+from wavenet.training.update import update_weights
 
 FROM_SCRATCH = FrameTrainingConfig()
 BETAS = 0.9, 0.99  # of Adam (Kingma and Ba 2015)
@@ -90,8 +93,9 @@ class FrameTrainer:
         seed: int = 0,
         average: FrameModel | None = None,
         optimizer: torch.optim.Adam | None = None,
+        processes: Processes = SINGLE,
     ) -> None:
-        self.model, self.config, self.step = model, config, 0
+        self.model, self.config, self.step, self.processes = model, config, 0, processes
         self.rate_share = 1.0
         self.average = average or copy.deepcopy(model)
         self.batches = FrameBatches(clips, model.deviation.numpy(force=True), config.batch, config.crop, seed)
@@ -103,24 +107,43 @@ class FrameTrainer:
         Returns the nats per frame of its batch, whose inputs are disturbed; None if a value was not finite, and the
         weights are unchanged.
         """
+        source, shape, norm = self.launch(fraction).tolist()
+        return FrameNats(source, shape) if math.isfinite(source + shape + norm) else None
+
+    def launch(self, fraction: float) -> Tensor:
+        """`update` without waiting for the device: [3] on it, the norm of the gradients behind this process's shares.
+
+        With several processes each computes its rows of the batch; the sums of their shares are the nats per frame.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate_share * schedule.learning_rate(self.config, self.step, fraction)
-        batch = self.batches.batch(self.step)
-        self.step += 1
-        inputs, targets, voices = (tensor.to(self.model.deviation.device) for tensor in batch)
-        speaker = voices if self.model.speakers else None
+        weights = list(self.model.parameters())
         self.optimizer.zero_grad(set_to_none=True)
-        source, shape = (nats.mean() for nats in self.model.losses(inputs, targets, speaker))
-        (source + shape).backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        result = FrameNats(source.item(), shape.item())
-        if not math.isfinite(result.total) or not math.isfinite(norm.item()):
-            return None
-        self.optimizer.step()
+        shares = self._gradients(weights)
+        totals = shares.clone()
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        self.processes.sum_tensors([*gradients, totals], "the gradients of the frame model")
+        norm = torch.nn.utils.clip_grad_norm_(weights, self.config.clip_norm).to(totals)
+        self.step += 1
         decay = min(self.config.ema, self.step / (9 + self.step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
-        return result
+        finite = (totals.sum() + norm).isfinite()
+        update_weights(self.optimizer, weights, list(self.average.parameters()), finite, decay)
+        return torch.cat([shares, norm[None]])
+
+    def _gradients(self, weights: Sequence[Tensor]) -> Tensor:
+        """Leave the gradients of this process's rows in `.grad`; returns its shares of the nats per frame, [2]."""
+        batch = self.batches.batch(self.step)
+        rows = self.processes.rows(len(batch.inputs))
+        device, frames = self.model.deviation.device, batch.targets.shape[:2].numel()
+        if rows.start == rows.stop:
+            for weight in weights:
+                weight.grad = torch.zeros_like(weight)
+            return torch.zeros(2, device=device)
+        inputs, targets, voices = (tensor[rows].to(device, non_blocking=True) for tensor in batch)
+        losses = self.model.losses(inputs, targets, voices if self.model.speakers else None)
+        shares = torch.stack([nats.sum() / frames for nats in losses])
+        shares.sum().backward()
+        return shares.detach()
 
 
 def held_out_nats(model: FrameModel, clips: FrameClips) -> FrameNats:

@@ -35,8 +35,7 @@ class LabellingState(RunState[LabellingNetwork]):
         self.loss = math.nan
 
     def record_loss(self, loss: float | None) -> None:
-        """Count a step with its loss; None for a skipped one."""
-        self.step += 1
+        """Record the loss of a step; None for a skipped one."""
         self.skipped += loss is None
         self.loss = smoothed(self.loss, loss)
         self.stability.record("training", loss)

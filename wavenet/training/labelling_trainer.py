@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -26,6 +25,7 @@ from wavenet.evaluation.labelling import NO_LABEL
 from wavenet.labelling import Labeller
 from wavenet.labelling_model import LabellingNetwork
 from wavenet.training import labelling_page, run_page, run_policy, schedule
+from wavenet.training.distributed import SINGLE, Processes
 from wavenet.training.labelling_data import LabelBatch, LabelBatches, LabelledRecordings
 from wavenet.training.labelling_state import LabellingState
 from wavenet.training.labelling_validation import HeldOutFigures, LabelReference, held_out_figures, reference_of
@@ -75,16 +75,17 @@ class LabellingTrainer(RunLoop[LabellingState, LabelValidation]):
         recordings: LabelledRecordings,
         device: str = "auto",
         fresh: bool = False,
+        processes: Processes = SINGLE,
     ) -> None:
         """Continue the run if it exists; with `fresh`, start it again (its files are removed when training starts).
 
         Raises `CheckpointError` for a run whose saved state cannot be used.
         """
         assert recipe.labeller is not None
-        self.config, self.device = recipe.labeller, torch.device(run_policy.pick_device(device))
-        folder = recordings.summary.location
+        self.config, self.device = recipe.labeller, run_policy.device_of(device, processes)
+        folder = processes.first(lambda: recordings.summary.location, "the folder's name")
         state = LabellingState(self.config, recipe.training.seed, self.device, folder)
-        super().__init__(run, recipe, recordings.summary, state, fresh)
+        super().__init__(run, recipe, recordings.summary, state, fresh, processes)
         self.recordings = recordings
         self.state.model.dropout = recipe.training.labels.dropout
         self.batches = LabelBatches(recordings.train, recipe, self.device)
@@ -100,28 +101,36 @@ class LabellingTrainer(RunLoop[LabellingState, LabelValidation]):
         learning_rate *= state.stability.share("training", config.learning_rate)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate
-        loss = self._update(self.batches.batch(state.step))
-        state.record_loss(loss)
-        state.seconds += time.perf_counter() - started
+        figures = self._update(self.batches.batch(state.step))
+        self._end_step(figures, time.perf_counter() - started)
         left = schedule.seconds_left(config, state.step, state.seconds)
         return LabelProgress(state.step, self.fraction, state.loss, learning_rate, state.seconds, left, state.skipped)
 
-    def _update(self, batch: LabelBatch) -> float | None:
-        """Update the weights with a batch; returns its nats per frame, None if a value was not finite."""
+    def _update(self, batch: LabelBatch) -> Tensor:
+        """Update the weights with a batch; if a value is not finite, they stay as they are.
+
+        Returns [2] on the device: this process's share of the loss, in nats per frame, and the norm of the gradients.
+        """
         state, config = self.state, self.recipe.training
-        torch.manual_seed(batch.seed)  # of the dropout
+        torch.manual_seed(batch.seed + self.processes.rank)  # of the dropout
         state.model.train()
         state.optimizer.zero_grad(set_to_none=True)
-        loss = labelling_loss(state.model, batch, self.weights, self.config.joint_loss)
+        rows = self.processes.rows(len(batch.inputs))
+        loss = labelling_loss(state.model, batch, self.weights, self.config.joint_loss, rows)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_norm)
-        if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
-            return None
-        state.optimizer.step()
-        state.update_average(config.ema)
-        return loss.item()
+        share = loss.detach()
+        total = share.clone()
+        gradients = [weight.grad for weight in state.weights if weight.grad is not None]
+        self.processes.sum_tensors([*gradients, total], "the gradients")
+        norm = torch.nn.utils.clip_grad_norm_(state.weights, config.clip_norm)
+        state.update((total + norm).isfinite(), config.ema)
+        return torch.stack([share, norm])
 
-    def _validate(self, report: Report, interrupted: threading.Event) -> LabelValidation:
+    def _record(self, figures: Sequence[float]) -> None:
+        loss = figures[0] if all(map(math.isfinite, figures)) else None
+        self.state.record_loss(loss)
+
+    def _validate(self, report: Report) -> LabelValidation:
         """Validate the averaged weights; write the best model, the confusion matrix, a line of the log, the page.
 
         The state is saved before and after. The one saved before lacks this validation: if training ends in between,
@@ -132,7 +141,7 @@ class LabellingTrainer(RunLoop[LabellingState, LabelValidation]):
         started = time.perf_counter()
 
         def progress(done: int, total: int) -> None:
-            self._check_not_interrupted(interrupted)
+            self._check_not_interrupted()
             report(LabelProgress(state.step, done / total, state.loss, phase="validating"))
 
         figures, confusion = held_out_figures(Labeller(state.average), self.recordings.validation, progress)
@@ -148,25 +157,35 @@ class LabellingTrainer(RunLoop[LabellingState, LabelValidation]):
         records = run.read_log()
         run.append_log(record)
         run_page.write(run, self.recipe.to_toml(), [*records, record], labelling_page.contents)
-        state.best, state.seconds = best, seconds
-        state.validated_step, state.validated_seconds = state.step, seconds
+        self._validated(result)
         self._save()
         report(result)
         return result
 
+    def _validated(self, result: LabelValidation) -> None:
+        state = self.state
+        state.best, state.seconds = result.best, result.seconds
+        state.validated_step, state.validated_seconds = state.step, result.seconds
 
-def labelling_loss(network: nn.Module, batch: LabelBatch, weights: Tensor, joint_loss: float) -> Tensor:
+
+def labelling_loss(
+    network: nn.Module, batch: LabelBatch, weights: Tensor, joint_loss: float, rows: slice = slice(None)
+) -> Tensor:
     """Weighted cross-entropy of the classes and, if its weight is not 0, of the next samples (section 3.4).
 
     network: as `LabellingNetwork` is called; with `joint_loss` it is one. weights: of the classes [C].
+    rows: those of the batch that are computed; their losses are divided by the weights of the whole batch.
     """
+    inputs, classes = batch.inputs[rows], batch.classes[rows].flatten()
+    total = weights[batch.classes].sum()
     if not joint_loss:
-        return F.cross_entropy(network(batch.inputs).flatten(0, 1), batch.classes.flatten(), weights)
-    logits, next_samples = cast(LabellingNetwork, network).with_next_sample(batch.inputs)
-    labels = F.cross_entropy(logits.flatten(0, 1), batch.classes.flatten(), weights)
-    codes = torch.from_numpy(mulaw.encode(batch.inputs.numpy(force=True)).astype(np.int64)).to(logits.device)
-    samples = F.cross_entropy(next_samples[:, :-1].flatten(0, 1), codes[:, 1:].flatten())
-    return labels + joint_loss * samples
+        return F.cross_entropy(network(inputs).flatten(0, 1), classes, weights, reduction="sum") / total
+    logits, next_samples = cast(LabellingNetwork, network).with_next_sample(inputs)
+    labels = F.cross_entropy(logits.flatten(0, 1), classes, weights, reduction="sum") / total
+    codes = torch.from_numpy(mulaw.encode(inputs.numpy(force=True)).astype(np.int64)).to(logits.device)
+    predicted = next_samples[:, :-1].flatten(0, 1)  # [rows * (N * hop - 1), 256]
+    samples = F.cross_entropy(predicted, codes[:, 1:].flatten(), reduction="sum")
+    return labels + joint_loss * samples / (batch.inputs[:, 1:].numel())
 
 
 def class_weights(counts: NDArray[np.int64], balance: float) -> NDArray[np.float32]:

@@ -63,9 +63,14 @@ class Rollback:
         }
 
 
+def is_good_step(state: RunState[Any]) -> bool:
+    """Whether the state of this step is to be kept."""
+    return state.step % GOOD_STEPS == 0
+
+
 def keep_good_state(run: RunDirectory, state: RunState[Any]) -> None:
-    """Save the state as a good one every `GOOD_STEPS`, and remove older ones. Raises `CheckpointError`."""
-    if state.step % GOOD_STEPS or run.good_state(state.step).exists():
+    """Save the state as a good one unless it is kept already, and remove older ones. Raises `CheckpointError`."""
+    if run.good_state(state.step).exists():
         return
     state.save(run.good_state(state.step))
     run.remove_good_states([step for step in run.good_states() if step < state.step - GOOD_STEPS])

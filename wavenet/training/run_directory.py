@@ -82,6 +82,11 @@ class RunDirectory:
         return sorted(int(step) for step in steps if step.isdecimal())
 
     @property
+    def to_be_cleared(self) -> Path:
+        """An empty file: the run is to be started again, also by a process that torchrun restarts."""
+        return self.path / "last" / ".to-be-cleared"
+
+    @property
     def log(self) -> Path:
         return self.path / "log.jsonl"
 
@@ -141,7 +146,7 @@ class RunDirectory:
     def clear(self) -> None:
         """Remove the files of a run and no others; the recipe is left: the next run replaces it."""
         clips = [file for kind in ("wav", "svg") for file in self.path.glob(f"samples/step_*.{kind}")]
-        for file in (self.state, self.model, self.log, self.skipped, self.page, *clips):
+        for file in (self.state, self.model, self.log, self.skipped, self.page, *clips, self.to_be_cleared):
             _remove(file)
         self.remove_good_states(self.good_states())
 

@@ -1,31 +1,36 @@
 """The course of a training run, of a generator or of a labeller: steps, validations, Ctrl-C, and the saved state.
 
 A run continues exactly where it was saved: the batch of a step depends on the seed and the step only, and everything
-else is in the saved state. All files are written through `RunLoop.run`; in distributed training only the process of
-rank 0 has to write them.
+else is in the saved state. Several processes can train together: each takes part in the steps, and all decide alike
+when to validate and when to stop; the first one alone validates and writes files, while the others wait.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+from torch import Tensor
+
 from wavenet import checkpoint
-from wavenet.config import TrainingConfig
+from wavenet.config import ConfigError, TrainingConfig
 from wavenet.data import dataset
 from wavenet.data.dataset import Summary
 from wavenet.data.errors import printable
 from wavenet.training import rollback, schedule
+from wavenet.training.distributed import SINGLE, Processes
 from wavenet.training.interruption import interruption
+from wavenet.training.readout import Readout
 from wavenet.training.recipe import Recipe
 from wavenet.training.rollback import TrainingError as TrainingError
 from wavenet.training.run_directory import RunDirectory
 from wavenet.training.run_lock import RunLock
-from wavenet.training.run_state import START_AGAIN, RunState
+from wavenet.training.run_state import START_AGAIN, Content, RunState
 
 LOG_SECONDS = 10.0  # between lines of training loss in the log
 
@@ -49,21 +54,36 @@ def is_continued(run: RunDirectory, fresh: bool) -> bool:
 class RunLoop(ABC, Generic[S, V]):
     """A training run. `train` runs it to the end of its budget, or until Ctrl-C, and saves it."""
 
-    def __init__(self, run: RunDirectory, recipe: Recipe, summary: Summary, state: S, fresh: bool) -> None:
+    def __init__(
+        self,
+        run: RunDirectory,
+        recipe: Recipe,
+        summary: Summary,
+        state: S,
+        fresh: bool,
+        processes: Processes = SINGLE,
+    ) -> None:
         """Continue the run if it exists; with `fresh`, start it again (its files are removed when training starts).
 
-        summary: of the recordings. state: that before the first step.
+        summary: of the recordings. state: that before the first step. Only the first process reads the run directory.
         Raises `CheckpointError` for a run whose saved state cannot be used.
         """
-        self.run, self.recipe, self.summary, self.fresh = run, recipe, summary, fresh
+        check_rows(recipe.training.batch, processes)
+        self.run, self.recipe, self.summary, self.fresh, self.processes = run, recipe, summary, fresh, processes
         self.state: S = state
         self.saved_step = 0
         self._lock: RunLock | None = None
-        self.is_continued = is_continued(run, fresh)
-        if self.is_continued:
-            state.load(run.state)
+        saved = processes.first(
+            lambda: state.read(run.state) if is_continued(run, fresh) else None, "the saved state of the run"
+        )
+        self.is_continued = saved is not None
+        if saved is not None:
+            state.restore(saved)
             self.saved_step = state.step
         state.stability.watch(state.folder, summary.kept, summary.seconds, recipe.training)
+        self.readout = Readout(next(state.model.parameters()).device)
+        self.interrupted = threading.Event()  # this process, by Ctrl-C
+        self._stopping = False  # all processes, because one of them was interrupted
 
     @property
     def fraction(self) -> float:
@@ -81,15 +101,26 @@ class RunLoop(ABC, Generic[S, V]):
         Raises `TrainingError`; `CheckpointError` or `AudioError` if a file cannot be written; and, after the state is
         saved, `KeyboardInterrupt` on Ctrl-C and `DatasetError` if the cached audio was truncated.
         """
-        self.run.create()
-        with self.run.lock() as self._lock, interruption() as interrupted:
-            self._prepare_run()
+        if not self.processes.is_first:
+            report = _no_report
+        with interruption() as self.interrupted, contextlib.ExitStack() as writing:
+
+            def begin() -> None:
+                self.run.create()
+                self._lock = writing.enter_context(self.run.lock())
+                self._prepare_run()
+
+            self.processes.first(begin, "the run directory")
+            weights = [*self.state.model.state_dict().values(), *self.state.average.state_dict().values()]
+            self.processes.broadcast(weights, "the weights")  # hosts can differ in rounding
             try:
-                return self._loop(report, interrupted)
+                return self._loop(report)
             except Interrupted:
                 raise KeyboardInterrupt from None
             except dataset.DatasetError:
-                self._save_interrupted()
+                if self.processes.count == 1:  # otherwise the others are within a step
+                    self._flush()
+                    self._save_interrupted()
                 raise
             except (MemoryError, RuntimeError) as error:
                 if _is_out_of_memory(error):
@@ -98,11 +129,19 @@ class RunLoop(ABC, Generic[S, V]):
 
     @abstractmethod
     def _step(self) -> Any:
-        """One step; returns its report, a dataclass with `seconds`."""
+        """One step; returns its report, a dataclass with `seconds`. Ends with `_end_step`."""
 
     @abstractmethod
-    def _validate(self, report: Callable[[Any], None], interrupted: threading.Event) -> V:
-        """Validate, write the best model, save the state, report."""
+    def _record(self, figures: Sequence[float]) -> None:
+        """Record what `_end_step` was given for a step, for every step in order: sums over the processes."""
+
+    @abstractmethod
+    def _validate(self, report: Callable[[Any], None]) -> V:
+        """Validate, write the best model, save the state, report: on the first process."""
+
+    @abstractmethod
+    def _validated(self, result: V) -> None:
+        """Change the counters of the state after a validation: on every process."""
 
     def _prepare_run(self) -> None:
         """Write the recipe, and remove log records later than the saved state, which a killed process can leave."""
@@ -119,28 +158,45 @@ class RunLoop(ABC, Generic[S, V]):
         kept = [line for line in run.read_log() if line["step"] <= last.get(line["event"], state.step)]
         run.rewrite_log([line for line in kept if line.get("number", 0) <= state.stability.rollbacks])
 
-    def _loop(self, report: Callable[[Any], None], interrupted: threading.Event) -> V | None:
+    def _loop(self, report: Callable[[Any], None]) -> V | None:
         result: V | None = None
         logged = self.state.seconds
         while True:
-            if interrupted.is_set():
-                self._save_interrupted()
+            if self._is_interrupted():
+                self._flush()
+                self.processes.first(self._save_interrupted, "the state to be saved")
                 raise KeyboardInterrupt
-            rollback.keep_good_state(self.run, self.state)
+            if rollback.is_good_step(self.state):
+                self._flush()
+                self.processes.first(lambda: rollback.keep_good_state(self.run, self.state), "the state to be saved")
             if self._validation_is_due():
-                result = self._validate(report, interrupted)
+                self._flush()
+                result = self.processes.first(lambda: self._validate(report), "the validation")
+                self._validated(result)
             if self.fraction >= 1:
                 return result
             progress = self._step()
             report(progress)
             if progress.seconds - logged >= LOG_SECONDS:
-                self.run.append_log({"event": "train", **finite(dataclasses.asdict(progress))})
+                if self.processes.is_first:
+                    self.run.append_log({"event": "train", **finite(dataclasses.asdict(progress))})
                 logged = progress.seconds
             if self.state.stability.jump is not None:
                 self._roll_back(report)
 
     def _roll_back(self, report: Callable[[Any], None]) -> None:
         """After a jump of the loss: go back to the last good state. Raises `TrainingError` if that has not helped."""
+        self._flush()
+        event, exhausted, saved = self.processes.first(self._go_back, "the state before a jump of the loss")
+        if saved is not None and not self.processes.is_first:
+            self.state.restore(saved)
+        self._rolled_back()
+        if exhausted:
+            raise TrainingError(rollback.stop_reason(self.recipe.training, event))
+        report(event)
+
+    def _go_back(self) -> tuple[rollback.Rollback, bool, Content | None]:
+        """On the first process; returns also whether that has been done too often, and the state for the others."""
         state, run = self.state, self.run
         event = rollback.roll_back(state, run, self.recipe.training)
         exhausted = state.stability.exhausted
@@ -149,13 +205,38 @@ class RunLoop(ABC, Generic[S, V]):
         run.rewrite_log(rollback.records_after(run.read_log(), event))  # before the save: a killed run does it again
         self._save()
         run.remove_good_states([step for step in run.good_states() if step > state.step])
-        self._rolled_back()
-        if exhausted:
-            raise TrainingError(rollback.stop_reason(self.recipe.training, event))
-        report(event)
+        return event, exhausted, state.read(run.state) if self.processes.count > 1 else None
 
     def _rolled_back(self) -> None:
         """Called when the state of an earlier step was restored."""
+
+    def _is_interrupted(self) -> bool:
+        """Whether to stop: by Ctrl-C here, but with several processes when all of them have heard of it."""
+        return self.interrupted.is_set() if self.processes.count == 1 else self._stopping
+
+    def _end_step(self, figures: Tensor, seconds: float) -> None:
+        """Count a step, and exchange its figures, or those of an earlier one, with the other processes.
+
+        figures: [n] on the device, of which `_record` gets the sums over the processes. seconds: that the step took;
+        those of the first process count.
+        """
+        self.state.step += 1
+        self.readout.add(figures)
+        self._exchange(self.readout.ready(), seconds)
+
+    def _flush(self) -> None:
+        """Record the figures of all steps so far."""
+        while len(self.readout):
+            self._exchange(self.readout.next(), 0.0)
+
+    def _exchange(self, figures: list[float] | None, seconds: float) -> None:
+        """What all decisions need, in one exchange: figures of a step, if there are some, Ctrl-C, and the time."""
+        own = [float(self.interrupted.is_set()), seconds if self.processes.is_first else 0.0]
+        found = self.processes.sums([*own, *(figures or ())], f"the figures of step {self.state.step:,}")
+        self._stopping = found[0] > 0
+        self.state.seconds += found[1]
+        if figures:
+            self._record(found[2:])
 
     def _validation_is_due(self) -> bool:
         state = self.state
@@ -163,9 +244,10 @@ class RunLoop(ABC, Generic[S, V]):
             self.recipe.training, state.step, state.seconds, state.validated_step, state.validated_seconds
         )
 
-    def _check_not_interrupted(self, interrupted: threading.Event) -> None:
-        """During a validation: raises `Interrupted` after Ctrl-C, when the state is saved."""
-        if interrupted.is_set():
+    def _check_not_interrupted(self) -> None:
+        """Often during a validation: raises `Interrupted` after Ctrl-C, when the state is saved."""
+        self.processes.beat()
+        if self.interrupted.is_set():
             self._save_interrupted()
             raise Interrupted
 
@@ -182,6 +264,19 @@ class RunLoop(ABC, Generic[S, V]):
         self._save()
         if not self.run.model.exists():
             checkpoint.save_model(self.run.model, self.state.average)
+
+
+def check_rows(batch: int, processes: Processes) -> None:
+    """Raises `ConfigError` if a batch has not a crop for each process."""
+    if batch < processes.count:
+        raise ConfigError(
+            f"training.batch = {batch:,} with {processes.count:,} processes: each needs a crop; raise training.batch, "
+            "or start fewer processes"
+        )
+
+
+def _no_report(event: Any) -> None:
+    """What the processes do that only take part in the steps."""
 
 
 def finite(value: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wavenet import checkpoint
 from wavenet.config import ConfigError, MelConfig
 from wavenet.data.crop_features import CropFeatures
 from wavenet.data.crops import random_crops
@@ -23,6 +24,7 @@ from wavenet.features import mel_spectrogram
 from wavenet.training import base_model
 from wavenet.training import recipe as recipes
 from wavenet.training.base_model import BaseModel
+from wavenet.training.distributed import Processes, started_by_torchrun, was_restarted
 from wavenet.training.recipe import Recipe
 from wavenet.training.recorded_frames import RecordedFrames
 from wavenet.training.run_directory import RunDirectory
@@ -104,6 +106,20 @@ def _started_otherwise(run: RunDirectory, wanted: str) -> ConfigError:
 def _continued(run: RunDirectory, fresh: bool) -> bool:
     """Whether the run has weights that it continues with."""
     return not fresh and (run.state.exists() or run.model.exists())
+
+
+def starts_again(run: RunDirectory, fresh: bool) -> bool:
+    """Whether to start a run again with `fresh`: not if torchrun has restarted this process after the run was cleared.
+
+    A file says that it is still to be cleared; `RunDirectory.clear` removes it.
+    """
+    if not fresh or not started_by_torchrun():
+        return fresh
+    if was_restarted():
+        return run.to_be_cleared.exists()
+    if run.exists():
+        checkpoint.write_bytes(run.to_be_cleared, b"")
+    return True
 
 
 def recipe_for(
@@ -255,6 +271,12 @@ def pick_device(name: str) -> str:
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device = 'cuda': PyTorch finds no CUDA device here; use --device cpu")
     return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def device_of(name: str, processes: Processes) -> torch.device:
+    """The device of this process, see `pick_device`: with several on a host each has a GPU of its own."""
+    kind = pick_device(name)
+    return torch.device(kind, processes.local_rank) if kind == "cuda" and processes.count > 1 else torch.device(kind)
 
 
 def _short(value: object) -> str:

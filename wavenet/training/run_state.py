@@ -12,7 +12,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from wavenet.checkpoint import CheckpointError
 from wavenet.data.errors import printable
 from wavenet.data.tensor_file import Tensors
 from wavenet.training.stability import Loss, Stability
+from wavenet.training.update import update_weights
 
 START_AGAIN = "--fresh starts the run again"
 METADATA = "wavenet.state"
@@ -30,6 +31,13 @@ COUNTERS = {"step": int, "seconds": float, "skipped": int, "best": float, "valid
 SMOOTHING = 0.98  # of the training loss that is reported
 
 Network = TypeVar("Network", bound=nn.Module)
+
+
+class Content(NamedTuple):
+    """What a state file contains."""
+
+    tensors: Tensors
+    counters: dict[str, Any]
 
 
 class RunState(ABC, Generic[Network]):
@@ -65,11 +73,14 @@ class RunState(ABC, Generic[Network]):
         """The weights that `optimizer` updates."""
         return self._weights_of(self.model)
 
-    def update_average(self, decay: float) -> None:
-        """Update the averaged weights. The decay grows to `decay` during the first steps: early weights count less."""
+    def update(self, finite: Tensor, decay: float) -> None:
+        """Update the weights with their gradients, and the average of the weights; nothing if they are not finite.
+
+        finite: bool scalar on the device, for which this does not wait. The decay of the average grows to `decay`
+        during the first steps: early weights count less.
+        """
         decay = min(decay, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            torch._foreach_lerp_(self._weights_of(self.average), self.weights, 1 - decay)
+        update_weights(self.optimizer, self.weights, self._weights_of(self.average), finite, decay)
 
     def save(self, path: Path) -> None:
         """Write the state file. Raises `CheckpointError` where it cannot be written."""
@@ -94,10 +105,19 @@ class RunState(ABC, Generic[Network]):
 
     def load(self, path: Path) -> None:
         """Continue from a state file. Raises `CheckpointError`, and changes nothing, unless it is of this network."""
+        self.restore(self.read(path))
+
+    def read(self, path: Path) -> Content:
+        """The content of a state file, for `restore`. Raises `CheckpointError` unless it is of this network."""
         arrays, metadata = checkpoint.read_tensors(path)
         counters = self.read_counters(path, metadata)
         self._check(path, arrays)
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        return Content(arrays, counters)
+
+    def restore(self, content: Content) -> None:
+        """Continue from the content of a state file."""
+        counters = content.counters
+        tensors = {name: torch.from_numpy(array) for name, array in content.tensors.items()}
         for prefix, model in self._models():
             model.load_state_dict({name: tensors[f"{prefix}.{name}"] for name in model.state_dict()})
         for name, weight in self.model.named_parameters():

@@ -68,8 +68,7 @@ class TrainingState(RunState[WaveNet]):
             cast(TwoTiers, model).frame_model.load_state_dict(frame_model.state_dict())
 
     def record_losses(self, bits: float | None, nats: float | None = math.nan) -> None:
-        """Count a step with its losses; None for a skipped one. nats: of the frame model; NaN if there is none."""
-        self.step += 1
+        """Record the losses of a step; None for a skipped one. nats: of the frame model; NaN if there is none."""
         self.skipped += bits is None or nats is None
         self.bits, self.nats = smoothed(self.bits, bits), smoothed(self.nats, nats)
         self.stability.record("training", bits)

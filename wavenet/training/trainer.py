@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
+from torch import Tensor
 
 from wavenet import checkpoint
 from wavenet.config import FRAME_MODEL
@@ -24,11 +24,12 @@ from wavenet.evaluation.verdict import Point
 from wavenet.training import base_model, curves, run_loop, run_page, run_policy, schedule
 from wavenet.training.base_model import BaseModel
 from wavenet.training.batches import Batch, Batches
-from wavenet.training.distributed import SINGLE
+from wavenet.training.distributed import SINGLE, Processes
 from wavenet.training.events import Progress, Report, Validation, ValidationProgress
 from wavenet.training.frame_tier import FrameTier, frames_of
 from wavenet.training.gradients import Gradients
 from wavenet.training.recipe import Recipe
+from wavenet.training.recorded_frames import RecordedFrames
 from wavenet.training.run_directory import RunDirectory
 from wavenet.training.run_loop import RunLoop, finite
 from wavenet.training.run_loop import TrainingError as TrainingError
@@ -53,6 +54,7 @@ class Trainer(RunLoop[TrainingState, Validation]):
         progress: Callable[[int, int], None] | None = None,
         base: BaseModel | None = None,
         tracking: Callable[[int, int], None] = lambda done, total: None,
+        processes: Processes = SINGLE,
     ) -> None:
         """Continue the run if it exists; with `fresh`, start it again (its files are removed when training starts).
 
@@ -62,30 +64,38 @@ class Trainer(RunLoop[TrainingState, Validation]):
         Raises `CheckpointError` for a run whose saved state cannot be used, `TrainingError` if a training step would
         not fit into memory, `ConfigError` for a speaker without recordings to train a frame model on.
         """
-        self.device = torch.device(run_policy.pick_device(device))
+        self.device = run_policy.device_of(device, processes)
         check_memory(recipe, self.device.type)
         two_tiers, mel = recipe.model.frame_model is not None, recipe.model.features
-        folder = recordings.summary.location
-        if two_tiers and run_loop.is_continued(run, fresh):  # before minutes are spent on the pitch of its recordings
-            TrainingState(recipe, self.device, folder).load(run.state)
-        recorded = frames_of(recordings, mel, tracking) if two_tiers and mel is not None else None
-        recipe = run_policy.with_split(recipe, recordings)
-        recipe = run_policy.with_recorded_levels(recipe, recordings)
-        recipe = run_policy.with_training_range(recipe, recordings, None if recorded is None else recorded[0])
+        folder = processes.first(lambda: recordings.summary.location, "the folder's name")
+
+        def measure() -> tuple[Recipe, tuple[RecordedFrames, RecordedFrames] | None]:
+            if two_tiers and run_loop.is_continued(run, fresh):  # before minutes are spent on the pitch
+                TrainingState(recipe, self.device, folder).read(run.state)
+            tracked = frames_of(recordings, mel, processes.beating(tracking)) if two_tiers and mel is not None else None
+            measured = run_policy.with_split(recipe, recordings)
+            measured = run_policy.with_recorded_levels(measured, recordings)
+            return run_policy.with_training_range(
+                measured, recordings, None if tracked is None else tracked[0]
+            ), tracked
+
+        recipe, recorded = processes.first(measure, "what is measured in the recordings")
         state = TrainingState(recipe, self.device, folder)
-        super().__init__(run, recipe, recordings.summary, state, fresh)
+        super().__init__(run, recipe, recordings.summary, state, fresh, processes)
         self.recordings = recordings
         if base is not None and not self.is_continued:
             self.state.start_from(base)
         self.frames: FrameTier | None = None  # of a network with a frame model
         if recorded is not None:
             frame_base = None if base is None else base_model.frame_model_of(base)
-            self.frames = FrameTier(recipe, *recorded, self.state, not self.is_continued, frame_base)
-        self.gradients = Gradients(self.state.model, recipe.training, SINGLE, self.device, self.state.precision)
-        self.batches = Batches(recordings.train, recipe)
+            self.frames = FrameTier(recipe, *recorded, self.state, not self.is_continued, frame_base, processes)
+        self.gradients = Gradients(self.state.model, recipe.training, processes, self.device, self.state.precision)
+        self.batches = Batches(recordings.train, recipe, processes.rows(recipe.training.batch))
         self.clips = ValidationClips(recipe, recordings)
-        self.references = likelihood.reference_levels(
-            recordings.validation, counted_on=recordings.train, output=recipe.model.output, progress=progress
+        counting = processes.beating(progress or (lambda done, total: None))
+        self.references = processes.first(
+            lambda: likelihood.reference_levels(recordings.validation, recordings.train, recipe.model.output, counting),
+            "the reference levels of the recordings",
         )
         self._samples_per_second = math.nan
 
@@ -109,11 +119,11 @@ class Trainer(RunLoop[TrainingState, Validation]):
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate
         batch = self.batches.batch(state.step).to(self.device)
-        bits = self._update(batch)
-        nats = math.nan if self.frames is None else self.frames.update(self.fraction)
-        state.record_losses(bits, nats)
+        figures = self._update(batch)
+        if self.frames is not None and (of_frames := self.frames.update(self.fraction)) is not None:
+            figures = torch.cat([figures, of_frames])
         elapsed = time.perf_counter() - started
-        state.seconds += elapsed
+        self._end_step(figures, elapsed)
         return Progress(
             step=state.step,
             fraction=self.fraction,
@@ -126,19 +136,27 @@ class Trainer(RunLoop[TrainingState, Validation]):
             skipped=state.skipped,
         )
 
-    def _update(self, batch: Batch) -> float | None:
-        """Update the weights with a batch; returns its bits per sample, None if a value was not finite."""
+    def _update(self, batch: Batch) -> Tensor:
+        """Update the weights with a batch; if a value is not finite, they stay as they are.
+
+        Returns [2] on the device: this process's share of the loss, in nats per sample, and the norm of the gradients.
+        """
         state, config = self.state, self.recipe.training
         state.optimizer.zero_grad(set_to_none=True)
-        loss = self.gradients(batch)  # nats per sample
+        share = self.gradients(batch)
         norm = state.precision.clip(state.weights, config.clip_norm)
-        is_finite = torch.isfinite(loss) & torch.isfinite(norm)
+        is_finite = (share + norm).isfinite()
         state.precision.update(is_finite)
-        if not is_finite:
-            return None
-        state.optimizer.step()
-        state.update_average(config.ema)
-        return loss.item() / math.log(2)
+        state.update(is_finite, config.ema)
+        return torch.stack([share, norm])
+
+    def _record(self, figures: Sequence[float]) -> None:
+        loss, norm, *of_frames = figures
+        bits = loss / math.log(2) if math.isfinite(loss + norm) else None
+        nats: float | None = math.nan
+        if of_frames:
+            nats = of_frames[0] if all(map(math.isfinite, of_frames)) else None
+        self.state.record_losses(bits, nats)
 
     def _speed(self, latest: float) -> float:
         """Samples per second, smoothed over the last steps."""
@@ -146,7 +164,7 @@ class Trainer(RunLoop[TrainingState, Validation]):
         self._samples_per_second = SPEED_SMOOTHING * before + (1 - SPEED_SMOOTHING) * latest
         return self._samples_per_second
 
-    def _validate(self, report: Report, interrupted: threading.Event) -> Validation:
+    def _validate(self, report: Report) -> Validation:
         """Validate the averaged weights; write the best model, a clip with its picture, a line of the log, the page.
 
         The state is saved before and after. The one saved before lacks this validation: if training ends in between,
@@ -157,7 +175,7 @@ class Trainer(RunLoop[TrainingState, Validation]):
         started = time.perf_counter()
 
         def progress(phase: str, done: int, total: int) -> None:
-            self._check_not_interrupted(interrupted)
+            self._check_not_interrupted()
             report(ValidationProgress(state.step, phase, done / total))
 
         bits = likelihood.bits_per_sample(
@@ -194,12 +212,16 @@ class Trainer(RunLoop[TrainingState, Validation]):
         record = {"event": "validation", **finite(dataclasses.asdict(result))}
         run.append_log(record)
         run_page.write(run, self.recipe.to_toml(), [*records, record])
-        state.best, state.seconds = best, seconds
-        state.frame_best = state.frame_best if frames is None else frames.best
-        state.validated_step, state.validated_seconds = state.step, seconds
+        self._validated(result)
         self._save()
         report(result)
         return result
+
+    def _validated(self, result: Validation) -> None:
+        state = self.state
+        state.best, state.seconds = result.best, result.seconds
+        state.frame_best = state.frame_best if result.frames is None else result.frames.best
+        state.validated_step, state.validated_seconds = state.step, result.seconds
 
     def _save_best(self, network: bool, frames: bool) -> None:
         """Write those tiers of the model that are the best so far; the other one stays as it is in the model file."""
