@@ -68,6 +68,7 @@ def trainer_for(
     fresh: bool = False,
     start: Path | None = None,
     processes: Processes = SINGLE,
+    device: str = "cpu",
 ) -> Trainer:
     """A trainer of a small network on the recordings; it continues the run in `out` if there is one.
 
@@ -79,7 +80,7 @@ def trainer_for(
     chosen = run_policy.recipe_for(run, None, settings, fresh, base) if start else recipe.load(None, settings)
     recordings = dataset.open_folder(folder, chosen.model.sample_rate, chosen.data)
     chosen = run_policy.with_speakers(chosen, recordings, add=base is not None)
-    return Trainer(run, chosen, recordings, "cpu", fresh, base=base, processes=processes)
+    return Trainer(run, chosen, recordings, device, fresh, base=base, processes=processes)
 
 
 def at_step(step: int, action: Callable[[], object]) -> Callable[[Event], None]:
