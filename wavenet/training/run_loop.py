@@ -18,10 +18,11 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from wavenet import checkpoint
+from wavenet.checkpoint import CheckpointError
 from wavenet.config import ConfigError, TrainingConfig
 from wavenet.data import dataset
 from wavenet.data.dataset import Summary
-from wavenet.data.errors import printable
+from wavenet.data.errors import AudioError, printable
 from wavenet.training import rollback, schedule
 from wavenet.training.distributed import SINGLE, Processes
 from wavenet.training.interruption import interruption
@@ -122,10 +123,19 @@ class RunLoop(ABC, Generic[S, V]):
                     self._flush()
                     self._save_interrupted()
                 raise
+            except (CheckpointError, AudioError) as error:
+                if self.saved_step and isinstance(error.__cause__, OSError) and self.run.state.exists():
+                    raise CheckpointError(f"{error}; {self._how_to_continue()}") from error.__cause__
+                raise
             except (MemoryError, RuntimeError) as error:
                 if _is_out_of_memory(error):
                     raise TrainingError(_out_of_memory(self.recipe.training)) from error
                 raise
+
+    def _how_to_continue(self) -> str:
+        """What to do when a full disk, for example, has ended the training."""
+        command = "the same command without --fresh" if self.fresh else "the same command"
+        return f"the run is saved at step {self.saved_step:,}: {command} continues it there"
 
     @abstractmethod
     def _step(self) -> Any:
