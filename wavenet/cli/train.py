@@ -75,6 +75,7 @@ def _recipes() -> str:
     help="Memory of each process, or of its GPU, such as 8G, 500M or 7.5GiB: as far as it requires, the batch is "
     "computed in parts, and crops are shortened.",
 )
+@click.option("--tensorboard", is_flag=True, help="Write curves and clips for TensorBoard (extra tensorboard).")
 @click.option("--fresh", is_flag=True, help="Start an existing run again from step 0.")
 def command(
     folder: str,
@@ -89,6 +90,7 @@ def command(
     device: str,
     memory: str | None,
     fresh: bool,
+    tensorboard: bool,
 ) -> None:
     """Train on a FOLDER of recordings: wav, flac, ogg, opus, mp3, aiff, also in sub-folders.
 
@@ -107,11 +109,15 @@ def command(
     from wavenet.training import run_policy
     from wavenet.training.process_group import joined
 
+    if tensorboard:
+        from wavenet.training.tensorboard import check_installed
+
+        check_installed()
     device = run_policy.pick_device(device)
     with joined(device) as processes, silenced(not processes.is_first):
         settings = [*overrides, *_settings(minutes, steps, seed, speakers, overrides)]
         run = RunDirectory(out or Path("runs") / name_of_folder(folder))
-        _train(folder, run, processes, name, start, memory, settings, device, fresh, named=out is not None)
+        _train(folder, run, processes, name, start, memory, settings, device, fresh, out is not None, tensorboard)
 
 
 def _train(
@@ -125,6 +131,7 @@ def _train(
     device: str,
     fresh: bool,
     named: bool,
+    tensorboard: bool,
 ) -> None:
     """Train on one of several processes, or on the only one. named: --out was given; others as of `command`."""
     from wavenet.training import run_policy
@@ -139,7 +146,7 @@ def _train(
 
     fresh, base, recipe = processes.first(begin, "the recipe")
     if recipe.labeller is not None:
-        train_labels.train(Path(folder), run, recipe, device, fresh, named, processes)
+        train_labels.train(Path(folder), run, recipe, device, fresh, named, processes, tensorboard)
         return
     check_memory(recipe, device)  # before the files are read
     recordings = processes.hosts_first(lambda: _open(folder, recipe, run, processes), "the recordings to be read")
@@ -158,7 +165,7 @@ def _train(
     recipe = run_policy.with_speakers(recipe, recordings, add=base is not None)
     trainer = _trainer(run, recipe, recordings, device, fresh, base, named, processes)
     processes.first(lambda: _announce_all(trainer, name, start, base), "the speed to be measured")
-    if not train_to_the_end(trainer, _Reporter):
+    if not train_to_the_end(trainer, _Reporter, tensorboard):
         return
     suggestion = _suggestion(trainer.recipe.model, run.path, recordings.summary.speakers)
     print_message(f"best model: {run.model}; try it: {suggestion}")

@@ -32,8 +32,12 @@ def train(
     fresh: bool,
     named: bool,
     processes: Processes,
+    tensorboard: bool,
 ) -> None:
-    """Train a labeller on a folder of recordings with labels beside them. named: --out was given."""
+    """Train a labeller on a folder of recordings with labels beside them. named: --out was given.
+
+    tensorboard: write curves for TensorBoard.
+    """
     from wavenet.training.fingerprint import fingerprint
     from wavenet.training.labelling_data import open_labelled
     from wavenet.training.labelling_trainer import LabellingTrainer
@@ -53,7 +57,7 @@ def train(
     trainer = LabellingTrainer(run, recipe, recordings, device, fresh, processes)
     check_folder(trainer, named)
     _announce(trainer)
-    if not train_to_the_end(trainer, _Reporter):
+    if not train_to_the_end(trainer, _Reporter, tensorboard):
         return
     print_message(f"best model: {run.model}; try it: wavenet label {shlex.quote(str(run.path))} IN.wav -o labels.txt")
     print_message(f"curves and confusion matrix: {run.page}")

@@ -11,6 +11,7 @@ from wavenet.cli.console import ProgressLine, print_message
 
 if TYPE_CHECKING:
     from wavenet.training.run_loop import RunLoop
+    from wavenet.training.tensorboard import TensorBoard
 
 
 class Reporter(Protocol):
@@ -32,14 +33,25 @@ def check_folder(trainer: RunLoop[Any, Any], named: bool) -> None:
     print_message(f"note: this run was started with {state.first_folder}")
 
 
-def train_to_the_end(trainer: RunLoop[Any, Any], new_reporter: Callable[[], Reporter]) -> bool:
-    """Train; False if the budget was spent before. Ctrl-C is reported, and raised again as `KeyboardInterrupt`."""
+def train_to_the_end(
+    trainer: RunLoop[Any, Any], new_reporter: Callable[[], Reporter], tensorboard: bool = False
+) -> bool:
+    """Train; False if the budget was spent before. Ctrl-C is reported, and raised again as `KeyboardInterrupt`.
+
+    tensorboard: write curves for TensorBoard, too.
+    """
     if trainer.finished:
         print_message("the budget is spent: continue with a larger --minutes or --steps, or start again with --fresh")
         return False
-    reporter = new_reporter()
+    reporter, board = new_reporter(), _board(trainer) if tensorboard else None
+
+    def report(event: Any) -> None:
+        reporter(event)
+        if board is not None:
+            board(event)
+
     try:
-        trainer.train(reporter)
+        trainer.train(report)
     except KeyboardInterrupt:
         reporter.progress.clear()
         again = "the same command without --fresh" if trainer.fresh else "the same command"
@@ -49,4 +61,12 @@ def train_to_the_end(trainer: RunLoop[Any, Any], new_reporter: Callable[[], Repo
         raise
     finally:
         reporter.progress.clear()
+        if board is not None:
+            board.close()
     return True
+
+
+def _board(trainer: RunLoop[Any, Any]) -> TensorBoard:
+    from wavenet.training.tensorboard import TensorBoard
+
+    return TensorBoard(trainer, print_message)

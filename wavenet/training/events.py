@@ -25,6 +25,8 @@ class Progress:
     seconds_left: float
     skipped: int  # steps without an update because a value was not finite
     nats: float = math.nan  # training loss of the frame model, nats per frame, smoothed
+    gradient_norm: float = math.nan  # of the network, before it is limited
+    waiting: float = math.nan  # share of the time spent waiting for batches
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@
     skipped.csv                  files that are not trained on, and why
     samples/step_N.wav, .svg     a clip generated at every validation, and a picture of it beside a recording; of a
                                  labeller the confusion matrix
+    tensorboard/                 curves for TensorBoard, if they are wanted
     index.html                   a page with the clips, the curves and the verdict
 
 Files are replaced in one piece. Only one process writes here at a time: the one that holds the lock; in distributed
@@ -108,6 +109,11 @@ class RunDirectory:
         """The page that shows the run in a browser."""
         return self.path / "index.html"
 
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of curves for TensorBoard."""
+        return self.path / "tensorboard"
+
     def exists(self) -> bool:
         """Whether it holds a run."""
         return self.recipe.is_file()
@@ -146,6 +152,7 @@ class RunDirectory:
     def clear(self) -> None:
         """Remove the files of a run and no others; the recipe is left: the next run replaces it."""
         clips = [file for kind in ("wav", "svg") for file in self.path.glob(f"samples/step_*.{kind}")]
+        clips += self.tensorboard.glob("events.out.tfevents.*")
         for file in (self.state, self.model, self.log, self.skipped, self.page, *clips, self.to_be_cleared):
             _remove(file)
         self.remove_good_states(self.good_states())

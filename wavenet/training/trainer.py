@@ -97,7 +97,7 @@ class Trainer(RunLoop[TrainingState, Validation]):
             lambda: likelihood.reference_levels(recordings.validation, recordings.train, recipe.model.output, counting),
             "the reference levels of the recordings",
         )
-        self._samples_per_second = math.nan
+        self._samples_per_second = self._gradient_norm = math.nan
 
     def seconds_per_step(self) -> float:
         """The time of a step on this machine, measured over a few; it changes nothing."""
@@ -134,6 +134,7 @@ class Trainer(RunLoop[TrainingState, Validation]):
             seconds=state.seconds,
             seconds_left=schedule.seconds_left(config, state.step, state.seconds),
             skipped=state.skipped,
+            gradient_norm=self._gradient_norm,
         )
 
     def _update(self, batch: Batch) -> Tensor:
@@ -152,6 +153,7 @@ class Trainer(RunLoop[TrainingState, Validation]):
 
     def _record(self, figures: Sequence[float]) -> None:
         loss, norm, *of_frames = figures
+        self._gradient_norm = norm / self.processes.count  # it is the same on all of them
         bits = loss / math.log(2) if math.isfinite(loss + norm) else None
         nats: float | None = math.nan
         if of_frames:
