@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,19 @@ import numpy as np
 import pytest
 import soundfile
 from commands import MEL, SAMPLE_RATE, Capture, error_of, run, save_model
+from torch.distributed import HashStore
 
 from wavenet.batch import jobs
 from wavenet.batch.folder import BatchOptions, BatchProgress, vocode_folder
 from wavenet.batch.manifest import Manifest
 from wavenet.batch.workers import Workers
+from wavenet.checkpoint import load_model
 from wavenet.data.audio_writer import AudioWriter
-from wavenet.engine import native_installed
+from wavenet.engine import create, native_installed
+from wavenet.evaluation import clip_bits, copy_synthesis, likelihood
+from wavenet.evaluation.copy_synthesis import Copy, copies, evaluate, everywhere
+from wavenet.evaluation.metrics import Comparison
+from wavenet.generate import Generator
 
 LENGTHS = {"a.wav": 4_000, "sub/b.wav": 3_100, "sub/c.wav": 2_500, "d.wav": 700}
 
@@ -228,3 +236,92 @@ def test_from_python(vocoder: Path, recordings: Path, tmp_path: Path) -> None:
     assert soundfile.info(tmp_path / "out" / "sub" / "c.flac").frames == 2_500
     with pytest.raises(ValueError, match="streams"):
         BatchOptions(streams=0)
+
+
+@pytest.mark.parametrize("precision", [None, "f32", "int8"])
+def test_bits_side_by_side_are_those_of_each_clip(precision: str | None, tmp_path: Path, recordings: Path) -> None:
+    if precision and not native_installed():
+        pytest.skip("needs the native engine")
+    options = {"output": "gaussian", "features": MEL, "linear_prediction": 8, "speakers": ("ann", "bob")}
+    table = tmp_path / "speakers.csv"
+    table.write_text("".join(f"{name},{'bob' if '/' in name else 'ann'}\n" for name in LENGTHS))
+    model = load_model(save_model(tmp_path / "m.safetensors", **options))
+    result = evaluate(model, recordings, precision=precision, speakers=str(table))
+    engine = None if precision is None else create("native", model.config, model.state_dict(), precision)
+    expected = likelihood.bits_per_sample(engine or model, result.recordings.train)
+    assert result.bits == pytest.approx(expected, rel=1e-12)
+    store = HashStore()
+    with ThreadPoolExecutor(3) as pool:  # three processes, in threads
+        shared = [Workers(rank, 3, store) for rank in range(3)]
+        calls = [
+            pool.submit(evaluate, model, recordings, precision=precision, speakers=str(table), workers=one)
+            for one in shared
+        ]
+        divided = [call.result() for call in calls]
+    assert {one.bits for one in divided} == {result.bits}
+    assert {one.references for one in divided} == {result.references}
+
+
+def test_an_interrupted_evaluation_is_continued(
+    vocoder: Path, recordings: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluated(*options: object) -> tuple[str, int]:
+        """Standard output, and the clips that were predicted."""
+        predicted.clear()
+        assert run("evaluate", vocoder, recordings, "--copies", 0, *options) == 0
+        return capsys.readouterr().out, len(predicted)
+
+    predicted: list[int] = []
+    predict = clip_bits.clip_pieces
+
+    def pieces(*arguments: Any) -> Any:
+        predicted.append(1)
+        if len(predicted) == fails_at:
+            raise KeyboardInterrupt
+        return predict(*arguments)
+
+    monkeypatch.setattr(clip_bits, "clip_pieces", pieces)
+    fails_at, results = 0, tmp_path / "bits.jsonl"
+    expected = evaluated()
+    assert expected[1] == 4
+    fails_at = 3
+    predicted.clear()
+    assert run("evaluate", vocoder, recordings, "--copies", 0, "-o", results) == 130
+    assert "run the same command again" in capsys.readouterr().err
+    fails_at = 0
+    assert evaluated("-o", results) == (expected[0], 2)
+    assert evaluated("-o", results) == (expected[0], 0)
+    listed = [json.loads(line) for line in results.read_text().splitlines()]
+    assert [entry["file"] for entry in listed] == sorted(LENGTHS)
+    soundfile.write(recordings / "d.wav", np.full(900, 0.1), SAMPLE_RATE)
+    assert evaluated("-o", results)[1] == 1
+    assert evaluated("-o", results, "--precision", "f32")[1] == 0  # by the engine, all of them
+    assert {json.loads(line)["precision"] for line in results.read_text().splitlines()} == {"f32"}
+    assert "ends in .jsonl" in error_of(capsys, "evaluate", vocoder, recordings, "-o", tmp_path / "bits.csv")
+
+
+def test_copies_are_divided_between_processes(vocoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compared(original: object, versions: dict[str, Any], *_: object) -> dict[str, Comparison]:
+        """Figures that cost nothing, different ones for different audio."""
+        return {method: Comparison(*[float(audio.sum()), *[math.nan] * 6]) for method, (_, audio) in versions.items()}
+
+    monkeypatch.setattr(copy_synthesis, "_comparisons", compared)
+    folder = tmp_path / "long"
+    folder.mkdir()
+    for seed in range(3):
+        noise = 0.1 * np.random.default_rng(seed).standard_normal(12_000)
+        soundfile.write(folder / f"{seed}.wav", noise, SAMPLE_RATE)
+    model = load_model(vocoder)
+    recordings, generator = evaluate(model, folder).recordings, Generator.from_model(model)
+    alone = list(copies(generator, recordings, 3))
+    store = HashStore()
+
+    def divided(rank: int) -> list[Copy]:
+        workers = Workers(rank, 2, store)
+        return everywhere(list(copies(generator, recordings, 3, workers=workers)), workers)
+
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(divided, range(2)):
+            assert [(copy.file, copy.method) for copy in found] == [(copy.file, copy.method) for copy in alone]
+            for one, other in zip(found, alone, strict=True):
+                assert np.array_equal([*vars(one.comparison).values()], [*vars(other.comparison).values()], True)

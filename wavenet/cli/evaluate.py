@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,9 @@ from wavenet.data import files
 from wavenet.data.errors import printable
 
 if TYPE_CHECKING:
+    from wavenet.batch.workers import Workers
     from wavenet.engine.conditioning import Speaker
+    from wavenet.evaluation.clip_bits import Results
     from wavenet.evaluation.copy_synthesis import Copy, Evaluation
     from wavenet.evaluation.words import Recogniser
     from wavenet.generate import RenderOptions
@@ -68,6 +71,12 @@ OF_LABELLERS = ("model", "folder", "table", "save", *ONLY_OF_LABELLERS)
 @click.option(
     "--words", is_flag=True, help="Count the words that an English speech recogniser does not find in copies."
 )
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Keep the bits of every recording in this .jsonl file, to continue an interrupted evaluation.",
+)
 @SMOOTHING
 @MIN_DURATION
 def command(
@@ -88,6 +97,7 @@ def command(
     save: Path | None,
     page: Path | None,
     words: bool,
+    output: Path | None,
     smoothing: float,
     min_duration: float,
 ) -> None:
@@ -113,6 +123,9 @@ def command(
     and F1 of the boundaries are printed. --csv writes the figures of each class, --save the confusion matrix and
     pictures of recordings.
 
+    With --precision recordings are predicted side by side, which is faster; torchrun divides them between processes.
+    With -o FILE.jsonl an evaluation that was interrupted is continued: what was predicted stays in that file.
+
     \b
     wavenet evaluate runs/speech recordings/test
     wavenet evaluate runs/speech recordings/test --precision int8
@@ -121,12 +134,17 @@ def command(
     wavenet evaluate runs/vocoder recordings/test --copies 20 --page listening
     wavenet evaluate runs/vocoder recordings/validation --tune
     wavenet evaluate runs/turns recordings/test --csv classes.csv --save confusion
+    torchrun --nproc-per-node 8 -m wavenet evaluate runs/speech recordings/test --precision f32 -o bits.jsonl
     """
+    from wavenet.batch.workers import Workers
     from wavenet.checkpoint import is_labeller, load_model
     from wavenet.cli.evaluate_labels import evaluate_labels
     from wavenet.cli.tuning import tune_options
     from wavenet.evaluation.copy_synthesis import LEAST_SECONDS, long_clips
 
+    workers = Workers.from_environment()
+    if workers.count > 1 and (tune or page is not None or is_labeller(model)):
+        raise click.UsageError("a labeller, --tune and --page are for one process: leave out torchrun")
     if is_labeller(model):
         _refuse(lambda name: name not in OF_LABELLERS, "not for a labeller")
         outputs = _outputs(table, save, None)
@@ -140,9 +158,11 @@ def command(
         "refine": refine,
         "particles": particles,
     }
+    results = None if output is None else _results(output, model, precision, speaker)
     of_copies = {"csv": table, "save": save, "page": page, "words": words or None, **sampling}
     given = [f"--{name.replace('_', '-')}" for name, value in of_copies.items() if value is not None]
     if tune:
+        given += ["--output"] if output is not None else []
         if given:
             raise click.UsageError(f"{', '.join(given)}: not with --tune, which chooses the options itself")
         if copies == 0:
@@ -157,15 +177,23 @@ def command(
     recogniser = _recogniser() if words else None
     outputs = _outputs(table, save, page)
     named = parse_speaker(speaker, config.speakers)
-    result = _predict(network, folder, precision, speakers or "", named)
-    _print_bits(result)
+    try:
+        result = _predict(network, folder, precision, speakers or "", named, results, workers)
+    except KeyboardInterrupt:
+        if output is not None and workers.is_first:
+            print_message("interrupted: run the same command again to continue")
+        raise
+    if workers.is_first:
+        _print_bits(result)
     if count and not long_clips(result.recordings.train):
         unwritten = "; nothing is written" if table or save or page else ""
-        print_message(f"no recording of {LEAST_SECONDS} s or more to copy{unwritten}")
+        if workers.is_first:
+            print_message(f"no recording of {LEAST_SECONDS} s or more to copy{unwritten}")
     elif count:
         options: RenderOptions = {**sampling, "seed": seed, "speaker": named}
-        made = _copies(network, result, count, precision, options, recogniser, outputs)
-        _print_figures(made, words, of_model)
+        made = _copies(network, result, count, precision, options, recogniser, outputs, workers)
+        if workers.is_first:
+            _print_figures(made, words, of_model)
 
 
 def _refuse(refused: Callable[[str], bool], why: str) -> None:
@@ -196,8 +224,25 @@ def _copy_count(copies: int | None, given: list[str], with_features: bool, model
     return count
 
 
+def _results(output: Path, model: Path, precision: str | None, speaker: str | None) -> Results:
+    """The file of the bits of every recording, and what determines them. Raises `UsageError` for another kind."""
+    from wavenet.checkpoint import model_file
+    from wavenet.evaluation.clip_bits import Results
+
+    if output.suffix != ".jsonl" or output.is_dir():
+        raise click.UsageError(f"-o {printable(output)}: give a file whose name ends in .jsonl")
+    digest = hashlib.sha256(model_file(model).read_bytes()).hexdigest()
+    return Results(output, {"model": digest, "precision": precision or "torch", "speaker": speaker})
+
+
 def _predict(
-    network: WaveNet, folder: str, precision: str | None, speakers: str, speaker: Speaker | None
+    network: WaveNet,
+    folder: str,
+    precision: str | None,
+    speakers: str,
+    speaker: Speaker | None,
+    results: Results | None,
+    workers: Workers,
 ) -> Evaluation:
     """Evaluate, with a progress line for each phase."""
     from wavenet.evaluation.copy_synthesis import evaluate
@@ -205,7 +250,9 @@ def _predict(
     reading = ProgressLine("reading", "files")
     predicting, counting = ProgressLine("predicting", "samples"), ProgressLine("counting codes", "samples")
     try:
-        return evaluate(network, folder, reading, predicting, counting, precision, speakers, speaker)
+        shown = reading, predicting, counting
+        first, second, third = shown if workers.is_first else (None, None, None)
+        return evaluate(network, folder, first, second, third, precision, speakers, speaker, results, workers)
     finally:
         for line in (reading, predicting, counting):
             line.clear()
@@ -262,17 +309,20 @@ def _copies(
     options: RenderOptions,
     recogniser: Recogniser | None,
     outputs: _Outputs,
+    workers: Workers,
 ) -> list[Copy]:
-    """Copy recordings, and write what is requested. Returns the copies without their audio."""
+    """Copy recordings, and write what is requested. Returns the copies of all processes without their audio."""
     from wavenet.evaluation import copy_synthesis
     from wavenet.evaluation.listening import ListeningPage
     from wavenet.generate import Generator
 
     page = None if outputs.page is None else ListeningPage(outputs.page)
-    generator = Generator.from_model(network, precision=precision or "auto")
+    threads = 1 if workers.count > 1 else None
+    generator = Generator.from_model(network, precision=precision or "auto", threads=threads)
     progress, done = ProgressLine("copying", "recordings"), []
+    shown = progress if workers.is_first else None
     try:
-        for copy in copy_synthesis.copies(generator, result.recordings, count, options, progress, recogniser):
+        for copy in copy_synthesis.copies(generator, result.recordings, count, options, shown, recogniser, workers):
             if outputs.save is not None:
                 _save(outputs.save, copy, generator.sample_rate)
             if page is not None:
@@ -280,7 +330,8 @@ def _copies(
             done.append(dataclasses.replace(copy, audio=copy.audio[:0]))
     finally:
         progress.clear()
-    if outputs.table is not None:
+    done = copy_synthesis.everywhere(done, workers)
+    if outputs.table is not None and workers.is_first:
         copy_synthesis.write_csv(outputs.table, done)
         print_message(f"figures of every copy: {printable(outputs.table)}")
     if page is not None:

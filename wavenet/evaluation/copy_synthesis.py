@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from wavenet.batch.workers import Workers
 from wavenet.checks import listed
 from wavenet.config import ConfigError, DataConfig, MelConfig, ModelConfig
 from wavenet.consistency import refine
@@ -23,7 +24,8 @@ from wavenet.data.dataset import Progress, Recordings
 from wavenet.data.pcm import to_float32
 from wavenet.engine import Engine, create
 from wavenet.engine.conditioning import Speaker, speaker_shares
-from wavenet.evaluation import likelihood
+from wavenet.evaluation import clip_bits, likelihood
+from wavenet.evaluation.clip_bits import Results
 from wavenet.evaluation.likelihood import ReferenceLevels
 from wavenet.evaluation.metrics import Comparison, compare
 from wavenet.evaluation.signals import Signal
@@ -84,6 +86,8 @@ def evaluate(
     precision: str | None = None,
     speakers: str = "",
     speaker: Speaker | None = None,
+    results: Results | None = None,
+    workers: Workers | None = None,
 ) -> Evaluation:
     """Bits per sample over every recording of a folder, each from its first sample (teacher forcing).
 
@@ -92,18 +96,40 @@ def evaluate(
     precision: "f32" or "int8": predict with the native engine in this precision; None: with PyTorch.
     speakers: the speaker of each recording, for a model with speakers: "folders", or a file of lines path,speaker.
     speaker: one speaker, or a weighted mixture, for all recordings instead.
+    results: a file that keeps the bits of every recording, with which an interrupted evaluation is continued.
+    workers: the processes that divide the recordings between them; all of them return the same evaluation.
     Raises `DatasetError` for a folder without usable recordings, `EngineUnavailable` if the native engine is not
     installed, `ValueError` for a speaker that is missing or unknown.
     """
     check_speaker(model.config, speakers, speaker)
+    processes = workers or Workers()
     predictor: WaveNet | Engine[Any] = model
     if precision is not None:
-        predictor = create("native", model.config, model.state_dict(), precision, threads=1)
+        threads = 1 if processes.count > 1 else None
+        predictor = create("native", model.config, model.state_dict(), precision, threads)
     data = DataConfig(validation=0.0, speakers=speakers)
-    recordings = dataset.open_folder(folder, model.config.sample_rate, data, reading)
-    bits = likelihood.bits_per_sample(predictor, recordings.train, progress=predicting, speaker=speaker)
-    references = likelihood.reference_levels(recordings.train, output=model.config.output, progress=counting)
+    recordings = _opened(lambda: dataset.open_folder(folder, model.config.sample_rate, data, reading), processes)
+    bits = clip_bits.mean_bits(predictor, recordings.train, speaker, results, processes, predicting)
+    references = _references(recordings.train, model.config.output, processes, counting)
     return Evaluation(bits, references, recordings)
+
+
+def _opened(open_folder: Callable[[], Recordings], workers: Workers) -> Recordings:
+    """The recordings, which the first process decodes, and the others read from its cache."""
+    opened: list[Recordings] = []
+    workers.agree(lambda: opened.append(open_folder()))
+    return opened[0] if opened else open_folder()
+
+
+def _references(clips: Clips, output: str, workers: Workers, progress: Progress | None) -> ReferenceLevels:
+    """The reference levels of clips, counted on the clips themselves; the processes divide them between them."""
+    chosen, total = (
+        range(workers.rank, len(clips), workers.count),
+        int(clips.lengths[workers.rank :: workers.count].sum()),
+    )
+    counts = likelihood.pair_counts(clips, chosen, lambda done: progress and progress(done, total))
+    everywhere = np.sum(workers.exchange(counts.tolist()), axis=0)  # [previous code, code]
+    return likelihood.levels_of_counts(everywhere, everywhere, output)
 
 
 def check_speaker(config: ModelConfig, speakers: str, speaker: Speaker | None) -> None:
@@ -122,6 +148,7 @@ def copies(
     options: RenderOptions | None = None,
     progress: Progress | None = None,
     recogniser: Recogniser | None = None,
+    workers: Workers | None = None,
 ) -> Iterator[Copy]:
     """Copy-synthesis of the first `count` recordings of at least 1.5 s: audio generated from their features.
 
@@ -132,13 +159,15 @@ def copies(
     options: for the model's copy, see `Generator.render`; a speaker there replaces that of the recording.
     progress: called with the number of recordings done and the total.
     recogniser: to count the words that are lost; None: not counted, NaN.
+    workers: the processes that divide the recordings between them; see `everywhere`.
     Raises `ConfigError` for a model that is not conditioned on features. Figures whose packages are not installed are
     NaN, see `metrics.missing_packages`.
     """
     config, clips, given = generator.config, recordings.train, options or {}
     if config.features is None:
         raise ConfigError("features: this model is not conditioned on features: it cannot copy recordings")
-    chosen = long_clips(clips)[:count]
+    processes = workers or Workers()
+    chosen = long_clips(clips)[:count][processes.rank :: processes.count]
     for done, clip in enumerate(chosen):
         original = read_original(config, clips, clip, MOST_SECONDS, given.get("speaker"))
         versions = _versions(generator, original, config.features, given)
@@ -148,6 +177,18 @@ def copies(
             yield Copy(clips.names[clip], seconds, method, iterations, compared[method], audio)
         if progress:
             progress(done + 1, len(chosen))
+
+
+def everywhere(copies: Sequence[Copy], workers: Workers) -> list[Copy]:
+    """The copies of all processes in the order of their files, without their audio; in all processes."""
+    silence = np.empty(0, np.float32)
+    rows = [{**dataclasses.asdict(dataclasses.replace(copy, audio=silence)), "audio": None} for copy in copies]
+    merged = [
+        Copy(**{**row, "comparison": Comparison(**row["comparison"]), "audio": silence})
+        for of_process in workers.exchange(rows)
+        for row in of_process
+    ]
+    return sorted(merged, key=lambda copy: copy.file)  # stable: the methods of a file stay in their order
 
 
 def long_clips(clips: Clips) -> list[int]:

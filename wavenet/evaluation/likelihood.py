@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -53,7 +53,7 @@ def sample_bits(
     As in generation, the queues are empty at the start of the clip, and its first input is silence.
     """
     return np.concatenate(
-        [np.empty(0), *_pieces(model, lambda start, stop: codes[start:stop], len(codes), conditioning, mute)]
+        [np.empty(0), *clip_pieces(model, lambda start, stop: codes[start:stop], len(codes), conditioning, mute)]
     )
 
 
@@ -77,7 +77,7 @@ def bits_per_sample(
             continue
         read = partial(clips.codes, clip, quantizer)
         conditioning = clip_conditioning(model.config, clips, clip, speaker, length)
-        for piece in _pieces(model, read, length, conditioning):
+        for piece in clip_pieces(model, read, length, conditioning):
             bits, samples = bits + float(piece.sum()), samples + len(piece)
             if progress:
                 progress(samples, total)
@@ -106,14 +106,17 @@ def speaker_of_clip(config: ModelConfig, clips: Clips, clip: int) -> str | None:
     return clips.speakers[clip] if clips.speakers is not None and config.speakers else None
 
 
-def _pieces(
+def clip_pieces(
     model: WaveNet | Engine[Any],
     read: CodeReader,
     length: int,
     conditioning: ConditioningInputs | None,
     mute: Collection[int] = (),
 ) -> Iterator[NDArray[np.float64]]:
-    """`sample_bits` of the first `length` samples, in pieces: the same values in bounded memory."""
+    """`sample_bits` of the first `length` samples, in pieces [n]: the same values in bounded memory.
+
+    read: the codes of the clip from one position to another.
+    """
     if isinstance(model, Engine):
         return _engine_pieces(model, read, length, conditioning, mute)
     return _model_pieces(model, read, length, conditioning, mute)
@@ -131,7 +134,7 @@ def _engine_pieces(
     for start in range(0, length, PIECE):
         codes = read(start, min(start + PIECE, length))[None].astype(np.int64)  # [1, T]
         outputs = torch.from_numpy(engine.logits(state, codes)[0])  # [T, A]
-        yield _bits(engine.config.output, outputs, torch.from_numpy(codes[0]))
+        yield code_bits(engine.config.output, outputs, torch.from_numpy(codes[0]))
 
 
 def _model_pieces(
@@ -155,10 +158,10 @@ def _model_pieces(
         with torch.inference_mode():
             given = torch.from_numpy(inputs).to(device)[None]  # [1, stop - first]
             outputs = model(given, speaker, features, first, muted)[0]  # [stop - first, A]
-            yield _bits(model.config.output, outputs[start - stop :], targets)
+            yield code_bits(model.config.output, outputs[start - stop :], targets)
 
 
-def _bits(output: str, outputs: torch.Tensor, codes: torch.Tensor) -> NDArray[np.float64]:
+def code_bits(output: str, outputs: torch.Tensor, codes: torch.Tensor) -> NDArray[np.float64]:
     """Bits of codes [T] given output parameters [T, A]."""
     return negative_log_likelihood(output, outputs, codes).double().cpu().numpy() / math.log(2)
 
@@ -175,12 +178,20 @@ def reference_levels(
     counted on training clips give what a model of that context could have learned.
     progress: called with the number of samples counted, and the total.
     """
-    total = int(clips.lengths.sum()) + (0 if counted_on is None else int(counted_on.lengths.sum()))
-    counts = _pair_counts(clips, 0, total, progress)
+    own = int(clips.lengths.sum())
+    total = own + (0 if counted_on is None else int(counted_on.lengths.sum()))
+    counts = pair_counts(clips, range(len(clips)), lambda done: progress and progress(done, total))
+    if counted_on is None:
+        return levels_of_counts(counts, counts, output)
+    others = pair_counts(counted_on, range(len(counted_on)), lambda done: progress and progress(own + done, total))
+    return levels_of_counts(counts, others + 0.1, output)
+
+
+def levels_of_counts(counts: NDArray[Any], table: NDArray[Any], output: str) -> ReferenceLevels:
+    """The reference levels from counts of pairs of codes, of the clips and of what the tables are made from."""
     samples = counts.sum()
     if not samples:
         return ReferenceLevels(math.nan, math.nan)
-    table = counts if counted_on is None else _pair_counts(counted_on, int(samples), total, progress) + 0.1
     remainder = 0.0 if output == "mulaw" else float(counts.sum(0) @ mu_law_remainders() / samples)
     return ReferenceLevels(
         _cross_entropy(counts.sum(0), table.sum(0)) + remainder,
@@ -188,19 +199,24 @@ def reference_levels(
     )
 
 
-def _pair_counts(clips: Clips, done: int, total: int, progress: Progress | None) -> NDArray[np.float64]:
-    """Count the pairs of codes, [previous code, code]; the first sample of a clip is preceded by silence."""
-    counts = np.zeros(CODES * CODES, dtype=np.int64)
-    for clip, length in enumerate(clips.lengths.tolist()):
-        before = SILENCE
+def pair_counts(
+    clips: Clips, chosen: Iterable[int], progress: Callable[[int], object] | None = None
+) -> NDArray[np.int64]:
+    """Count the pairs of codes of some clips, [previous code, code]; the first sample of a clip follows silence.
+
+    progress: called with the number of samples counted.
+    """
+    counts, done = np.zeros(CODES * CODES, dtype=np.int64), 0
+    for clip in chosen:
+        length, before = int(clips.lengths[clip]), SILENCE
         for start in range(0, length, COUNTED):
             codes = clips.codes(clip, start=start, stop=min(start + COUNTED, length)).astype(np.int64)
             pairs = np.concatenate(([before], codes[:-1])) * CODES + codes
             np.add.at(counts, pairs, 1)  # for short clips much faster than a bincount of the whole table each
             before, done = int(codes[-1]), done + len(codes)
             if progress:
-                progress(done, total)
-    return counts.reshape(CODES, CODES).astype(np.float64)
+                progress(done)
+    return counts.reshape(CODES, CODES)
 
 
 def _cross_entropy(counts: NDArray[np.float64], table: NDArray[np.float64]) -> float:
