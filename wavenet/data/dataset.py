@@ -133,8 +133,7 @@ def _shards(folder: str | os.PathLike[str], sample_rate: int, data: DataConfig) 
         speaker_of = speaker_lookup(Path(folder), data.speakers, speakers)
     files = [(recording.name, recording.key, recording.clip) for recording in packed.recordings]
     measured = {recording.key: recording.level for recording in packed.recordings}
-    number = len(files) + len(packed.skipped)
-    return _Source(packed.samples, files, packed.skipped, number, speaker_of, NoSides(), lambda _: measured)
+    return _Source(packed.samples, files, packed.skipped, packed.found, speaker_of, NoSides(), lambda _: measured)
 
 
 def _opened(folder: str, source: _Source, sample_rate: int, data: DataConfig, reject: Reject | None) -> Recordings:

@@ -65,6 +65,8 @@ class ShardSamples:
             content = self.storage.read(name, position, position + 2 * count)
         except FileNotFoundError as error:
             raise DatasetError(f"the shard {self._printed(name)} was removed while it was in use: {ADVICE}") from error
+        except OSError as error:
+            raise self._unreadable(name, error) from error
         if len(content) < 2 * count:
             raise DatasetError(f"the shard {self._printed(name)} was truncated while it was in use: {ADVICE}")
         return np.frombuffer(content, SAMPLE).astype(np.int16, copy=False)
@@ -77,12 +79,14 @@ class ShardSamples:
                 try:
                     opened = CachedSamples(self.storage.path / self.shards[number], "the shard", ADVICE)
                 except OSError as error:
-                    name, reason = self._printed(self.shards[number]), error.strerror or error
-                    raise DatasetError(f"the shard {name} cannot be read ({reason}): {ADVICE}") from error
+                    raise self._unreadable(self.shards[number], error) from error
                 while len(self._open) >= MAX_OPEN:
                     del self._open[next(iter(self._open))]
                 self._open[number] = opened
             return self._open[number]
+
+    def _unreadable(self, name: str, error: OSError) -> DatasetError:
+        return DatasetError(f"the shard {self._printed(name)} cannot be read ({error.strerror or error}): {ADVICE}")
 
     def _printed(self, name: str) -> str:
         return printable(f"{self.storage.address}/{name}")

@@ -16,6 +16,7 @@ import math
 import os
 import tarfile
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -32,6 +33,7 @@ from wavenet.data.storage import Storage, is_address
 INDEX, SKIPPED = "index.json", "skipped.csv"
 VERSION = 1
 PIECE = 2**23  # samples, of the longest piece: as much is in memory at a time
+READERS = 8  # threads that read listings
 WAV_HEADER = 44  # bytes before the samples of a WAV file
 
 
@@ -164,6 +166,7 @@ class Dataset(NamedTuple):
     settings: Settings
     recordings: list[Packed]
     samples: ShardSamples
+    found: int  # recordings that were packed
     skipped: Skipped  # shards that are missing or truncated
 
 
@@ -180,7 +183,7 @@ def are_shards(folder: str | os.PathLike[str]) -> bool:
     try:
         return Index.from_json((path / INDEX).read_bytes()) is not None
     except OSError:
-        return any(path.glob("shard-*.tar"))
+        return any(path.glob("shard-[0-9][0-9][0-9][0-9][0-9][0-9].tar"))
 
 
 def open_shards(folder: str | os.PathLike[str]) -> Dataset:
@@ -194,35 +197,40 @@ def open_shards(folder: str | os.PathLike[str]) -> Dataset:
             raise DatasetError(f"{printed} has no shards: write them with wavenet data pack FOLDER -o {printed}")
         if not index.complete:
             raise DatasetError(f"{printed} is not complete: run wavenet data pack again, which continues")
-        packed, skipped = [], Skipped()
-        for number, (name, (size, count)) in enumerate(index.shards.items()):
-            held = sizes.get(name, 0)
-            recordings = _recordings(storage, name, sizes)
-            kept = [item for item in recordings if all(start + 2 * length <= held for start, length in item.pieces)]
-            packed += [(number, recording) for recording in kept]
-            if reason := _lost(name in sizes, held, size, max(count, len(recordings)) - len(kept)):
-                skipped.append((name, reason))
+        with ThreadPoolExecutor(READERS) as pool:
+            contents = pool.map(lambda name: _content(storage, name, sizes), index.shards)
+            dataset = _dataset(storage, index, contents)
     except OSError as error:
         raise DatasetError(f"{printed} cannot be read ({error.strerror or error})") from error
-    packed.sort(key=lambda item: item[1].name)
-    return _dataset(storage, index, packed, skipped)
+    return dataset
 
 
-def _dataset(storage: Storage, index: Index, packed: list[tuple[int, Packed]], skipped: Skipped) -> Dataset:
-    """Concatenate the recordings. packed: the number of the shard of each, and the recording."""
-    recordings, pieces, end = [], [], 0
-    for number, recording in packed:
-        recordings.append(recording._replace(clip=recording.clip._replace(offset=end), pieces=()))
-        pieces += [(number, *piece) for piece in recording.pieces]
-        end += recording.clip.length
+def _dataset(storage: Storage, index: Index, contents: Iterable[tuple[int | None, list[Packed]]]) -> Dataset:
+    """Concatenate the recordings that are whole. contents: the size of each shard as it is, and its recordings."""
+    recordings, skipped, pieces = list[Packed](), Skipped(), list[tuple[int, int, int]]()
+    end = found = 0
+    for number, ((name, (size, count)), (held, packed)) in enumerate(zip(index.shards.items(), contents, strict=True)):
+        kept = 0
+        for recording in packed:
+            if any(start + 2 * length > (held or 0) for start, length in recording.pieces):
+                continue
+            kept += 1
+            recordings.append(recording._replace(clip=recording.clip._replace(offset=end), pieces=()))
+            pieces += [(number, start, length) for start, length in recording.pieces]
+            end += recording.clip.length
+        count = max(count, len(packed))
+        found += count
+        if reason := _lost(held, size, count - kept):
+            skipped.append((name, reason))
+    recordings.sort(key=lambda recording: recording.name)
     columns = np.array(pieces, np.int64).reshape(-1, 3).T.copy()
-    return Dataset(index.settings, recordings, ShardSamples(storage, list(index.shards), *columns), skipped)
+    return Dataset(index.settings, recordings, ShardSamples(storage, list(index.shards), *columns), found, skipped)
 
 
-def _lost(present: bool, held: int, size: int, count: int) -> str:
-    """What is wrong with a shard; empty if nothing is. count: recordings that are lost."""
+def _lost(held: int | None, size: int, count: int) -> str:
+    """What is wrong with a shard; empty if nothing is. held, size: its bytes; count: recordings that are lost."""
     lost = f"{count:,} {'recording is' if count == 1 else 'recordings are'} lost"
-    if not present:
+    if held is None:
         return f"missing: {lost}"
     if held < size:
         return f"truncated: holds {held:,} of {size:,} bytes, {lost}"
@@ -244,11 +252,17 @@ def read_index(storage: Storage, sizes: dict[str, int]) -> Index | None:
     return None
 
 
-def _recordings(storage: Storage, shard: str, sizes: dict[str, int]) -> list[Packed]:
-    """The recordings of a shard: from its listing, or from the tar file if that is lost."""
-    if listing_of(shard) in sizes and (listing := Listing.from_json(storage.read(listing_of(shard)))) is not None:
-        return listing.recordings
-    return list(_recordings_in_tar(storage, shard)) if shard in sizes else []
+def _content(storage: Storage, shard: str, sizes: dict[str, int]) -> tuple[int | None, list[Packed]]:
+    """The size of a shard, None if it is missing, and its recordings: from its listing, or from the tar file."""
+    size = sizes.get(shard)
+    if size is None:
+        size = storage.size(shard)
+    try:
+        if (listing := Listing.from_json(storage.read(listing_of(shard)))) is not None:
+            return size, listing.recordings
+    except FileNotFoundError:
+        pass
+    return size, [] if size is None else list(_recordings_in_tar(storage, shard))
 
 
 def _recordings_in_tar(storage: Storage, shard: str) -> Iterator[Packed]:

@@ -46,7 +46,7 @@ class Storage:
         return Storage, (self.address,)
 
     def sizes(self) -> dict[str, int]:
-        """The size in bytes of each file by its name; empty if the folder does not exist."""
+        """The size in bytes of each file by its name; empty if the folder does not exist, or cannot be listed."""
         if self.path is not None:
             try:
                 entries = [entry for entry in os.scandir(self.path) if entry.is_file()]
@@ -55,13 +55,24 @@ class Storage:
             return {entry.name: entry.stat().st_size for entry in entries}
         with suppress(FileNotFoundError):
             listed = self._tried(lambda system, root: system.ls(root, detail=True))
-            return {entry["name"].rstrip("/").rpartition("/")[2]: entry["size"] or 0 for entry in listed}
+            return {_last(entry["name"]): entry["size"] for entry in listed if entry["size"] is not None}
         return {}
+
+    def size(self, name: str) -> int | None:
+        """The size in bytes of a file; None if it is not there."""
+        with suppress(FileNotFoundError):
+            if self.path is not None:
+                return os.stat(self.path / name).st_size
+            return self._tried(lambda system, root: system.size(f"{root}/{name}"))
+        return None
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """Bytes `start` to `stop` of a file, or to its end."""
         if self.path is None:
-            return self._tried(lambda system, root: system.cat_file(f"{root}/{name}", start, stop))
+            content = self._tried(lambda system, root: system.cat_file(f"{root}/{name}", start, stop))
+            if stop is not None and len(content) > stop - start:
+                raise DatasetError(f"{printable(self.address)} serves whole files only: copy it to a disk or a bucket")
+            return content
         with open(self.path / name, "rb") as file:
             file.seek(start)
             return file.read(-1 if stop is None else stop - start)
@@ -104,7 +115,7 @@ class Storage:
         for pause in (*RETRY_SECONDS, None):
             try:
                 return action(*self._connected())
-            except FileNotFoundError:
+            except (FileNotFoundError, PermissionError):
                 raise
             except Exception as error:  # every kind of storage has errors of its own
                 if pause is None:
@@ -132,3 +143,8 @@ class Storage:
                 raise DatasetError(f"{printable(self.address)}: {error}; give a folder or another address") from error
             self._process = os.getpid()
         return self._remote
+
+
+def _last(name: str) -> str:
+    """The last part of the name of a file."""
+    return name.rstrip("/").rpartition("/")[2]
