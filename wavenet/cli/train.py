@@ -15,6 +15,7 @@ import click
 from wavenet.cli import train_labels
 from wavenet.cli.console import ProgressLine, duration, print_message, silenced
 from wavenet.cli.options import name_of_folder
+from wavenet.cli.train_plan import print_plan, sample_of, within_memory
 from wavenet.cli.training_run import check_folder, train_to_the_end
 from wavenet.config import TrainingConfig, listed
 from wavenet.data.errors import printable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from wavenet.data.dataset import Recordings
     from wavenet.training.base_model import BaseModel
     from wavenet.training.distributed import Processes
+    from wavenet.training.dry_run import Sample
     from wavenet.training.events import Event, Validation, ValidationProgress
     from wavenet.training.frame_tier import FrameValidation
     from wavenet.training.recipe import Recipe
@@ -76,6 +78,9 @@ def _recipes() -> str:
     "computed in parts, and crops are shortened.",
 )
 @click.option("--tensorboard", is_flag=True, help="Write curves and clips for TensorBoard (extra tensorboard).")
+@click.option(
+    "--dry-run", is_flag=True, help="Check data, disk, memory and speed in less than a minute; train nothing."
+)
 @click.option("--fresh", is_flag=True, help="Start an existing run again from step 0.")
 def command(
     folder: str,
@@ -89,6 +94,7 @@ def command(
     seed: int | None,
     device: str,
     memory: str | None,
+    dry_run: bool,
     fresh: bool,
     tensorboard: bool,
 ) -> None:
@@ -117,7 +123,8 @@ def command(
     with joined(device) as processes, silenced(not processes.is_first):
         settings = [*overrides, *_settings(minutes, steps, seed, speakers, overrides)]
         run = RunDirectory(out or Path("runs") / name_of_folder(folder))
-        _train(folder, run, processes, name, start, memory, settings, device, fresh, out is not None, tensorboard)
+        named = out is not None
+        _train(folder, run, processes, name, start, memory, settings, device, dry_run, fresh, named, tensorboard)
 
 
 def _train(
@@ -129,6 +136,7 @@ def _train(
     memory: str | None,
     settings: list[str],
     device: str,
+    dry_run: bool,
     fresh: bool,
     named: bool,
     tensorboard: bool,
@@ -142,14 +150,21 @@ def _train(
         run.check()
         again = run_policy.starts_again(run, fresh)
         base, recipe = _start(run, start, name, settings, again)
-        return again, base, _within_memory(run, recipe, memory, settings, again, device)
+        return again, base, within_memory(run, recipe, memory, settings, again, device, processes)
 
     fresh, base, recipe = processes.first(begin, "the recipe")
+    if dry_run and recipe.labeller is not None:
+        raise click.UsageError("--dry-run: is not known for labellers")
     if recipe.labeller is not None:
         train_labels.train(Path(folder), run, recipe, device, fresh, named, processes, tensorboard)
         return
-    check_memory(recipe, device)  # before the files are read
-    recordings = processes.hosts_first(lambda: _open(folder, recipe, run, processes), "the recordings to be read")
+    check_memory(recipe, device, processes)  # before the files are read
+    sample: Sample | None = None
+    if dry_run:
+        sample = processes.first(lambda: sample_of(folder, run, recipe), "a sample of the recordings")
+        recordings = sample.recordings
+    else:
+        recordings = processes.hosts_first(lambda: _open(folder, recipe, run, processes), "the recordings to be read")
     processes.check_same(fingerprint(recordings.train, recordings.validation), "the recordings")
 
     def choose() -> tuple[str | None, BaseModel | None, Recipe]:
@@ -158,12 +173,15 @@ def _train(
             return name, base, recipe
         print_message(f"the recordings are like speech: using the recipe {suitable}; --recipe NAME chooses another")
         new_base, chosen = _start(run, start, suitable, settings, fresh)
-        return suitable, new_base, _within_memory(run, chosen, memory, settings, fresh, device)
+        return suitable, new_base, within_memory(run, chosen, memory, settings, fresh, device, processes)
 
     name, base, recipe = processes.first(choose, "the recipe that suits the recordings")
-    check_memory(recipe, device)
+    check_memory(recipe, device, processes)
     recipe = run_policy.with_speakers(recipe, recordings, add=base is not None)
     trainer = _trainer(run, recipe, recordings, device, fresh, base, named, processes)
+    if sample:
+        print_plan(trainer, sample, processes)
+        return
     processes.first(lambda: _announce_all(trainer, name, start, base), "the speed to be measured")
     if not train_to_the_end(trainer, _Reporter, tensorboard):
         return
@@ -212,20 +230,6 @@ def _start(
 
     base = run_policy.base_for(run, run_policy.start_of(run, start, name, settings, fresh), fresh)
     return base, run_policy.recipe_for(run, name, settings, fresh, base)
-
-
-def _within_memory(
-    run: RunDirectory, recipe: Recipe, memory: str | None, settings: list[str], fresh: bool, device: str
-) -> Recipe:
-    """The recipe as --memory allows it, if that is given. Prints what is changed, and why."""
-    from wavenet.training.budget import fit_run, megabytes, parse_memory
-
-    if memory is None:
-        return recipe
-    fit = fit_run(run, recipe, parse_memory(memory), settings, fresh, device)
-    needed = f"training needs about {megabytes(fit.memory.peak)} of {megabytes(parse_memory(memory))}"
-    print_message(f"{needed}: {'; '.join(fit.changes) or 'the recipe fits as it is'}")
-    return fit.recipe
 
 
 def _open(folder: str, recipe: Recipe, run: RunDirectory, processes: Processes) -> Recordings:

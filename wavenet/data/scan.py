@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,8 +27,11 @@ Skipped = list[
 ]  # path below the folder, reason ("kind" or "kind: detail"); folders end with a separator
 
 
-def scan(root: Path) -> tuple[list[FoundFile], Skipped]:
-    """All recordings below `root`, by extension, and what was skipped. Links are followed; each folder is read once."""
+def scan(root: Path, stopped: Callable[[], bool] = lambda: False) -> tuple[list[FoundFile], Skipped]:
+    """All recordings below `root`, by extension, and what was skipped. Links are followed; each folder is read once.
+
+    stopped: is called for each file; the search ends where it returns true.
+    """
     found: list[FoundFile] = []
     skipped: Skipped = []
     visited: set[tuple[int, int]] = set()  # folders by device and inode: links may form cycles
@@ -49,6 +53,8 @@ def scan(root: Path) -> tuple[list[FoundFile], Skipped]:
             continue
         prefix = os.path.join(folder, "") if folder else ""
         for entry in entries:
+            if stopped():
+                return found, skipped
             _sort(entry, prefix + entry.name, found, folders, skipped)
     return found, skipped
 

@@ -65,7 +65,7 @@ class Trainer(RunLoop[TrainingState, Validation]):
         not fit into memory, `ConfigError` for a speaker without recordings to train a frame model on.
         """
         self.device = run_policy.device_of(device, processes)
-        check_memory(recipe, self.device.type)
+        check_memory(recipe, self.device.type, processes)
         two_tiers, mel = recipe.model.frame_model is not None, recipe.model.features
         folder = processes.first(lambda: recordings.summary.location, "the folder's name")
 
@@ -101,7 +101,7 @@ class Trainer(RunLoop[TrainingState, Validation]):
 
     def seconds_per_step(self) -> float:
         """The time of a step on this machine, measured over a few; it changes nothing."""
-        cost = training_cost(self.recipe, self.device.type)
+        cost = training_cost(self.recipe, self.device.type, self.processes)
         return cost.seconds_per_step + (self.frames.seconds_per_step() if self.frames else 0)
 
     def _prepare_run(self) -> None:
@@ -249,9 +249,9 @@ class Trainer(RunLoop[TrainingState, Validation]):
         self.state.model.config = self.state.average.config = model
 
 
-def check_memory(recipe: Recipe, device: str = "cpu") -> None:
+def check_memory(recipe: Recipe, device: str = "cpu", processes: Processes = SINGLE) -> None:
     """Raises `TrainingError` where training would not fit into the memory of the device."""
     try:
-        check_training_memory(recipe, device)
+        check_training_memory(recipe, device, processes)
     except MemoryError as error:
         raise TrainingError(str(error)) from error

@@ -26,6 +26,7 @@ except ImportError:  # not on Windows
     resource = None  # type: ignore[assignment]
 
 MEASURED_STEPS = 3  # the first one, which also allocates, is not timed
+MEASURED_SECONDS = 20.0  # after which no further step is measured
 NOISE = 1_000.0  # RMS of the audio that is trained on meanwhile, in 16-bit steps
 
 
@@ -41,7 +42,8 @@ class TrainingCost:
 def check_training_memory(recipe: Recipe, device: str = "cpu", processes: Processes = SINGLE) -> None:
     """Raises `MemoryError`, with one line on what to lower, if the run would not fit into the device's memory."""
     training, available = recipe.training, memory_megabytes(device)
-    needed = training_memory(recipe, device, processes).peak / 1e6
+    sharing = processes.local_count if device == "cpu" else 1  # processes that the memory is for
+    needed = sharing * training_memory(recipe, device, processes).peak / 1e6
     if needed > MOST_MEMORY * available:
         what = "this machine" if device == "cpu" else "the CUDA device"
         raise MemoryError(
@@ -51,26 +53,28 @@ def check_training_memory(recipe: Recipe, device: str = "cpu", processes: Proces
         )
 
 
-def training_cost(recipe: Recipe, device: str = "cpu") -> TrainingCost:
-    """Measure a few training steps on noise. Raises `MemoryError` if they would not fit into memory."""
-    check_training_memory(recipe, device)
+def training_cost(recipe: Recipe, device: str = "cpu", processes: Processes = SINGLE) -> TrainingCost:
+    """Measure a few training steps on noise, with this process's rows of each batch; nothing is exchanged.
+
+    The samples of a step are those of all processes. Raises `MemoryError` if the steps would not fit into memory.
+    """
+    check_training_memory(recipe, device, processes)
     training, target = recipe.training, torch.device(device)
     network = WaveNet(recipe.model).to(target)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
     gradients = Gradients(network, training, SINGLE, target, Precision(training.precision, target))
-    batches = Batches(_noise(recipe), recipe)
-    started = time.perf_counter()
-    for step in range(MEASURED_STEPS):
-        if step == 1:
-            started = time.perf_counter()
+    batches = Batches(_noise(recipe), recipe, processes.rows(training.batch))
+    times = [time.perf_counter()]
+    while len(times) <= MEASURED_STEPS and times[-1] - times[0] < MEASURED_SECONDS:
         optimizer.zero_grad()
-        loss = gradients(batches.batch(step).to(target))
+        loss = gradients(batches.batch(len(times) - 1).to(target))
         optimizer.step()
         loss.item()  # waits for the device
-    seconds = (time.perf_counter() - started) / (MEASURED_STEPS - 1)
+        times.append(time.perf_counter())
+    seconds = float(np.mean(np.diff(times)[1:] if len(times) > 2 else np.diff(times)))
     megabytes = peak_megabytes(device)
     if math.isnan(megabytes):
-        megabytes = training_memory(recipe, device).peak / 1e6
+        megabytes = training_memory(recipe, device, processes).peak / 1e6
     return TrainingCost(training.batch * training.crop / seconds, seconds, megabytes)
 
 
@@ -90,6 +94,23 @@ def memory_megabytes(device: str = "cpu") -> float:
     if device == "cpu":
         return (memory() or math.inf) / 1e6
     return torch.cuda.get_device_properties(device).total_memory / 1e6
+
+
+def available_megabytes(device: str = "cpu") -> float:
+    """Memory that is free on the CUDA device, or on the machine and within the limit of its container."""
+    if device != "cpu":
+        return torch.cuda.mem_get_info(device)[0] / 1e6
+    return min(memory_megabytes(), _free_megabytes())
+
+
+def _free_megabytes() -> float:
+    """Memory that programs can still take without swapping; infinity if the system does not report it."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            lines = dict(line.split(":") for line in file)
+        return int(lines["MemAvailable"].split()[0]) / 1e3  # from kilobytes
+    except (OSError, ValueError, KeyError):
+        return math.inf
 
 
 def peak_megabytes(device: str = "cpu") -> float:
