@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from shard_data import SHARD_SIZE, int16, pack_noise, tars, write_recordings
 from wavenet.config import DataConfig
 from wavenet.data import audio, packing, shard_samples, shards, storage
 from wavenet.data.clips import Clips
+from wavenet.data.crops import random_crops
 from wavenet.data.dataset import DatasetError, Recordings, open_folder
 from wavenet.data.storage import Storage
 
@@ -287,6 +289,23 @@ def test_shards_at_an_address(folder: Path, packed: Path, no_network: list[str])
     assert "missing: " in open_folder(MEMORY, SAMPLE_RATE, data).summary.skipped[0][1]
     with pytest.raises(DatasetError, match="shard-000001.tar was removed while it was in use"):
         list(train)
+
+
+def test_the_crops_of_a_batch_are_requested_at_the_same_time(
+    folder: Path, packed: Path, no_network: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack_noise(folder, MEMORY)
+    remote, local = (open_folder(where, SAMPLE_RATE, ALL_TRAINING).train for where in (MEMORY, packed))
+    cat_file, together = fsspec.filesystem("memory").cat_file, threading.Barrier(4)
+
+    def waiting(*arguments: Any) -> bytes:
+        together.wait(timeout=60)  # until four are here
+        return cat_file(*arguments)
+
+    monkeypatch.setattr(fsspec.filesystem("memory"), "cat_file", waiting)
+    crops = [random_crops(clips, 4, 100, np.random.default_rng(0)) for clips in (remote, local)]
+    for first, second in zip(*crops, strict=True):
+        np.testing.assert_array_equal(first, second)
 
 
 def test_a_network_that_fails_is_tried_again(folder: Path, packed: Path, no_network: list[str]) -> None:

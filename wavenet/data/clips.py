@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from wavenet.data.cached_samples import Samples
 from wavenet.data.quantizers import MU_LAW, Quantizer
+from wavenet.data.shard_samples import ShardSamples
 
 LEAST_PART = 2.0  # seconds
 
@@ -46,6 +47,11 @@ class Clips:
 
     def __iter__(self) -> Iterator[NDArray[np.int16]]:
         return (self.clip(i) for i in range(len(self)))
+
+    @property
+    def readers(self) -> int:
+        """How many clips are best read at a time: more than one where each takes the time of a request to a network."""
+        return self.samples.readers if isinstance(self.samples, ShardSamples) else 1
 
     @property
     def seconds(self) -> float:

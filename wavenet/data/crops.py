@@ -7,6 +7,7 @@ each process draws all crops and reads its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -91,12 +92,8 @@ class RandomCrops:
         length = self.past + self.crop
         samples = np.zeros((len(draws), self._row), np.int16)
         bounds = np.zeros((len(draws), 2), np.int64)
-        for row, draw in enumerate(draws):
-            audio, end = np.zeros(self._row, np.float32), draw.begin
-            for span in draw.spans:
-                audio[end : end + span.stop - span.start] = draw.playback.read(*span)
-                end += span.stop - span.start
-            samples[row], bounds[row] = draw.playback.level(audio), (draw.begin, end)
+        for row, (audio, end) in enumerate(self._rows(draws)):
+            samples[row], bounds[row] = audio, (draws[row].begin, end)
         first = np.array([draw.past for draw in draws], np.int64)[:, None]  # [B, 1]
         stop = first + np.array([draw.filled for draw in draws], np.int64)[:, None]
         position = np.arange(length)
@@ -107,6 +104,21 @@ class RandomCrops:
         mask = (first <= position) & (position < stop)
         clips = np.array([draw.spans[0].clip for draw in draws], np.int64)
         return Crops(inputs, targets, mask, samples, bounds, clips)
+
+    def _rows(self, draws: Sequence[Draw]) -> list[tuple[NDArray[np.int16], int]]:
+        """`_row_of` each crop, several at a time where each takes the time of a request to a network."""
+        if self.clips.readers == 1:
+            return [self._row_of(draw) for draw in draws]
+        with ThreadPoolExecutor(self.clips.readers) as pool:
+            return list(pool.map(self._row_of, draws))
+
+    def _row_of(self, draw: Draw) -> tuple[NDArray[np.int16], int]:
+        """The row of a crop, [margin + past + T + margin], and where its audio ends."""
+        audio, end = np.zeros(self._row, np.float32), draw.begin
+        for span in draw.spans:
+            audio[end : end + span.stop - span.start] = draw.playback.read(*span)
+            end += span.stop - span.start
+        return draw.playback.level(audio), end
 
     @property
     def _overhang(self) -> int:

@@ -11,6 +11,7 @@ from wavenet.data.cached_samples import SAMPLE, CachedSamples, DatasetError
 from wavenet.data.errors import printable
 from wavenet.data.storage import Storage
 
+READERS = 16  # requests to a network at a time
 MAX_OPEN = 128  # shards of a disk that are open at a time
 ADVICE = "run the command again, which uses what is left"
 
@@ -38,6 +39,11 @@ class ShardSamples:
 
     def __reduce__(self) -> tuple[object, ...]:
         return ShardSamples, (self.storage, self.shards, self.numbers, self.positions, self.lengths)
+
+    @property
+    def readers(self) -> int:
+        """How many spans are best read at a time, in threads: of a disk one."""
+        return READERS if self.storage.path is None else 1
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
