@@ -48,7 +48,9 @@ from wavenet.model import WaveNet
 from wavenet.mulaw import CODES, SILENCE
 from wavenet.nn.outputs import negative_log_likelihood
 from wavenet.training import schedule
-from wavenet.training.batches import Batches
+from wavenet.training.batches import Batch, Batches
+from wavenet.training.distributed import SINGLE
+from wavenet.training.gradients import Gradients
 from wavenet.training.recipe import Recipe
 
 SAMPLE_RATE = 16_000
@@ -97,6 +99,8 @@ class Program:
         self.plan, self.device = plan, device
         self.model: nn.Module = our_model(plan.shape) if plan.program == "toolkit" else peer_model(plan.shape)
         self.model.to(device)
+        if isinstance(self.model, WaveNet):
+            self.toolkit_gradients = Gradients(self.model, plan.training, SINGLE, torch.device(device))
         self.weights = list(self.model.parameters())
         self.average = [weight.detach().clone() for weight in self.weights]
         on_gpu = device != "cpu"
@@ -104,10 +108,14 @@ class Program:
         self.optimizer = torch.optim.Adam(self.weights, lr=first, fused=True, capturable=on_gpu)
         self.one_hot = torch.eye(CODES, device=device)
 
-    def loss(self, inputs: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-        """Mean nats per sample of codes [B, T]."""
-        losses = negative_log_likelihood("mulaw", self.logits(inputs).flatten(0, 1), targets.flatten())
-        return (losses * mask.flatten()).sum() / mask.sum().clamp_min(1)
+    def gradients(self, batch: Batch) -> Tensor:
+        """Leave the gradients of a batch in the weights; returns its mean nats per sample."""
+        if isinstance(self.model, WaveNet):
+            return self.toolkit_gradients(batch)
+        logits = self.logits(batch.inputs).flatten(0, 1)
+        loss = negative_log_likelihood("mulaw", logits, batch.targets.flatten()).mean()
+        loss.backward()
+        return loss.detach()
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Codes [B, T] -> [B, T, 256]."""
@@ -115,17 +123,16 @@ class Program:
             return self.model(inputs)
         return self.model(self.one_hot[inputs].transpose(1, 2)).transpose(1, 2)
 
-    def step(self, inputs: Tensor, targets: Tensor, mask: Tensor, decay: float | Tensor) -> Tensor:
-        """Update the weights and their average."""
-        loss = self.loss(inputs, targets, mask)
-        loss.backward()
+    def step(self, batch: Batch, decay: float | Tensor) -> Tensor:
+        """Update the weights and their average; returns the loss in nats per sample."""
+        loss = self.gradients(batch)
         if not self.plan.own:  # which does not clip
             nn.utils.clip_grad_norm_(self.weights, self.plan.training.clip_norm)
         self.optimizer.step()
         with torch.no_grad():
             torch._foreach_mul_(self.average, decay)
             torch._foreach_add_(self.average, torch._foreach_mul(self.weights, 1 - decay))
-        return loss.detach()
+        return loss
 
     def rate_and_decay(self, step: int, fraction: float) -> tuple[float, float]:
         """The learning rate of a step, and the decay of the average after it."""
@@ -168,10 +175,11 @@ def _batches(train: str, training: TrainingConfig) -> Batches:
 
 
 def chunk_of(train: str, training: TrainingConfig, first: int, count: int) -> NDArray[np.uint8]:
-    """The batches of `count` steps, uint8 [count, 3, B, T]: inputs, targets and masks."""
+    """The batches of `count` steps, uint8 [count, 2, B, T]: inputs and targets."""
     torch.set_num_threads(1)
     batches = [_batches(train, training).batch(step) for step in range(first, first + count)]
-    return np.stack([np.stack([batch.inputs, batch.targets, batch.mask]).astype(np.uint8) for batch in batches])
+    assert all(bool(batch.mask.all()) for batch in batches), "crops are joined: nothing is padded"
+    return np.stack([np.stack([batch.inputs, batch.targets]).astype(np.uint8) for batch in batches])
 
 
 def chunks(pool: ProcessPoolExecutor, train: str, training: TrainingConfig, steps: int) -> Iterator[Tensor]:
@@ -194,7 +202,7 @@ def train_on_cpu(plan: Plan, train: str, minutes: float) -> tuple[Program, int]:
         rate, decay = program.rate_and_decay(step, fraction)
         program.optimizer.param_groups[0]["lr"] = rate
         program.optimizer.zero_grad()
-        program.step(batch.inputs, batch.targets, batch.mask, decay)
+        program.step(batch, decay)
         step += 1
     return program, step
 
@@ -205,8 +213,7 @@ class GraphedTraining:
     def __init__(self, plan: Plan, steps: int) -> None:
         self.program, self.steps = Program(plan, GPU), steps
         self.stream = torch.cuda.Stream()
-        self.inputs = torch.full((3, plan.batch, plan.crop), SILENCE, dtype=torch.uint8, device=GPU)
-        self.inputs[2] = 1
+        self.codes = torch.full((2, plan.batch, plan.crop), SILENCE, dtype=torch.uint8, device=GPU)
         self.scalars = torch.zeros(2, device=GPU)  # learning rate and decay
         self.graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
@@ -227,8 +234,10 @@ class GraphedTraining:
 
     def _step(self) -> Tensor:
         self.program.optimizer.param_groups[0]["lr"].copy_(self.scalars[0])
-        inputs, targets, mask = self.inputs.long().unbind()
-        return self.program.step(inputs, targets, mask, self.scalars[1])
+        inputs, targets = self.codes.long().unbind()
+        count = inputs.numel()
+        batch = Batch(inputs, targets, torch.ones_like(inputs, dtype=torch.bool), None, None, 0, None, count, count)
+        return self.program.step(batch, self.scalars[1])
 
     def run(self, source: Iterator[Tensor]) -> None:
         """Train."""
@@ -239,7 +248,7 @@ class GraphedTraining:
                 scalars = torch.tensor(rates).pin_memory().cuda(non_blocking=True)
                 on_gpu = chunk.cuda(non_blocking=True)
                 for batch, both in zip(on_gpu, scalars, strict=True):
-                    self.inputs.copy_(batch)
+                    self.codes.copy_(batch)
                     self.scalars.copy_(both)
                     self.graph.replay()
                 self.stream.synchronize()  # before the memory of the chunk is used again
@@ -273,7 +282,7 @@ def measure_speed(plan: Plan, train: str) -> float:
             started = time.monotonic()
         batch = batches.batch(step)
         program.optimizer.zero_grad()
-        program.step(batch.inputs, batch.targets, batch.mask, 0.999)
+        program.step(batch, 0.999)
         step += 1
     return plan.batch * plan.crop * (step - WARM_UP_STEPS) / (time.monotonic() - started)
 

@@ -31,7 +31,7 @@ def random_batch(streams: int, samples: int) -> Batch:
     codes = torch.randint(0, 256, (streams, samples + 1))
     mask = torch.rand(streams, samples) < 0.9
     count = int(mask.sum())
-    return Batch(codes[:, :-1], codes[:, 1:], mask, None, None, 0, count, count, None)
+    return Batch(codes[:, :-1], codes[:, 1:], mask, None, None, 0, None, count, count)
 
 
 def gradients_on(device: torch.device, batch: Batch, fused: bool | None = None, **training: object) -> Tensor:
