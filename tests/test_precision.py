@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from training_runs import at_step, trainer_for, write_tones
 
 from wavenet import ModelConfig, WaveNet
+from wavenet.checkpoint import load_model
 from wavenet.nn.outputs import masked_loss
 from wavenet.training import precision
 from wavenet.training.precision import FIRST_SCALE, GROWTH_STEPS, LARGEST_SCALE, Precision, check_scale
@@ -152,3 +153,17 @@ def test_a_run_in_half_precision_is_continued_exactly(
     assert resumed.state.precision.state() == whole.state.precision.state()
     for left, right in zip(whole.state.model.parameters(), resumed.state.model.parameters(), strict=True):
         assert torch.equal(left, right)
+
+
+def test_compiled_training_has_the_same_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "COMPILER", "aot_eager")  # the graphs of a compiler, without compiling them
+    folder = write_tones(tmp_path / "clips")
+    norms = []
+    for compile in ("false", "true"):
+        training = trainer_for(folder, tmp_path / compile, f"training.compile={compile}", "training.steps=2")
+        training.gradients(training.batches.batch(0))
+        norms.append(torch.stack([weight.grad.norm() for weight in training.state.weights if weight.grad is not None]))
+    torch.testing.assert_close(norms[1], norms[0], rtol=1e-4, atol=1e-7)
+    assert len(norms[0]) == len(training.state.weights)
+    training.train()
+    assert load_model(training.run.path).config == training.recipe.model

@@ -14,7 +14,7 @@ from wavenet.model import WaveNet
 from wavenet.nn.outputs import negative_log_likelihood
 from wavenet.training.batches import Batch
 from wavenet.training.distributed import Processes
-from wavenet.training.precision import Precision
+from wavenet.training.precision import Precision, compiled
 from wavenet.two_tiers import TwoTiers
 
 # Buffers are constant. PyTorch 2.14 has a new name for the option that would exchange them in every step.
@@ -37,6 +37,8 @@ class Gradients:
         self.model, self.training, self.processes, self.device = model, training, processes, device
         self.precision = precision or Precision(training.precision, device)
         self.network = model if processes.count == 1 else _distributed(model)
+        if training.compile:
+            self.network = compiled(self.network)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Leave the gradient of the mean loss of the global batch, nats per sample, in `.grad` of the weights.

@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 TYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FIRST_SCALE = 2.0**16
 LARGEST_SCALE = 2.0**24  # a power of two, like all scales: dividing by it is exact
 GROWTH_STEPS = 2_000
+COMPILER = "inductor"  # of `torch.compile`
 
 
 class Precision:
@@ -83,3 +84,11 @@ def check_scale(state: Sequence[object]) -> None:
         or not 0 <= steps < GROWTH_STEPS
     ):
         raise ValueError("the scale of the loss is impossible")
+
+
+def compiled(network: nn.Module) -> nn.Module:
+    """The network compiled by `torch.compile` at its first call, which takes about a minute; it has the same weights.
+
+    It is compiled for the shapes of a batch, which are the same in every step. The layers are those of the definition.
+    """
+    return torch.compile(network, backend=COMPILER, dynamic=False)  # type: ignore[return-value]
