@@ -23,7 +23,7 @@ def main() -> int:
                 os.kill(os.getpid(), signal.SIGKILL)
             return batch(batches, step)
 
-        Batches.batch = dying  # type: ignore[method-assign]
+        Batches.batch = dying  # type: ignore[method-assign, assignment]
     return cli.main()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -13,8 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from interrupted_runs import interrupt
+from interrupted_runs import content, interrupt
+from labellers import write_labelled
 from process_groups import DEAD, forked, together
+from test_labelling_training import trainer_for as labelling_trainer_for
 from training_runs import CONDITIONED, SMALL, TWO_TIERS, at_step, trainer_for, write_tones, write_voices
 
 from wavenet import checkpoint, cli
@@ -24,6 +27,7 @@ from wavenet.training.distributed import SINGLE, Processes
 from wavenet.training.events import Event, Progress
 from wavenet.training.process_group import LostProcess
 from wavenet.training.run_directory import RunDirectory
+from wavenet.training.trainer import Trainer
 
 CUT = ["training.batch=5", "training.steps=12", "training.validate_steps=6", "training.ema=0.9"]
 KINDS = {"network": [], "all": CONDITIONED["all"], "two tiers": TWO_TIERS}
@@ -51,7 +55,8 @@ def assert_close(one: Tensors, other: Tensors) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_processes_train_like_one(tmp_path: Path, kind: str) -> None:
+def test_two_processes_train_like_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(Trainer, "_measure_temperatures", lambda *arguments: None)  # takes seconds, and is no step
     folder, settings = write_voices(tmp_path / "voices"), [*CUT, *KINDS[kind], "data.validation=0.3"]
 
     def train(processes: Processes, out: str = "two") -> list[Progress]:
@@ -71,6 +76,36 @@ def test_two_processes_train_like_one(tmp_path: Path, kind: str) -> None:
     assert_close(weights_of(tmp_path / "one"), trained)
     moved = [np.abs(trained[name] - start[name]).max() for name in start if not name.startswith("model.frame_model.")]
     assert min(moved) > 100 * TOLERANCE
+
+
+def test_two_processes_train_a_labeller_like_one(tmp_path: Path) -> None:
+    settings = ["training.batch=3", "training.steps=4", "training.labels.dropout=0"]
+    folder = write_labelled(tmp_path / "tones")
+
+    def train(processes: Processes, out: str = "two") -> float:
+        trainer = labelling_trainer_for(folder, tmp_path / out, *settings, processes=processes)
+        trainer.train()
+        return trainer.state.loss
+
+    expected = train(SINGLE, "one")
+    assert together(2, train) == [pytest.approx(expected, abs=1e-5)] * 2
+    assert_close(weights_of(tmp_path / "one"), weights_of(tmp_path / "two"))
+
+
+def test_losses_that_are_read_a_step_later_are_all_in_the_saved_state(folder: Path, tmp_path: Path) -> None:
+    """As on a GPU. Validations and interruptions come between a step and the reading of its loss."""
+    for out, lag in ("one", 0), ("two", 1), ("cut", 1):
+        with contextlib.suppress(KeyboardInterrupt):
+            trainer = trainer_for(folder, tmp_path / out, *CUT)
+            trainer.readout.lag = lag
+            trainer.train(at_step(7, interrupt) if out == "cut" else lambda event: None)
+    trainer = trainer_for(folder, tmp_path / "cut", *CUT)
+    assert trainer.state.step == 7
+    trainer.readout.lag = 1
+    trainer.train()
+    expected = content(RunDirectory(tmp_path / "one"))
+    assert content(RunDirectory(tmp_path / "two")) == expected
+    assert content(RunDirectory(tmp_path / "cut")) == expected
 
 
 def first_weights(folder: Path, tmp_path: Path, settings: Sequence[str]) -> dict[str, torch.Tensor]:

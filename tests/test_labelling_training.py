@@ -19,6 +19,7 @@ from wavenet.config import ConfigError, LabelTrainingConfig
 from wavenet.labelling import Labeller
 from wavenet.training import recipe as recipes
 from wavenet.training import run_policy
+from wavenet.training.distributed import SINGLE, Processes
 from wavenet.training.labelling_data import LabelBatches, LabelledRecordings, augmented, open_labelled
 from wavenet.training.labelling_trainer import LabellingTrainer, LabelProgress, LabelValidation, class_weights
 from wavenet.training.recipe import Recipe
@@ -36,11 +37,13 @@ def opened(folder: Path, *settings: str) -> tuple[LabelledRecordings, Recipe]:
     return open_labelled(folder, recipes.load("labels", [*chosen, *settings]))
 
 
-def trainer_for(folder: Path, out: Path, *settings: str, fresh: bool = False) -> LabellingTrainer:
+def trainer_for(
+    folder: Path, out: Path, *settings: str, fresh: bool = False, processes: Processes = SINGLE
+) -> LabellingTrainer:
     """A trainer of a small labeller; it continues the run in `out` if there is one."""
     run = RunDirectory(out)
     recordings, recipe = open_labelled(folder, run_policy.recipe_for(run, "labels", [*SETTINGS, *settings], fresh))
-    return LabellingTrainer(run, recipe, recordings, "cpu", fresh)
+    return LabellingTrainer(run, recipe, recordings, "cpu", fresh, processes)
 
 
 def test_a_recipe_of_a_labeller_is_read_back(tmp_path: Path) -> None:

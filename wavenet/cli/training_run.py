@@ -43,7 +43,8 @@ def train_to_the_end(
     if trainer.finished:
         print_message("the budget is spent: continue with a larger --minutes or --steps, or start again with --fresh")
         return False
-    reporter, board = new_reporter(), _board(trainer) if tensorboard else None
+    reporter = new_reporter()
+    board = _board(trainer) if tensorboard and trainer.processes.is_first else None
 
     def report(event: Any) -> None:
         reporter(event)
