@@ -34,11 +34,9 @@ class Batch:
     samples: int  # targets of the global batch that are neither padding nor past
     count: int  # targets of the global batch that the loss includes: true values of the masks of all rows
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        """The batch with a function applied to all tensors."""
-        changed: dict[str, Any] = {
-            name: function(part) for name, part in vars(self).items() if isinstance(part, Tensor)
-        }
+    def map(self, function: Callable[[Any], Any]) -> Batch:
+        """The batch with a function applied to all tensors, or to the arrays that one has put in their place."""
+        changed = {name: function(part) for name, part in vars(self).items() if isinstance(part, Tensor | np.ndarray)}
         if self.prediction is not None:
             changed["prediction"] = PredictedSamples(*map(function, self.prediction))
         return replace(self, **changed)

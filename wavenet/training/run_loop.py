@@ -25,6 +25,7 @@ from wavenet.data.dataset import Summary
 from wavenet.data.errors import AudioError, printable
 from wavenet.training import rollback, schedule
 from wavenet.training.distributed import SINGLE, Processes
+from wavenet.training.feed import FeedError
 from wavenet.training.interruption import interruption
 from wavenet.training.readout import Readout
 from wavenet.training.recipe import Recipe
@@ -100,7 +101,8 @@ class RunLoop(ABC, Generic[S, V]):
         """Train to the end of the budget. Returns the last validation, None if the run was finished already.
 
         Raises `TrainingError`; `CheckpointError` or `AudioError` if a file cannot be written; and, after the state is
-        saved, `KeyboardInterrupt` on Ctrl-C and `DatasetError` if the cached audio was truncated.
+        saved, `KeyboardInterrupt` on Ctrl-C and `DatasetError` if the cached audio was truncated, `FeedError` if
+        a process that prepares batches has ended.
         """
         if not self.processes.is_first:
             report = _no_report
@@ -118,7 +120,7 @@ class RunLoop(ABC, Generic[S, V]):
                 return self._loop(report)
             except Interrupted:
                 raise KeyboardInterrupt from None
-            except dataset.DatasetError:
+            except (dataset.DatasetError, FeedError):
                 if self.processes.count == 1:  # otherwise the others are within a step
                     self._flush()
                     self._save_interrupted()

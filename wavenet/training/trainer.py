@@ -26,6 +26,7 @@ from wavenet.training.base_model import BaseModel
 from wavenet.training.batches import Batch, Batches
 from wavenet.training.distributed import SINGLE, Processes
 from wavenet.training.events import Progress, Report, Validation, ValidationProgress
+from wavenet.training.feed import Feed, chosen_workers
 from wavenet.training.frame_tier import FrameTier, frames_of
 from wavenet.training.gradients import Gradients
 from wavenet.training.recipe import Recipe
@@ -38,7 +39,7 @@ from wavenet.training.training_cost import check_training_memory, training_cost
 from wavenet.training.validation_clip import ValidationClips
 from wavenet.two_tiers import TwoTiers
 
-SPEED_SMOOTHING = 0.9
+SMOOTHING = 0.9  # of figures of a step
 
 
 class Trainer(RunLoop[TrainingState, Validation]):
@@ -97,12 +98,20 @@ class Trainer(RunLoop[TrainingState, Validation]):
             lambda: likelihood.reference_levels(recordings.validation, recordings.train, recipe.model.output, counting),
             "the reference levels of the recordings",
         )
-        self._samples_per_second = self._gradient_norm = math.nan
+        self._feed: Feed | None = None
+        self._samples_per_second = self._waiting = self._gradient_norm = math.nan
 
     def seconds_per_step(self) -> float:
         """The time of a step on this machine, measured over a few; it changes nothing."""
         cost = training_cost(self.recipe, self.device.type, self.processes)
         return cost.seconds_per_step + (self.frames.seconds_per_step() if self.frames else 0)
+
+    def train(self, report: Report = lambda event: None) -> Validation | None:
+        """As of every run; it ends the processes that prepare batches."""
+        try:
+            return super().train(report)
+        finally:
+            self._close_feed()
 
     def _prepare_run(self) -> None:
         """As of every run. The state of one that starts from another model is saved: it continues without its file."""
@@ -118,11 +127,14 @@ class Trainer(RunLoop[TrainingState, Validation]):
         learning_rate *= state.stability.share("training", config.learning_rate)
         for group in state.optimizer.param_groups:
             group["lr"] = learning_rate
-        batch = self.batches.batch(state.step).to(self.device)
+        batch = self._next_batch()
+        waited = time.perf_counter() - started
         figures = self._update(batch)
         if self.frames is not None and (of_frames := self.frames.update(self.fraction)) is not None:
             figures = torch.cat([figures, of_frames])
         elapsed = time.perf_counter() - started
+        self._samples_per_second = _smoothed(self._samples_per_second, batch.samples / elapsed)
+        self._waiting = _smoothed(self._waiting, waited / elapsed)
         self._end_step(figures, elapsed)
         return Progress(
             step=state.step,
@@ -130,12 +142,27 @@ class Trainer(RunLoop[TrainingState, Validation]):
             bits=state.bits,
             nats=state.nats,
             learning_rate=learning_rate,
-            samples_per_second=self._speed(batch.samples / elapsed),
+            samples_per_second=self._samples_per_second,
             seconds=state.seconds,
             seconds_left=schedule.seconds_left(config, state.step, state.seconds),
             skipped=state.skipped,
             gradient_norm=self._gradient_norm,
+            waiting=self._waiting,
         )
+
+    def _next_batch(self) -> Batch:
+        """The batch of this step, on the device; prepared ahead, unless another step was expected."""
+        step = self.state.step
+        if self._feed is None or self._feed.step != step:
+            self._close_feed()
+            workers = chosen_workers(self.recipe.training.workers, self.device, self.processes)
+            self._feed = Feed(self.batches, step, workers, self.device)
+        return self._feed.next()
+
+    def _close_feed(self) -> None:
+        if self._feed is not None:
+            self._feed.close()
+        self._feed = None
 
     def _update(self, batch: Batch) -> Tensor:
         """Update the weights with a batch; if a value is not finite, they stay as they are.
@@ -159,12 +186,6 @@ class Trainer(RunLoop[TrainingState, Validation]):
         if of_frames:
             nats = of_frames[0] if all(map(math.isfinite, of_frames)) else None
         self.state.record_losses(bits, nats)
-
-    def _speed(self, latest: float) -> float:
-        """Samples per second, smoothed over the last steps."""
-        before = latest if math.isnan(self._samples_per_second) else self._samples_per_second
-        self._samples_per_second = SPEED_SMOOTHING * before + (1 - SPEED_SMOOTHING) * latest
-        return self._samples_per_second
 
     def _validate(self, report: Report) -> Validation:
         """Validate the averaged weights; write the best model, a clip with its picture, a line of the log, the page.
@@ -247,6 +268,11 @@ class Trainer(RunLoop[TrainingState, Validation]):
         model = dataclasses.replace(self.recipe.model, sampling=sampling)
         self.recipe = dataclasses.replace(self.recipe, model=model)
         self.state.model.config = self.state.average.config = model
+
+
+def _smoothed(before: float, latest: float) -> float:
+    """A figure of the steps, smoothed over the last ones."""
+    return latest if math.isnan(before) else SMOOTHING * before + (1 - SMOOTHING) * latest
 
 
 def check_memory(recipe: Recipe, device: str = "cpu", processes: Processes = SINGLE) -> None:
