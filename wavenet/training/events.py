@@ -24,10 +24,9 @@ class Progress:
     seconds: float  # trained so far, earlier sessions included
     seconds_left: float
     skipped: int  # steps without an update because a value was not finite
-    waiting: float = 0.0  # share of a step's time until its batch is there, smoothed
     nats: float = math.nan  # training loss of the frame model, nats per frame, smoothed
     gradient_norm: float = math.nan  # of the network, before it is limited
-    waiting: float = math.nan  # share of the time spent waiting for batches
+    waiting: float = math.nan  # share of the time of steps that was spent waiting for batches, smoothed
 
 
 @dataclass(frozen=True)
