@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,15 @@ def test_pack_refuses_in_one_line(folder: Path, tmp_path: Path, capsys: Capture)
     capsys.readouterr()
     message = error_of(capsys, "data", "pack", folder, "-o", out, *AT_8_KHZ)
     assert "was packed with sample_rate = 16000" in message and "or a new folder" in message
+
+
+def test_a_full_disk_is_one_line(folder: Path, tmp_path: Path, capsys: Capture, fill_disk: Callable[[], None]) -> None:
+    write_recordings(folder)
+    command = ("data", "pack", folder, "-o", tmp_path / "shards", *AT_8_KHZ)
+    fill_disk()
+    assert run(*command) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("index.json: cannot be written (No space left on device)")
 
 
 def test_training_on_shards_equals_training_on_their_folder(tmp_path: Path, capsys: Capture) -> None:

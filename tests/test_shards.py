@@ -126,7 +126,9 @@ def test_packing_continues_after_the_last_complete_shard(
     if kills > 1:
         with pytest.raises(DatasetError, match="not complete: run wavenet data pack again"):
             open_folder(tmp_path / "new", SAMPLE_RATE, ALL_TRAINING)
+    (tmp_path / "new" / ".shard-000003.tar.0123.partial").touch()  # as `kill -9` leaves it
     summary = pack_noise(folder, tmp_path / "new")
+    assert not list((tmp_path / "new").glob(".*"))
     assert summary.kept_shards == max(0, kills - 2) // 2  # the index, then a tar file and its listing in turn
     assert tars(tmp_path / "new") == tars(packed)
 

@@ -78,6 +78,7 @@ def pack(
     found.sort(key=lambda file: file.name)
     speaker_of = speaker_lookup(root, settings.speakers, (file.name for file in found))
     storage, index = _storage(shards, settings)
+    storage.remove_partial()
     listings = _finished(storage, found)
     done = sum(len(listing.files) for listing in listings)
     kept = len(listings)
@@ -117,7 +118,8 @@ def _storage(shards: str | os.PathLike[str], settings: Settings) -> tuple[Storag
     """
     storage = Storage(shards)
     printed, path = printable(storage.address), storage.path
-    if path is not None and path.is_dir() and any(path.iterdir()) and not are_shards(path):
+    entries = list(path.iterdir()) if path is not None and path.is_dir() else []
+    if path is not None and any(not entry.name.startswith(".") for entry in entries) and not are_shards(path):
         raise DatasetError(f"{printed} holds other files: give a new folder for the shards")
     before = read_index(storage, storage.sizes())
     if before is not None and before.settings != settings:

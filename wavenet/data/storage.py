@@ -110,6 +110,12 @@ class Storage:
             else:
                 (self.path / name).unlink()
 
+    def remove_partial(self) -> None:
+        """Remove the temporary files of a killed process."""
+        if self.path is not None:
+            for path in self.path.glob(".*.partial"):
+                path.unlink(missing_ok=True)
+
     def _tried(self, action: Callable[[Any, str], Result]) -> Result:
         """The result of an action, which is tried again after errors of the network."""
         for pause in (*RETRY_SECONDS, None):
