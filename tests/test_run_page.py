@@ -132,3 +132,16 @@ def test_a_page_that_cannot_be_made_says_so(run: RunDirectory, monkeypatch: pyte
     monkeypatch.setattr(run_page, "chart", fail)
     run_page.write(run, "", RECORDS)
     assert "could not be made: RuntimeError(&#x27;&lt;broken&gt;&#x27;)" in run.page.read_text()
+
+
+@pytest.mark.parametrize("contents", [run_page.generator_contents, labelling_page.contents])
+def test_a_rollback_is_marked_and_explained(run: RunDirectory, contents: run_page.MakeContents) -> None:
+    """In a chart from 0 to 2 minutes, 732 wide from 56 on: at 1.5 minutes."""
+    records = [{"loss": record["bits"], **record} for record in RECORDS]
+    rollback = {"event": "rollback", "step": 12, "number": 1, "seconds": 90.0, "text": "the <loss> jumped"}
+    without = run_page.page(run, "", records, contents)
+    page = run_page.page(run, "", [*records, rollback], contents)
+    Tags(page)
+    assert "1.5 min: the &lt;loss&gt; jumped</p>" in page
+    assert len(re.findall(r'd="M605\.0 0V260"', page)) == 1
+    assert 'stroke-dasharray="2 4"' not in without

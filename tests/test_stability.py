@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 from interrupted_runs import content, interrupt
+from process_groups import together
 from training_runs import TWO_TIERS, at_step, trainer_for, write_tones, write_voices
 
 from wavenet import checkpoint
 from wavenet.training import rollback, stability
+from wavenet.training.distributed import Processes
 from wavenet.training.events import Event, Progress
 from wavenet.training.rollback import Rollback
+from wavenet.training.run_directory import RunDirectory
 from wavenet.training.run_loop import TrainingError
 from wavenet.training.stability import BITS, BLOCK, Stability
 from wavenet.training.trainer import Trainer
@@ -191,10 +194,44 @@ def test_a_jump_of_the_frame_model_lowers_its_own_rate(tmp_path: Path) -> None:
             with torch.no_grad():
                 for weight in frames.trainer.model.parameters():
                     weight.mul_(30)
+        if isinstance(event, Rollback):
+            interrupt()  # the rest of the run shows nothing more
 
     events: list[Event] = []
-    trainer.train(both(report, events.append))
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(both(report, events.append))
     (event,) = (event for event in events if isinstance(event, Rollback))
     assert event.jump.table == "training.frames"
     assert trainer.state.stability.share("training", 1e-3) == 1
     assert trainer.state.stability.share("training.frames", 5e-3) == 0.5
+
+
+@pytest.mark.usefixtures("quick")
+def test_two_processes_go_back_together(tmp_path: Path) -> None:
+    folder, batch = write_tones(tmp_path / "clips"), "training.batch=2"
+    one = trainer_for(folder, tmp_path / "one", *BUDGET, batch)
+    one.train(damage(one))
+
+    def train(processes: Processes) -> list[float]:
+        trainer = trainer_for(folder, tmp_path / "two", *BUDGET, batch, processes=processes)
+        step, broken = trainer._step, damage(trainer)
+
+        def damaged_step() -> Progress:
+            progress = step()
+            broken(progress)
+            return progress
+
+        trainer._step = damaged_step  # type: ignore[method-assign]
+        trainer.train()
+        stability = trainer.state.stability
+        weights = [weight.double().sum().item() for weight in trainer.state.model.parameters()]
+        return [stability.rollbacks, stability.share("training", 0.01), *weights]
+
+    first, second = together(2, train)
+    assert first == second
+    assert first[:2] == [1, 0.5]
+    records = [
+        [(line["event"], line["step"]) for line in RunDirectory(tmp_path / name).read_log() if line["event"] != "train"]
+        for name in ("one", "two")
+    ]
+    assert records[0] == records[1]

@@ -10,7 +10,7 @@ from wavenet.data.errors import printable
 from wavenet.training import curves
 from wavenet.training.curves import Records
 from wavenet.training.run_directory import RunDirectory, is_number
-from wavenet.training.run_page import Chart, Contents, Entry, after, chart, picture
+from wavenet.training.run_page import Chart, Contents, Entry, after, chart, picture, rollbacks
 
 
 def contents(run: RunDirectory, records: Records) -> Contents:
@@ -19,7 +19,7 @@ def contents(run: RunDirectory, records: Records) -> Contents:
     training, held_out = (curves.points(records, event, "loss") for event in ("train", "validation"))
     f1 = curves.points(records, "validation", "macro_f1")
     charts = [
-        Chart("Loss: nats per frame", chart(training, held_out, {}, "nats per frame")),
+        Chart("Loss: nats per frame", chart(training, held_out, {}, "nats per frame", rollbacks(records))),
         Chart("Macro F1", chart([], f1, _references(validations), "macro F1")),
     ]
     entries = [_entry(run, record) for record in reversed(validations)]

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -200,11 +201,26 @@ def _references(validations: Records, loss: str) -> dict[str, float]:
 def _chart_of(records: Records, validations: Records, loss: str) -> str:
     """The chart of bits per sample or of nats per frame."""
     training, held_out = (curves.points(records, event, loss) for event in ("train", "validation"))
-    return chart(training, held_out, _references(validations, loss), f"{loss} per {PER[loss]}")
+    return chart(training, held_out, _references(validations, loss), f"{loss} per {PER[loss]}", rollbacks(records))
 
 
-def chart(training: Curve, held_out: Curve, references: Mapping[str, float], unit: str) -> str:
-    """Held-out figures and training losses against minutes, as SVG, and the reference levels. unit: of the figures."""
+def rollbacks(records: Records) -> dict[float, str]:
+    """When the run went back to an earlier state after a jump of the loss, in minutes, and the reason."""
+    found = (record for record in records if record["event"] == "rollback" and is_number(record.get("seconds")))
+    return {record["seconds"] / 60: str(record.get("text", "")) for record in found}
+
+
+def chart(
+    training: Curve,
+    held_out: Curve,
+    references: Mapping[str, float],
+    unit: str,
+    marks: Mapping[float, str] = MappingProxyType({}),
+) -> str:
+    """Held-out figures and training losses against minutes, as SVG, and the reference levels.
+
+    unit: of the figures. marks: minutes with vertical lines, and what they mean.
+    """
     if not training and not held_out:
         return "<p>No figures yet.</p>"
     every = math.ceil(len(training) / MOST_POINTS) or 1
@@ -214,6 +230,7 @@ def chart(training: Curve, held_out: Curve, references: Mapping[str, float], uni
         f'<path d="{scale.line(held_out)}" stroke="var(--held)"/>',
         *(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="var(--held)"/>' for x, y in map(scale.at, held_out)),
         *map(scale.level, references.values()),
+        *map(scale.mark, marks),
     ]
     levels = ", ".join(f"{name} {bits:.2f}" for name, bits in references.items())
     levels = f". Reference levels, dashed where they are in the chart: {levels}" if levels else ""
@@ -224,6 +241,10 @@ def chart(training: Curve, held_out: Curve, references: Mapping[str, float], uni
         f'{scale.axes()}<g clip-path="url(#area)">{"".join(lines)}</g></svg>\n'
         '<p class="faint"><b style="color:var(--held)">Held out</b>'
         f"{smoothed}, against minutes{levels}.</p>"
+        + "".join(
+            f'\n<p class="faint">{minutes:.1f} min: {html.escape(printable(text))}</p>'
+            for minutes, text in marks.items()
+        )
     )
 
 
@@ -258,6 +279,11 @@ class _Scale:
             return ""
         _, y = self.at((0, bits))
         return f'<path d="M{LEFT} {y:.1f}H{WIDTH}" stroke="var(--faint)" stroke-dasharray="6 4"/>'
+
+    def mark(self, minutes: float) -> str:
+        """A vertical dashed line."""
+        x, _ = self.at((min(minutes, self.minutes), self.low))
+        return f'<path d="M{x:.1f} 0V{HEIGHT - BOTTOM}" stroke="var(--faint)" stroke-dasharray="2 4"/>'
 
     def axes(self) -> str:
         """Grid, minutes and bits."""
