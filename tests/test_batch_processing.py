@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,8 @@ def recordings(tmp_path: Path) -> Path:
     folder = tmp_path / "recordings"
     (folder / "sub").mkdir(parents=True)
     for seed, (name, samples) in enumerate(LENGTHS.items()):
-        time = np.arange(samples) / SAMPLE_RATE
-        tone = 0.3 * np.sin(2 * np.pi * (150 + 40 * seed) * time)
+        seconds = np.arange(samples) / SAMPLE_RATE
+        tone = 0.3 * np.sin(2 * np.pi * (150 + 40 * seed) * seconds)
         soundfile.write(folder / name, tone + 0.01 * np.random.default_rng(seed).standard_normal(samples), SAMPLE_RATE)
     return folder
 
@@ -155,8 +156,12 @@ def test_an_interrupted_batch_keeps_complete_files_and_continues(
     assert "run the same command again to continue" in capsys.readouterr().err
     assert sorted(contents(out)) == ["a.wav", "sub/b.wav"]  # the longest ones are made first
     assert [entry["output"] for entry in entries(out)] == ["a.wav", "sub/b.wav"]
-    assert not [path for path in out.rglob("*") if path.suffix in (".partial", ".part-0")]
+    assert not [path for path in out.rglob("*") if ".part" in path.name]
+    for name, age in ((".b.wav.0.partial", 7_200), (".c.wav.0.partial", 60)):  # of a process that was killed
+        (out / "sub" / name).touch()
+        os.utime(out / "sub" / name, (time.time() - age,) * 2)
     assert run("vocode", vocoder, recordings, "-o", out) == 0
+    assert [path.name for path in out.rglob("*.partial")] == [".c.wav.0.partial"]  # the other may still be written
     assert "2 made, 2 complete already" in capsys.readouterr().err
 
 

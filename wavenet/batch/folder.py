@@ -13,6 +13,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +39,7 @@ from wavenet.generate import Generator, RenderOptions
 MANIFEST = "manifest.jsonl"  # in the output folder
 STREAMS = 8  # side by side, by default: more are not faster
 MOST_STREAMS = 256
+LEFT_OVER_SECONDS = 3600  # since a file that is not complete was last written to
 
 
 @dataclass(frozen=True)
@@ -250,6 +252,7 @@ class _Run:
         every = plan()
         self.output.mkdir(parents=True, exist_ok=True)
         files.check_writable(self._manifest.path)
+        _remove_left_over(self.output)
         entries = self._manifest.merge()
         pending = [job for job in every if not self._is_complete(job, entries.get(job.output))]
         for job in pending:
@@ -333,6 +336,14 @@ def _streams(run: _Run, samples: int, group: list[Job]) -> Iterator[Entry]:
     paths, seconds = [run.path(job) for job in group], samples / run.generator.sample_rate
     for index in streams.write_streams(run.generator, group[0].seed, paths, samples, run.options, run.advance):
         yield run.entry(group[index], began, seconds)
+
+
+def _remove_left_over(output: Path) -> None:
+    """Remove files that killed processes did not complete: those that nobody has written to for a while."""
+    for path in output.rglob(".*.partial"):
+        with suppress(OSError):  # another process may have removed it
+            if time.time() - path.stat().st_mtime > LEFT_OVER_SECONDS:
+                path.unlink()
 
 
 def _without_seed(options: RenderOptions | None) -> tuple[int, dict[str, Any]]:
