@@ -21,13 +21,16 @@ from wavenet.training.run_lock import STALE_SECONDS, Holder
 
 OTHER = Holder(pid=77, host="elsewhere", boot="another boot", since=1_700_000_000.0)
 HOLD = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from wavenet.training.run_directory import RunDirectory
 with RunDirectory(Path(sys.argv[1])).lock():
-    print("locked", flush=True)
+    worker = os.fork() if "fork" in sys.argv else 0
+    if worker or "fork" not in sys.argv:
+        print("locked", worker, flush=True)
     time.sleep(600)
 """
+needs_flock = pytest.mark.skipif(run_lock.fcntl is None, reason="this system has no flock")
 
 
 @pytest.fixture
@@ -47,11 +50,11 @@ def left_by(run: RunDirectory, holder: Holder, seconds_ago: float) -> None:
     os.utime(lock_file(run), (time.time() - seconds_ago,) * 2)
 
 
-@pytest.mark.skipif(run_lock.fcntl is None, reason="this system has no flock")
+@needs_flock
 def test_another_process_is_named_and_its_death_unlocks(run: RunDirectory) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLD, str(run.path)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "locked\n"
+        assert process.stdout.readline() == "locked 0\n"
         with pytest.raises(CheckpointError) as caught, run.lock():
             pytest.fail("locked twice")
         process.send_signal(signal.SIGKILL)
@@ -66,6 +69,23 @@ def test_another_process_is_named_and_its_death_unlocks(run: RunDirectory) -> No
     assert lock_file(run).read_text() == ""
 
 
+@needs_flock
+def test_a_worker_that_outlives_its_trainer_does_not_keep_the_lock(run: RunDirectory) -> None:
+    command = [sys.executable, "-c", HOLD, str(run.path), "fork"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline().removeprefix("locked "))
+        try:
+            with pytest.raises(CheckpointError, match="running here"):
+                run.lock().__enter__()
+            process.kill()
+            process.wait()
+            with run.lock():
+                os.kill(worker, 0)  # it is still there
+        finally:
+            os.kill(worker, signal.SIGKILL)
+
+
 def test_a_process_on_another_machine_is_believed_while_it_refreshes_the_file(run: RunDirectory) -> None:
     left_by(run, OTHER, 20)
     with pytest.raises(CheckpointError, match=r"process 77 on elsewhere.*; if it was killed, try again in \d+ s"):
@@ -76,7 +96,7 @@ def test_a_process_on_another_machine_is_believed_while_it_refreshes_the_file(ru
         assert Holder.of(lock_file(run).read_text()) == lock.holder
 
 
-@pytest.mark.skipif(run_lock.fcntl is None, reason="this system has no flock")
+@needs_flock
 @pytest.mark.parametrize("same", ["host", "boot"])  # after a reboot; in another container
 def test_on_the_same_machine_only_the_lock_of_the_kernel_counts(run: RunDirectory, same: str) -> None:
     own = dataclasses.replace(Holder.this_process(), boot="this boot")

@@ -33,6 +33,7 @@ except ImportError:  # not on Windows
 BEAT_SECONDS = 15.0
 STALE_SECONDS = 120.0  # network file systems cache the times of files for up to a minute
 BOOT = Path("/proc/sys/kernel/random/boot_id")
+_open_files: set[TextIO] = set()  # of the locks that this process holds
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -100,7 +101,7 @@ def locked(path: Path, advice: str) -> Iterator[RunLock]:
     advice: what to do then, for the message.
     """
     own = Holder.this_process()
-    with _opened(path) as file:
+    with _opened(path) as file, _closed_in_forks(file):
         is_kernels = _flock(file, path, advice)
         before = Holder.of(file.read())
         if before is not None and not (is_kernels and before.same_machine(own)):
@@ -126,6 +127,25 @@ def _opened(path: Path) -> TextIO:
     except OSError as error:
         raise cannot_write(path, error) from error
     return file
+
+
+@contextlib.contextmanager
+def _closed_in_forks(file: TextIO) -> Iterator[None]:
+    """A forked process that outlives this one, such as a worker that prepares batches, does not keep the lock."""
+    _open_files.add(file)
+    try:
+        yield
+    finally:
+        _open_files.discard(file)
+
+
+def _forked() -> None:
+    while _open_files:
+        _open_files.pop().close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _flock(file: TextIO, path: Path, advice: str) -> bool:
