@@ -202,7 +202,6 @@ class RunLoop(ABC, Generic[S, V]):
         event, exhausted, saved = self.processes.first(self._go_back, "the state before a jump of the loss")
         if saved is not None and not self.processes.is_first:
             self.state.restore(saved)
-        self._rolled_back()
         if exhausted:
             raise TrainingError(rollback.stop_reason(self.recipe.training, event))
         report(event)
@@ -218,9 +217,6 @@ class RunLoop(ABC, Generic[S, V]):
         self._save()
         run.remove_good_states([step for step in run.good_states() if step > state.step])
         return event, exhausted, state.read(run.state) if self.processes.count > 1 else None
-
-    def _rolled_back(self) -> None:
-        """Called when the state of an earlier step was restored."""
 
     def _is_interrupted(self) -> bool:
         """Whether to stop: by Ctrl-C here, but with several processes when all of them have heard of it."""
