@@ -15,7 +15,11 @@ from training_runs import TWO_TIERS, at_step, trainer_for, write_tones, write_vo
 from wavenet import cli
 from wavenet.training import tensorboard
 from wavenet.training.events import Event, Progress, Validation
+from wavenet.training.labelling_trainer import LabelProgress, LabelValidation
+from wavenet.training.labelling_validation import HeldOutFigures, LabelReference
+from wavenet.training.rollback import Rollback
 from wavenet.training.run_directory import RunDirectory
+from wavenet.training.stability import Jump
 from wavenet.training.tensorboard import TensorBoard
 from wavenet.training.trainer import Trainer
 
@@ -56,7 +60,8 @@ def curve(found: Any, name: str) -> list[tuple[int, float]]:
     return [(point.step, point.value) for point in found.Scalars(name)]
 
 
-def test_it_shows_what_training_reported(tmp_path: Path) -> None:
+def test_it_shows_what_training_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trainer, "_measure_temperatures", lambda *_: None)  # that would take seconds
     trainer = trainer_for(write_voices(tmp_path / "voices"), tmp_path / "run", *TWO_TIERS, *BUDGET)
     events = train(trainer)
     found = read(trainer.run)
@@ -142,3 +147,42 @@ def test_without_the_package_the_message_says_how_to_install_it(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("needs tensorboard: pip install 'wavenet-toolkit[tensorboard]'")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_curves_of_a_labeller(tmp_path: Path) -> None:
+    trainer = trainer_for(write_tones(tmp_path / "clips"), tmp_path / "run", *BUDGET)
+    trainer.run.create()
+    board = TensorBoard(trainer, pytest.fail)
+    board(LabelProgress(4, 0.5, loss=0.75, learning_rate=0.002))
+    board(LabelProgress(4, 0.5, loss=0.75, phase="validating"))
+    board(LabelProgress(5, 0.6, loss=0.5))  # only every second step is shown
+    reference = LabelReference("talk", HeldOutFigures(0.5, 0.25))
+    board(LabelValidation(6, 10.0, HeldOutFigures(0.875, 0.625, 0.25), 0.625, True, reference, 0.5, 0))
+    board.close()
+    found = read(trainer.run)
+    assert curve(found, "labels/training loss, nats per frame") == [(4, 0.75)]
+    assert curve(found, "labels/macro F1") == [(6, 0.625)]
+    assert curve(found, "labels/accuracy") == [(6, 0.875)]
+    assert curve(found, "labels/held-out loss, nats per frame") == [(6, 0.25)]
+    assert curve(found, "optimizer/learning rate") == [(4, pytest.approx(0.002))]
+
+
+def test_a_rollback_hides_the_steps_that_are_repeated(tmp_path: Path) -> None:
+    trainer = trainer_for(write_tones(tmp_path / "clips"), tmp_path / "run", *BUDGET)
+    trainer.run.create()
+    board = TensorBoard(trainer, pytest.fail)
+    jump = Jump("training", "bits per sample", 3.0, 9.0)
+    for step in (2, 4, 6):
+        board(progress(step, bits=3.0 if step < 4 else 9.0))
+    board(Rollback(2, 6, jump, 0.005, 1, 60.0))
+    for step in (4, 6):
+        board(progress(step, bits=2.5))
+    board.close()
+    found = read(trainer.run)
+    assert curve(found, TRAINING) == [(2, 3.0), (4, 2.5), (6, 2.5)]
+    (note,) = found.Tensors("rollbacks/text_summary")
+    assert b"jumped from 3.00 to 9.00" in note.tensor_proto.string_val[0]
+
+
+def progress(step: int, bits: float) -> Progress:
+    return Progress(step, 0.5, bits, 1e-3, 1e4, 10.0, 10.0, 0)
