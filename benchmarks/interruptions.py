@@ -1,6 +1,6 @@
 """Whether a training run that is interrupted again and again ends with the weights of an uninterrupted one.
 
-    python benchmarks/interruptions.py FOLDER -o OUT --steps 20000 [--processes 2] [-- TRAIN OPTIONS]
+    python benchmarks/interruptions.py FOLDER -o OUT --steps 20000 [--processes 2] [--options "--recipe speech"]
 
 Trains twice with the same command, in several processes under torchrun: once to the end, and once interrupted at random
 moments, by turns with
@@ -20,6 +20,7 @@ import argparse
 import contextlib
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -166,13 +167,13 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--interruptions", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("options", nargs="*", help="of wavenet train, after --")
+    parser.add_argument("--options", default="", help='of wavenet train, such as "--recipe speech --seed 1"')
     arguments = parser.parse_args()
     output, rng = arguments.output, random.Random(arguments.seed)
     output.mkdir(parents=True)
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={arguments.processes}"]
     start += [f"--max-restarts={RESTARTS}", "-m", "wavenet", "train", str(arguments.folder)]
-    settings = ["--steps", str(arguments.steps), *arguments.options]
+    settings = ["--steps", str(arguments.steps), *shlex.split(arguments.options)]
 
     whole = output / "whole"
     seconds = train_to_the_end([*start, "--out", str(whole), *settings], output / "whole.log")
