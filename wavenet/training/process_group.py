@@ -30,13 +30,14 @@ from torch.distributed.rendezvous import rendezvous
 
 from wavenet.config import ConfigError
 from wavenet.training.distributed import SINGLE, EndedElsewhere, Processes, started_by_torchrun
+from wavenet.training.process_start import store_of_this_start
 
 TIMEOUT_VARIABLE = "WAVENET_TIMEOUT"
 DEFAULT_TIMEOUT = 600.0  # seconds
 BEATS_PER_TIMEOUT = 6  # signs of life of a process that others wait for
 MOST_SECONDS_BETWEEN_BEATS = 5.0  # also the longest that Ctrl-C takes where a process waits for another
 STORE_SECONDS = 5.0  # for an answer of the store, when a failure is reported
-FAILURE = "wavenet/failure"  # key of the store, with the number of restarts: the failure that is reported, as JSON
+FAILURE = "failure"  # key of the store: the failure that is reported, as JSON
 INTERRUPTED = 130  # exit code
 
 T = TypeVar("T")
@@ -222,7 +223,8 @@ def _join(ranks: Processes, device: str, timeout: float) -> ProcessGroup:
     patience = timedelta(seconds=timeout)
     started = time.monotonic()
     try:
-        store, rank, count = next(iter(rendezvous("env://", timeout=patience)))
+        kept, rank, count = next(iter(rendezvous("env://", timeout=patience)))
+        store = store_of_this_start(kept, rank, count, timeout)
         backend, longest = ("gloo", patience) if device == "cpu" else ("cpu:gloo,cuda:nccl", 2 * patience)
         dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=longest)
         group = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=patience))
@@ -246,10 +248,9 @@ def _report_once(processes: ProcessGroup, error: BaseException) -> None:
     interrupted = isinstance(error, KeyboardInterrupt)
     code = INTERRUPTED if interrupted else 1
     own = {"message": str(error), "rank": processes.rank, "code": code}
-    key = f"{FAILURE}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     with contextlib.suppress(RuntimeError):  # the host of the store is lost: this process reports, too
         processes.store.set_timeout(timedelta(seconds=STORE_SECONDS))
-        told = json.loads(processes.store.compare_set(key, "", json.dumps(own)))
+        told = json.loads(processes.store.compare_set(FAILURE, "", json.dumps(own)))
         elsewhere = told["rank"] != processes.rank
         if elsewhere and (interrupted or isinstance(error, LostProcess)):
             raise EndedElsewhere(told["code"]) from error
