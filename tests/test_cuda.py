@@ -70,29 +70,20 @@ def test_compiled_gradients_are_the_same() -> None:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_step_does_not_wait_for_the_device(precision: str) -> None:
-    model = WaveNet(CONFIG).to(CUDA)
-    gradients = Gradients(model, TrainingConfig(batch=2, precision=precision), SINGLE, CUDA)
-    batch = random_batch(2, 200).to(CUDA)
-    weights = list(model.parameters())
-    optimizer = torch.optim.Adam(weights, fused=True)
-
-    def step() -> Tensor:
-        optimizer.zero_grad(set_to_none=True)
-        loss = gradients(batch)
-        norm = gradients.precision.clip(weights, 1.0)
-        gradients.precision.update(torch.isfinite(norm))
-        optimizer.step()
-        return loss
-
-    step()  # allocates
+@pytest.mark.parametrize("name", ["none", "features", "speakers", "16 bits"])
+def test_a_step_does_not_wait_for_the_device(tmp_path: Path, name: str, precision: str) -> None:
+    folder = write_voices(tmp_path / "voices")
+    overrides = [*CONDITIONED.get(name, []), f"training.precision={precision}", "data.validation=0.3"]
+    training = trainer_for(folder, tmp_path / "run", *overrides, device="cuda")
+    batches = [training.batches.batch(step).to(CUDA) for step in range(2)]
+    training._update(batches[0])  # allocates
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        loss = step()
+        figures = training._update(batches[1])
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert math.isfinite(loss.item())
+    assert all(map(math.isfinite, figures.tolist()))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -28,6 +28,8 @@ from wavenet.nn.interpolation import interpolation_weights
 class Conditioning(nn.Module):
     """Maps speakers and features to the gate bias V c_t + U g of every layer."""
 
+    interpolation: Tensor  # [hop, 3]: interpolation weights, kept on the device of the network
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
@@ -38,6 +40,8 @@ class Conditioning(nn.Module):
         if config.features is not None:
             self.frames = frame_network(config.frame_network, config.features.bands, config.frame_channels)
             self.from_frames = nn.Linear(config.frame_channels, gates, bias=False)
+            weights = torch.from_numpy(interpolation_weights(config.hop))
+            self.register_buffer("interpolation", weights, persistent=False)
 
     def reset_parameters(self) -> None:
         """Initialise so that the gate bias has a standard deviation of about one half."""
@@ -62,8 +66,7 @@ class Conditioning(nn.Module):
         frames = self.from_frames(self.frame_outputs(local, begin - 1, end + 1))  # one more to each side: [F, B, L*2G]
         if speaker is not None:
             frames = frames + self._project_speaker(speaker)
-        weights = torch.from_numpy(interpolation_weights(hop)).to(frames)  # [hop, 3]
-        return GateBias(self._by_layer(frames), samples, weights, first - begin * hop)
+        return GateBias(self._by_layer(frames), samples, self.interpolation.to(frames), first - begin * hop)
 
     def frame_outputs(self, local: Tensor, begin: int, end: int) -> Tensor:
         """The frame network's output [end - begin, B, C] for these frames of features [B, bands, N]."""
