@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import pickle
 import subprocess
@@ -21,10 +22,10 @@ from wavenet.data import audio, packing, shard_samples, shards, storage
 from wavenet.data.clips import Clips
 from wavenet.data.crops import random_crops
 from wavenet.data.dataset import DatasetError, Recordings, open_folder
-from wavenet.data.storage import Storage
 
 webdataset = pytest.importorskip("webdataset", reason="the extra shards is not installed")
 fsspec = pytest.importorskip("fsspec", reason="the extra shards is not installed")
+AsyncFileSystem = pytest.importorskip("fsspec.asyn").AsyncFileSystem
 MEMORY = "memory://bucket/shards"
 
 
@@ -329,13 +330,29 @@ def test_an_address_without_shards(no_network: list[str]) -> None:
         open_folder("nosuch://x", SAMPLE_RATE, ALL_TRAINING)
 
 
-def test_a_process_that_was_forked_connects_again(no_network: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = Storage(MEMORY)
-    first, _ = opened._connected()
-    monkeypatch.setattr(os, "getpid", lambda: -1)
-    fsspec.filesystem("memory").clear_instance_cache()
-    assert opened._connected()[0] is not first
-    assert opened._process == -1
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere processes are not forked")
+def test_a_forked_process_connects_again(folder: Path, packed: Path, tmp_path: Path) -> None:
+    class Remote(AsyncFileSystem):  # type: ignore[misc,valid-type]
+        """Reads `packed` in the thread of its own that fsspec has for networks, which a fork ends."""
+
+        protocol = "remote"
+
+        async def _ls(self, path: str, detail: bool = True, **options: object) -> list[dict[str, Any]]:
+            return [{"name": file.name, "size": file.stat().st_size} for file in packed.iterdir()]
+
+        async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: object) -> bytes:
+            return (packed / Path(path).name).read_bytes()[start:end]
+
+    fsspec.register_implementation("remote", Remote, clobber=True)
+    train = open_folder("remote://shards", SAMPLE_RATE, ALL_TRAINING).train
+    first = train.clip(0)
+    worker = multiprocessing.get_context("fork").Process(
+        target=lambda: (tmp_path / "read").write_bytes(train.clip(0).tobytes())
+    )
+    worker.start()
+    worker.join(timeout=60)
+    assert worker.exitcode == 0
+    assert (tmp_path / "read").read_bytes() == first.tobytes()
 
 
 def test_what_is_no_index(tmp_path: Path) -> None:
