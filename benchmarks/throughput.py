@@ -1,6 +1,6 @@
 """Folders of audio: hours of audio per core-hour, by the number of streams side by side and of processes.
 
-    python benchmarks/throughput.py RECORDINGS              # a quarter of an hour; RECORDINGS: a minute of speech
+    python benchmarks/throughput.py RECORDINGS   # 20 minutes a round on a busy machine; RECORDINGS: a minute of speech
     python benchmarks/throughput.py RECORDINGS --tasks vocode --streams 1 8 --processes 1
 
 vocode: copies of the recordings, with the refinement that the model recommends and without. generate: streams of two

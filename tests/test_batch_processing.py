@@ -196,6 +196,8 @@ def test_groups_have_similar_lengths_and_every_process_has_some() -> None:
     assert [len(group) for group in jobs.groups([1.0] * 16, 8)] == [8, 8]
     assert [len(group) for group in jobs.groups([1.0] * 16, 8, processes=4)] == [2] * 8
     assert jobs.groups([7_200.0] * 3, 8) == [[0, 1], [2]]  # at most four hours
+    assert jobs.groups([10, 6, 6, 6, 10 * 0.89], 8) == [[0, 4, 1, 2], [3]]  # the fifth has less than 0.9 x 10
+    assert jobs.groups([10.0] * 4 + [9.5], 8) == [[0, 1, 2, 3, 4]]
     assert jobs.groups([], 8) == []
 
 

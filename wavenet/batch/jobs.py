@@ -13,8 +13,10 @@ from wavenet.data.errors import AudioError, printable
 from wavenet.data.scan import scan
 
 # Streams that end earlier are computed until the longest ends. Two streams side by side cost at least 1.1 times as much
-# as one (float32), four at least 1.4 times: with this share that is always less than one after the other.
-LEAST_SHARE = 0.6  # of the longest stream of a group, that all its streams have at least
+# as one (float32), four at least 1.4 times: with this share that is always less than one after the other. More than
+# four gain little, which shorter ones among them would lose again.
+LEAST_SHARE = 0.6  # of the longest stream of a group, that its streams have at least
+FEW, LEAST_SHARE_OF_MORE = 4, 0.9  # the same for those beyond the first ones
 MOST_SECONDS = 4 * 3600  # of audio in a group, features and audio of which are in memory
 GROUPS_OF_EACH = 2  # at least so many groups for every process, so that they end at about the same time
 
@@ -82,7 +84,8 @@ def groups(lengths: Sequence[float], streams: int, processes: int = 1) -> list[l
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
         longest = lengths[found[-1][0]] if found else 0.0
         full = not found or len(found[-1]) == most or longest * (len(found[-1]) + 1) > MOST_SECONDS
-        if full or lengths[index] < LEAST_SHARE * longest:
+        share = LEAST_SHARE if not found or len(found[-1]) < FEW else LEAST_SHARE_OF_MORE
+        if full or lengths[index] < share * longest:
             found.append([])
         found[-1].append(index)
     return found
