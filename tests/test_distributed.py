@@ -94,14 +94,14 @@ def test_two_processes_train_a_labeller_like_one(tmp_path: Path) -> None:
 
 def test_losses_that_are_read_a_step_later_are_all_in_the_saved_state(folder: Path, tmp_path: Path) -> None:
     """As on a GPU. Validations and interruptions come between a step and the reading of its loss."""
-    for out, lag in ("one", 0), ("two", 1), ("cut", 1):
+    for out, delay in ("one", 0), ("two", 1), ("cut", 1):
         with contextlib.suppress(KeyboardInterrupt):
             trainer = trainer_for(folder, tmp_path / out, *CUT)
-            trainer.readout.lag = lag
+            trainer.readout.delay = delay
             trainer.train(at_step(7, interrupt) if out == "cut" else lambda event: None)
     trainer = trainer_for(folder, tmp_path / "cut", *CUT)
     assert trainer.state.step == 7
-    trainer.readout.lag = 1
+    trainer.readout.delay = 1
     trainer.train()
     expected = content(RunDirectory(tmp_path / "one"))
     assert content(RunDirectory(tmp_path / "two")) == expected

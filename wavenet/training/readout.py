@@ -7,7 +7,7 @@ from collections import deque
 import torch
 from torch import Tensor
 
-CUDA_LAG = 1  # steps
+CUDA_DELAY = 1  # steps
 
 
 class Readout:
@@ -17,10 +17,10 @@ class Readout:
     On the CPU a step has been computed when its figures are added, and they are read at once.
     """
 
-    def __init__(self, device: torch.device, lag: int | None = None) -> None:
-        """lag: steps later that figures are read; None: chosen for the device."""
+    def __init__(self, device: torch.device, delay: int | None = None) -> None:
+        """delay: steps later that figures are read; None: chosen for the device."""
         self.on_gpu = device.type == "cuda"
-        self.lag = lag if lag is not None else CUDA_LAG if self.on_gpu else 0
+        self.delay = delay if delay is not None else CUDA_DELAY if self.on_gpu else 0
         self._waiting: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
 
     def __len__(self) -> int:
@@ -40,7 +40,7 @@ class Readout:
 
     def ready(self) -> list[float] | None:
         """The figures of the earliest step that has not been read; None if it is not early enough."""
-        return self.next() if len(self) > self.lag else None
+        return self.next() if len(self) > self.delay else None
 
     def next(self) -> list[float] | None:
         """The figures of the earliest step that has not been read, for which this waits; None if there is none."""
