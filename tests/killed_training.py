@@ -9,13 +9,12 @@ from typing import Any
 
 from wavenet import cli
 from wavenet.training.batches import Batches
-from wavenet.training.distributed import was_restarted
 
 KILLED_AT = 8  # step
 
 
 def main() -> int:
-    if os.environ["RANK"] == "1" and not was_restarted():
+    if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         batch = Batches.batch
 
         def dying(batches: Batches, step: int) -> Any:

@@ -27,13 +27,18 @@ def environment(rank: int, count: int, port: int) -> Environment:
     return {**agent, **{name: str(number) for name, number in numbers.items()}}
 
 
-def forked(count: int, function: Callable[[], Any], if_dead: str = "") -> list[Any]:
+def new_store() -> TCPStore:
+    return TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+
+def forked(count: int, function: Callable[[], Any], if_dead: str = "", store: TCPStore | None = None) -> list[Any]:
     """The results of a function in processes of this environment, by rank; an error of theirs fails the test.
 
+    store: of torchrun's agent, which knows the processes that were started before.
     if_dead: what is the result of a process that dies; empty: that fails the test, too.
     """
     context = multiprocessing.get_context("fork")
-    store, started = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False), []
+    store, started = store or new_store(), []
     for rank in range(count):
         ours, theirs = context.Pipe()
         process = context.Process(target=_child, args=(function, environment(rank, count, store.port), theirs))
@@ -66,11 +71,11 @@ def _child(function: Callable[[], Any], variables: Environment, pipe: Connection
     os._exit(0)
 
 
-def together(count: int, function: Callable[[Processes], Any]) -> list[Any]:
+def together(count: int, function: Callable[[Processes], Any], store: TCPStore | None = None) -> list[Any]:
     """The results of a function in processes that have joined each other, by rank."""
 
     def join() -> Any:
         with joined("cpu") as processes:
             return function(processes)
 
-    return forked(count, join)
+    return forked(count, join, store=store)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from interrupted_runs import content, interrupt
 from labellers import write_labelled
-from process_groups import DEAD, forked, together
+from process_groups import DEAD, forked, new_store, together
 from test_labelling_training import trainer_for as labelling_trainer_for
 from training_runs import CONDITIONED, SMALL, TWO_TIERS, at_step, trainer_for, write_tones, write_voices
 
@@ -25,7 +25,7 @@ from wavenet.data.tensor_file import Tensors
 from wavenet.training.batches import Batches
 from wavenet.training.distributed import SINGLE, Processes
 from wavenet.training.events import Event, Progress
-from wavenet.training.process_group import LostProcess
+from wavenet.training.process_group import LostProcess, joined
 from wavenet.training.run_directory import RunDirectory
 from wavenet.training.trainer import Trainer
 
@@ -197,6 +197,21 @@ def test_a_process_that_works_beats_and_one_that_hangs_is_noticed(monkeypatch: p
 def messages(capfd: pytest.CaptureFixture[str]) -> list[str]:
     """The errors and warnings that commands have printed."""
     return [line for line in capfd.readouterr().err.splitlines() if line.startswith("wavenet: ")]
+
+
+def test_restarted_processes_do_not_meet_those_that_have_ended() -> None:
+    """torchrun's store still has the addresses of the first ones when the second of the others starts late."""
+    store = new_store()
+
+    def add(delay: float) -> list[Any]:
+        def join() -> list[float]:
+            time.sleep(delay * int(os.environ["RANK"]))
+            with joined("cpu") as processes:
+                return processes.sums([1.0 + processes.rank], "the test")
+
+        return forked(2, join, store=store)
+
+    assert add(0.0) == add(0.5) == [[3.0], [3.0]]
 
 
 def train_command(folder: Path, out: Path, *settings: str) -> int:

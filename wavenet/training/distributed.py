@@ -7,9 +7,11 @@ subclass for several, which torchrun starts. Code that trains gets one of them, 
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -111,6 +113,14 @@ def started_by_torchrun() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def was_restarted() -> bool:
-    """Whether torchrun has started this process again after a failure (`--max-restarts`)."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") not in ("", "0")
+def launch() -> str:
+    """What is the same for a process and for those that torchrun starts in its place (`--max-restarts`).
+
+    That is torchrun's own process: its number and start, and its host. The count of restarts in the environment does
+    not say enough: it is 0 where the failure was on another host.
+    """
+    started = ""
+    with suppress(OSError, IndexError):  # /proc is Linux's
+        status = Path(f"/proc/{os.getppid()}/stat").read_text(encoding="utf-8", errors="replace")
+        started = status.rpartition(")")[2].split()[19]  # in ticks since the boot: proc(5), field 22
+    return f"{socket.gethostname()} {os.getppid()} {started}"

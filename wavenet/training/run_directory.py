@@ -83,9 +83,9 @@ class RunDirectory:
         return sorted(int(step) for step in steps if step.isdecimal())
 
     @property
-    def to_be_cleared(self) -> Path:
-        """An empty file: the run is to be started again, also by a process that torchrun restarts."""
-        return self.path / "last" / ".to-be-cleared"
+    def cleared_by(self) -> Path:
+        """Which torchrun has cleared the run, so that a process that it restarts does not clear it again."""
+        return self.path / "last" / ".cleared-by"
 
     @property
     def log(self) -> Path:
@@ -153,7 +153,7 @@ class RunDirectory:
         """Remove the files of a run and no others; the recipe is left: the next run replaces it."""
         clips = [file for kind in ("wav", "svg") for file in self.path.glob(f"samples/step_*.{kind}")]
         clips += self.tensorboard.glob("events.out.tfevents.*")
-        for file in (self.state, self.model, self.log, self.skipped, self.page, *clips, self.to_be_cleared):
+        for file in (self.state, self.model, self.log, self.skipped, self.page, *clips, self.cleared_by):
             _remove(file)
         self.remove_good_states(self.good_states())
 

@@ -24,7 +24,7 @@ from wavenet.data import dataset
 from wavenet.data.dataset import Summary
 from wavenet.data.errors import AudioError, printable
 from wavenet.training import rollback, schedule
-from wavenet.training.distributed import SINGLE, Processes
+from wavenet.training.distributed import SINGLE, Processes, launch, started_by_torchrun
 from wavenet.training.feed import FeedError
 from wavenet.training.interruption import interruption
 from wavenet.training.readout import Readout
@@ -160,6 +160,8 @@ class RunLoop(ABC, Generic[S, V]):
         run, state = self.run, self.state
         if self.fresh:
             run.clear()
+            if started_by_torchrun():
+                checkpoint.write_bytes(run.cleared_by, launch().encode())
         run.remove_partial_files()
         checkpoint.write_bytes(run.recipe, self.recipe.to_toml().encode())
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wavenet import checkpoint
 from wavenet.config import ConfigError, MelConfig
 from wavenet.data.crop_features import CropFeatures
 from wavenet.data.crops import random_crops
@@ -24,7 +24,7 @@ from wavenet.features import mel_spectrogram
 from wavenet.training import base_model
 from wavenet.training import recipe as recipes
 from wavenet.training.base_model import BaseModel
-from wavenet.training.distributed import Processes, started_by_torchrun, was_restarted
+from wavenet.training.distributed import Processes, launch, started_by_torchrun
 from wavenet.training.recipe import Recipe
 from wavenet.training.recorded_frames import RecordedFrames
 from wavenet.training.run_directory import RunDirectory
@@ -109,16 +109,11 @@ def _continued(run: RunDirectory, fresh: bool) -> bool:
 
 
 def starts_again(run: RunDirectory, fresh: bool) -> bool:
-    """Whether to start a run again with `fresh`: not if torchrun has restarted this process after the run was cleared.
-
-    A file says that it is still to be cleared; `RunDirectory.clear` removes it.
-    """
+    """Whether to start a run again with `fresh`: not if a process that torchrun has replaced has done so already."""
     if not fresh or not started_by_torchrun():
         return fresh
-    if was_restarted():
-        return run.to_be_cleared.exists()
-    if run.exists():
-        checkpoint.write_bytes(run.to_be_cleared, b"")
+    with contextlib.suppress(OSError):
+        return run.cleared_by.read_text(encoding="utf-8") != launch()
     return True
 
 
