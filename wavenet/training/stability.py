@@ -5,9 +5,9 @@ least rise and by more than ten standard errors of the difference; or if most of
 value was not finite. Two high blocks in a row are a jump. The error is estimated from the spread of the losses in the
 two blocks themselves, so that recordings whose crops differ widely, and single outliers, are no jump.
 
-In runs of the recipes tiny, speech and voice, on one and on three recordings, and from a model of other material (250 to
-2,400 steps each), no block was more than 2 standard errors above the lowest; of 320,000 steps drawn at random from the
-losses of these runs, 20 times for each, no block more than 6.6.
+In runs of the recipes tiny, speech and voice, on one and on three recordings, and from a trained model (250 to 2,400
+steps each), no block was more than 2 standard errors above the lowest; of 320,000 steps drawn at random from the losses
+of such runs, 20 times for each, no block more than 6.6.
 
 The decision depends on the losses only, and everything here is saved with the state: a run that is continued decides
 like one that was not interrupted, and all processes of a run decide alike.
