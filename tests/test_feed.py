@@ -22,6 +22,7 @@ from wavenet.training.batches import Batches
 from wavenet.training.distributed import Processes
 from wavenet.training.events import Event, Progress
 from wavenet.training.feed import Feed, FeedError, chosen_workers
+from wavenet.training.recipe import load
 from wavenet.training.run_directory import RunDirectory
 
 CPU = torch.device("cpu")
@@ -211,11 +212,14 @@ def _runs(pid: int) -> bool:
 
 
 def test_the_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu, speech = torch.device("cuda"), load("speech")
     monkeypatch.setattr(feed, "_cores", lambda: 16)
-    gpu = torch.device("cuda")
-    assert [chosen_workers(workers, gpu) for workers in (0, 3, -1)] == [0, 3, 4]
-    assert chosen_workers(-1, gpu, Processes(9, 16, 1, 8)) == 1  # two cores for each process
-    assert chosen_workers(-1, gpu, Processes(1, 4, 1, 4)) == 3
+    given = [load("speech", [f"training.workers={workers}"]) for workers in (0, 3, -1)]
+    assert [chosen_workers(recipe, gpu) for recipe in given] == [0, 3, 4]
+    assert chosen_workers(speech, gpu, Processes(9, 16, 1, 8)) == 1  # two cores for each process
+    assert chosen_workers(speech, gpu, Processes(1, 4, 1, 4)) == 3
+    assert [chosen_workers(load(name), CPU) for name in ("speech", "vocoder")] == [0, 1]
+    assert chosen_workers(load("vocoder"), CPU, Processes(0, 16, 0, 16)) == 0  # a core for each process
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")

@@ -360,8 +360,8 @@ class _Reporter:
                 *([] if math.isnan(event.nats) else [f"{event.nats:.1f} nats"]),
                 f"step {event.step:,}",
                 f"{event.samples_per_second:,.0f} samples/s",
-                f"{event.waiting:.1%} waiting for data",
                 *([f"{event.skipped} steps skipped"] if event.skipped else []),
+                f"{event.waiting:.1%} waiting for data",
             ]
             self.progress.draw(event.fraction, event.seconds_left, details)
         elif isinstance(event, Validation):

@@ -38,7 +38,7 @@ class Recipe:
             self._check_labeller(self.labeller)
             return
         reach, crop = self.model.prediction_reach, self.training.crop
-        if crop <= reach:
+        if self.training.past + crop <= reach:
             raise ConfigError(
                 f"training.crop = {crop}: must be above {reach}, as the first {reach} samples of a crop are only the "
                 "past that the linear prediction needs"

@@ -155,7 +155,7 @@ class Trainer(RunLoop[TrainingState, Validation]):
         step = self.state.step
         if self._feed is None or self._feed.step != step:
             self._close_feed()
-            workers = chosen_workers(self.recipe.training.workers, self.device, self.processes)
+            workers = chosen_workers(self.recipe, self.device, self.processes)
             self._feed = Feed(self.batches, step, workers, self.device)
         return self._feed.next()
 
