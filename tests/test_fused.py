@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from wavenet.config import OUTPUTS, MelConfig, ModelConfig
 from wavenet.model import ResidualLayer, WaveNet
+from wavenet.nn import fused, kernels
 
 SMALL = ModelConfig(cycles=1, layers_per_cycle=4, residual_channels=6, skip_channels=6)
 MEL = MelConfig(window=20, fft=25, hop=7, bands=5)
@@ -79,8 +81,8 @@ def test_values_and_gradients_are_those_of_the_definition(
             learnt[name] = tensor
     direction = torch.randn(streams, samples, config.output_channels, dtype=torch.double)
     outputs, gradients = [], []
-    for fused in (False, True):
-        model.fused = fused
+    for fused_stack in (False, True):
+        model.fused = fused_stack
         outputs.append(model(*inputs))
         gradients.append(torch.autograd.grad((outputs[-1] * direction).sum(), list(learnt.values())))
     assert torch.allclose(outputs[0], outputs[1], rtol=1e-10, atol=1e-10)
@@ -104,6 +106,123 @@ def test_without_gradients_the_values_are_the_same() -> None:
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
             assert torch.equal(model(*inputs), expected)
+
+
+def kept_values(model: WaveNet, *inputs: Any) -> int:
+    """How many values a forward pass keeps for the backward pass, each memory counted once."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = model(*inputs)
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    assert output.requires_grad
+    return sum(size for address, size in kept.items() if address not in weights) // 8
+
+
+def test_activations_can_be_computed_again() -> None:
+    """Cycle by cycle in the backward pass: the same values and gradients, by the definition and by the fused stack."""
+    config = replace(CONDITIONED, cycles=3)
+    model = double_model(config)
+    inputs = random_inputs(config, 2, 300, 9)
+    learnt = [*model.parameters(), *(tensor for tensor in inputs[1:3] if tensor is not None)]
+    for fused_stack in (False, True):
+        model.fused, model.recomputed = fused_stack, False
+        expected = model(*inputs)
+        gradients = torch.autograd.grad(expected.square().mean(), learnt)
+        kept = kept_values(model, *inputs)
+        model.recomputed = True
+        assert kept_values(model, *inputs) < 0.6 * kept
+        actual = model(*inputs)
+        torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
+        for one, other in zip(torch.autograd.grad(actual.square().mean(), learnt), gradients, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+# ---- the C++ kernels -------------------------------------------------------------------------------------------------
+
+needs_kernels = pytest.mark.skipif(not kernels.enabled, reason="no processor with AVX2, or built without a compiler")
+
+
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    """Largest difference, in units of the largest value."""
+    return float((actual.double() - expected).abs().max() / expected.abs().max().clamp_min(1e-3))
+
+
+@needs_kernels
+@settings(max_examples=20)
+@given(
+    residual=st.sampled_from([16, 32, 48, 80]),
+    gate=st.sampled_from([16, 48, 64]),
+    skip=st.sampled_from([16, 96]),
+    kernel_size=st.integers(2, 3),
+    samples=st.sampled_from([1, 5, 96, 100, 200]),  # of two streams: a block has 192 rows
+    conditioned=st.booleans(),
+)
+def test_kernels_agree_with_the_definition(
+    residual: int, gate: int, skip: int, kernel_size: int, samples: int, conditioned: bool
+) -> None:
+    """In float32, against the definition in float64; rows beyond a block, and dilations beyond the samples."""
+    config = ModelConfig(
+        cycles=1,
+        layers_per_cycle=5,
+        kernel_size=kernel_size,
+        residual_channels=residual,
+        gate_channels=gate,
+        skip_channels=skip,
+        speakers=("ann", "bob") if conditioned else (),
+        features=MEL if conditioned else None,
+    )
+    exact = double_model(config)
+    exact.fused = False
+    model = WaveNet(config)
+    model.load_state_dict(exact.state_dict())
+    codes, speaker, local, first = random_inputs(config, 2, samples, 3)
+    inputs = [None if tensor is None else tensor.detach().float() for tensor in (speaker, local)]
+    assert kernels.support_layer(model.embedding.weight, model.skip.weight[:, :gate])
+    outputs = model(codes, *inputs, first), exact(codes, speaker, local, first)
+    assert relative_error(outputs[0], outputs[1]) < 2e-6
+    direction = torch.randn(outputs[1].shape, dtype=torch.double)
+    gradients = torch.autograd.grad((outputs[0] * direction.float()).sum(), list(model.parameters()))
+    expected = torch.autograd.grad((outputs[1] * direction).sum(), list(exact.parameters()))
+    for (name, _), one, other in zip(model.named_parameters(), gradients, expected, strict=True):
+        assert relative_error(one, other) < 2e-5, name
+
+
+@needs_kernels
+def test_kernels_and_pytorch_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a network of the usual size, and where hooks or other activations leave the head to PyTorch."""
+    torch.manual_seed(0)
+    model = WaveNet(ModelConfig(cycles=1, layers_per_cycle=8, residual_channels=64, skip_channels=128))
+    codes, seen = torch.randint(0, 256, (2, 300)), list[int]()
+    handle = model.head.hidden.register_forward_hook(lambda *_: seen.append(1))
+    results = []
+    for enabled in (True, False):
+        monkeypatch.setattr(kernels, "enabled", enabled)
+        output = model(codes)
+        results.append((output, *torch.autograd.grad(output.square().mean(), list(model.parameters()))))
+    assert len(seen) == 2
+    handle.remove()
+    monkeypatch.setattr(kernels, "enabled", True)
+    output = model(codes)
+    results.append((output, *torch.autograd.grad(output.square().mean(), list(model.parameters()))))
+    for tensors in zip(*results, strict=True):
+        for tensor in tensors[1:]:
+            torch.testing.assert_close(tensor, tensors[0], rtol=1e-4, atol=1e-6)
+
+
+@needs_kernels
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_reach_the_outputs(value: float) -> None:
+    """So that a step with them is noticed and skipped."""
+    model = WaveNet(ModelConfig(cycles=1, layers_per_cycle=3, residual_channels=16, skip_channels=16))
+    with torch.no_grad():
+        model.get_parameter("layers.0.residual.bias")[2] = value
+    output = model(torch.randint(0, 256, (1, 9)))
+    assert not torch.isfinite(output).all()
 
 
 # ---- which of them is used -------------------------------------------------------------------------------------------
@@ -253,16 +372,31 @@ def test_gradients_of_gradients_need_the_plain_stack() -> None:
     assert second.abs().sum() > 0
 
 
-def test_the_plain_stack_has_gradients_layer_by_layer() -> None:
-    """What an exchange of gradients in distributed training overlaps with."""
-    model, order = WaveNet(SMALL), []
-    model.fused = False
+@pytest.mark.parametrize("fused_stack", [False, True])
+@pytest.mark.parametrize("config", [SMALL, CONDITIONED], ids=["plain", "conditioned"])
+def test_gradients_are_ready_layer_by_layer(
+    config: ModelConfig, fused_stack: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an exchange of gradients in distributed training overlaps with: all weights of a layer, before the next."""
+    model, order = double_model(config), list[str]()
+    model.fused = fused_stack
     for index, layer in enumerate(model.typed_layers):
-        layer.dilated.bias.register_post_accumulate_grad_hook(lambda _, index=index: order.append(index))
-    finished: list[int] = []
-    model.embedding.weight.register_post_accumulate_grad_hook(lambda _: finished.extend(order))
-    model(torch.zeros(1, 9, dtype=torch.long)).sum().backward()
-    assert finished == [3, 2, 1, 0]
+        for weight in layer.parameters():
+            weight.register_post_accumulate_grad_hook(lambda _, index=index: order.append(str(index)))
+    model.skip.weight.register_post_accumulate_grad_hook(lambda _: order.append("skip"))
+    backward = fused.layer_backward
+
+    def recorded(*arguments: Any) -> Any:
+        order.append("layer")
+        return backward(*arguments)
+
+    monkeypatch.setattr(fused, "layer_backward", recorded)
+    model(*random_inputs(config, 2, 9, 0)).sum().backward()
+    expected = ["skip"]
+    for index in reversed(range(config.layers)):
+        weights = 2 if index == config.layers - 1 else 4  # the last layer has no residual projection
+        expected += ["layer"] * fused_stack + [str(index)] * weights
+    assert order == expected
 
 
 def test_an_export_traces_the_plain_stack() -> None:

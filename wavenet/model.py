@@ -19,16 +19,18 @@ in `wavenet.nn.conditioning`, losses are in `wavenet.nn.outputs`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from wavenet.config import MU_LAW_CODES, ModelConfig
 from wavenet.data.pcm import FULL_SCALE
-from wavenet.nn import fused
+from wavenet.nn import fused, kernels
 from wavenet.nn.conditioning import Conditioning, GateBias
 from wavenet.nn.fused import LayerWeights
 from wavenet.nn.linear_prediction import predict
@@ -119,6 +121,32 @@ class ResidualLayer(nn.Module):
         return LayerWeights(self.dilated.weight, self.dilated.bias, *residual)
 
 
+def _global_hooks() -> bool:
+    """Whether there are hooks for every module of the process, as those of profilers are."""
+    hooks = nn.modules.module
+    return any(
+        (
+            hooks._global_forward_hooks,
+            hooks._global_forward_pre_hooks,
+            hooks._global_backward_hooks,
+            hooks._global_backward_pre_hooks,
+        )
+    )
+
+
+def is_customised(modules: Iterable[nn.Module], known: tuple[type[nn.Module], ...]) -> bool:
+    """Whether there are hooks, subclasses or other modules than those known, which have to be called."""
+    return _global_hooks() or any(
+        type(module) not in known
+        or "forward" in vars(module)
+        or module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        for module in modules
+    )
+
+
 class Head(nn.Module):
     """From the skip sum to the output parameters of the next sample. Source: section 2.4, figure 4.
 
@@ -137,6 +165,16 @@ class Head(nn.Module):
         """[..., S] -> [..., A]"""
         hidden = self.hidden(self.activation(skip))  # [..., H]
         return self.output(self.activation(hidden))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether `fused` computes the same: there are no hooks, subclasses or other activations."""
+        return self.activation is F.relu and not is_customised(self.modules(), (Head, nn.Linear))
+
+    def fused(self, skip: Tensor) -> Tensor:
+        """`forward` by `wavenet.nn.kernels`."""
+        hidden = kernels.linear(skip, self.hidden.weight, self.hidden.bias, relu=True)
+        return kernels.linear(hidden, self.output.weight, self.output.bias, relu=True)
 
     def reset_parameters(self) -> None:
         """Initialise: the output parameters are close to zero."""
@@ -162,30 +200,18 @@ def linear_prediction(
     return PredictedSamples(*(tensor.to(weight) for tensor in predicted))
 
 
-def _global_hooks() -> bool:
-    """Whether there are hooks for every module of the process, as those of profilers are."""
-    hooks = nn.modules.module
-    return any(
-        (
-            hooks._global_forward_hooks,
-            hooks._global_forward_pre_hooks,
-            hooks._global_backward_hooks,
-            hooks._global_backward_pre_hooks,
-        )
-    )
-
-
 class WaveNet(nn.Module):
     """A stack of dilated causal convolutions that predicts every next sample: codes [B, T] -> [B, T, A].
 
     fused: whether the layers run in `wavenet.nn.fused`. None: if it supports the input, and the stack has no hooks,
         subclasses or replaced modules. True or False, set on the class or an instance, force one or the other. Second
-        derivatives and forward-mode differentiation need False. The gradients of the fused stack are all ready at the
-        end of its backward pass: with False, `DistributedDataParallel` can exchange the gradients of late layers
-        during the backward pass of early ones.
+        derivatives and forward-mode differentiation need False.
+    recomputed: whether the backward pass computes the activations of a cycle of layers again, and the forward pass
+        keeps only what enters it: less memory for more time, with the same values and gradients to rounding.
     """
 
     fused: bool | None = None
+    recomputed: bool = False
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -233,11 +259,16 @@ class WaveNet(nn.Module):
         if self.config.linear_prediction and prediction is None:
             prediction = linear_prediction(self.config, codes, local, first, self.embedding.weight)
         x = self.embed(codes, None if prediction is None else prediction.inputs)  # [B, T, R]
-        if muted is None and self.uses_fused_stack(x):
+        if muted is not None:
+            skip = self.residual_stack(x, gate_bias, muted)
+        elif self.recomputed and torch.is_grad_enabled():
+            skip = self._recomputed_stack(x, gate_bias)
+        elif self.uses_fused_stack(x):
             skip = self.fused_stack(x, gate_bias)
         else:
-            skip = self.residual_stack(x, gate_bias, muted)
-        parameters = self.head(skip)  # [B, T, S] -> [B, T, A]
+            skip = self.residual_stack(x, gate_bias)
+        fused_head = muted is None and self.uses_fused_stack(x) and self.head.is_plain
+        parameters = (self.head.fused if fused_head else self.head)(skip)  # [B, T, S] -> [B, T, A]
         return parameters if prediction is None else prediction.to_samples(parameters, self.config)
 
     def embed(self, codes: Tensor, inputs: Tensor | None = None) -> Tensor:
@@ -271,22 +302,39 @@ class WaveNet(nn.Module):
         dilations = [layer.dilated.dilation for layer in self.typed_layers]
         return fused.residual_stack(x, layers, dilations, self.skip.weight, self.skip.bias, gate_bias)
 
+    def _recomputed_stack(self, x: Tensor, gate_bias: GateBias | None) -> Tensor:
+        """`residual_stack` cycle by cycle, see `recomputed`: x [B, T, R] -> [B, T, S]."""
+        skip: Tensor = self.skip.bias
+        for first in range(0, self.config.layers, self.config.layers_per_cycle):
+            layers = slice(first, first + self.config.layers_per_cycle)
+            x, share = checkpoint(
+                self._some_layers, x, gate_bias, layers, use_reentrant=False, preserve_rng_state=False
+            )
+            skip = skip + share
+        return skip
+
+    def _some_layers(self, x: Tensor, gate_bias: GateBias | None, layers: slice) -> tuple[Tensor, Tensor]:
+        """Some layers: x [B, T, R] -> x of the layer after them, and their share [B, T, S] of the skip sum."""
+        chosen, gate = self.typed_layers[layers], self.config.gate
+        weight = self.skip.weight[:, layers.start * gate : layers.stop * gate]
+        if gate_bias is not None:
+            gate_bias = replace(gate_bias, frames=gate_bias.frames[layers])
+        if self.uses_fused_stack(x):
+            weights, dilations = [layer.weights() for layer in chosen], [layer.dilated.dilation for layer in chosen]
+            return fused.residual_layers(x, weights, dilations, weight, weight.new_zeros(len(weight)), gate_bias)
+        gated = []
+        for index, layer in enumerate(chosen):
+            x, z = layer(x, None if gate_bias is None else gate_bias.at_samples(index))
+            gated.append(z)
+        return x, F.linear(torch.cat(gated, dim=-1), weight)
+
     def uses_fused_stack(self, x: Tensor) -> bool:
         """Whether `forward` computes the layers of an input like x [B, T, R] with the fused stack; see `fused`."""
         return self.fused if self.fused is not None else fused.supports(x) and not self._stack_is_customised()
 
     def _stack_is_customised(self) -> bool:
-        """Whether there are hooks, subclasses or other modules in the stack, which have to be called."""
         known = (ResidualLayer, DilatedConv, nn.Linear, nn.ModuleList)
-        return _global_hooks() or any(
-            type(module) not in known
-            or "forward" in vars(module)
-            or module._forward_hooks
-            or module._forward_pre_hooks
-            or module._backward_hooks
-            or module._backward_pre_hooks
-            for module in (*self.layers.modules(), self.skip)
-        )
+        return is_customised((*self.layers.modules(), self.skip), known)
 
     @property
     def typed_layers(self) -> list[ResidualLayer]:
