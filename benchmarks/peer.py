@@ -71,12 +71,28 @@ def peer_model(shape: Shape, **options: Any) -> Any:
     )
 
 
+def our_gradients(model: WaveNet, inputs: Tensor, targets: Tensor) -> Callable[[], Tensor]:
+    """Computes gradients as a training run does, with two threads."""
+    import torch
+
+    from wavenet.config import TrainingConfig
+    from wavenet.training.batches import Batch
+    from wavenet.training.distributed import SINGLE
+    from wavenet.training.gradients import Gradients
+    from wavenet.training.threads import ThreadCount
+
+    gradients = Gradients(model, TrainingConfig(batch=BATCH, crop=SAMPLES), SINGLE, torch.device("cpu"))
+    gradients.thread_count = ThreadCount([2])
+    mask = torch.ones(targets.shape, dtype=torch.bool)
+    batch = Batch(inputs, targets, mask, None, None, 0, None, targets.numel(), targets.numel())
+    return lambda: gradients(batch)
+
+
 def train(program: str) -> dict[str, float]:
     """Samples/s, the median over the steps, and the peak memory of the process in MB."""
     import torch
     from torch.nn import functional as F
 
-    from wavenet.nn.outputs import masked_loss
     from wavenet.training.training_cost import peak_megabytes
 
     torch.set_num_threads(2)
@@ -84,24 +100,23 @@ def train(program: str) -> dict[str, float]:
     inputs, targets = codes[:, :-1], codes[:, 1:]
     if program == "ours":
         model = our_model(TRAINING_SHAPE)
-        mask = torch.ones(targets.shape, dtype=torch.bool)
+        gradients = our_gradients(model, inputs, targets)
         optimizer = torch.optim.Adam(model.parameters(), fused=True)
-
-        def loss() -> Tensor:
-            return masked_loss(model(inputs), targets, mask)
     else:
         model = peer_model(TRAINING_SHAPE, **({"dropout": 0.0} if program == "peer without dropout" else {}))
         optimizer = torch.optim.Adam(model.parameters())
 
-        def loss() -> Tensor:
+        def gradients() -> Tensor:
             one_hot = F.one_hot(inputs, 256).float().transpose(1, 2)
-            return F.cross_entropy(model(one_hot), targets)
+            loss = F.cross_entropy(model(one_hot), targets)
+            loss.backward()
+            return loss
 
     times = []
     for _ in range(WARM_UP_STEPS + STEPS):
         started = time.perf_counter()
         optimizer.zero_grad()
-        loss().backward()
+        gradients()
         optimizer.step()
         times.append(time.perf_counter() - started)
     return {"speed": BATCH * SAMPLES / statistics.median(times[WARM_UP_STEPS:]), "megabytes": peak_megabytes()}
