@@ -69,18 +69,18 @@ def small(*overrides: str) -> Recipe:
 
 def test_the_values_of_a_step_are_those_of_layers_head_and_batch() -> None:
     stack = Stack(layers=2, residual=3, gate=4, skip=5)
-    assert stack.kept == 2 * (3 + 8 + 4)  # x, tanh and sigmoid, z
-    assert stack.backward == 5 + 2 * 4 + 3 + 8  # gradients: of the skip sum and of all z; of x and the gates
+    assert stack.kept == 2 * (3 + 4 + 4)  # x, z and sigmoid(b)
+    assert stack.backward == 5 + 3 + 4 + 8  # gradients: of the skip sum; of x, z and the gates of a layer
     chosen = small("training.batch=3", "training.crop=100", "training.past=20")
     assert training_memory.head_values(chosen.model) == 5 + 6 + 4 * 256
     values = training_memory.step_values(chosen.model, chosen.training, rows=3)
-    assert values == 120 * 3 * (30 + (5 + 6 + 4 * 256) + 4)  # codes and targets are of 64 bits
+    assert values == 120 * 3 * (22 + (5 + 6 + 4 * 256) + 4)  # codes and targets are of 64 bits
 
 
 def test_parts_of_a_batch_are_in_memory_one_after_the_other() -> None:
     settings = ("training.batch=6", "training.crop=100")
     whole, thirds, sixths, more = (small(*settings, f"training.accumulation={n}") for n in (1, 3, 6, 60))
-    per_row = 100 * (30 + 5 + 6 + 4 * 256)
+    per_row = 100 * (22 + 5 + 6 + 4 * 256)
     of = training_memory.step_values
     assert of(whole.model, whole.training, 6) - of(thirds.model, thirds.training, 6) == 4 * per_row
     assert of(thirds.model, thirds.training, 6) - of(sixths.model, sixths.training, 6) == per_row
@@ -111,6 +111,6 @@ def test_weights_are_counted_with_gradients_average_and_moments() -> None:
 
 
 def test_a_cuda_device_holds_no_program_and_no_gaps() -> None:
-    cpu, cuda = (training_memory.training_memory(small(), device) for device in ("cpu", "cuda"))
+    cpu, cuda = (training_memory.training_memory(small("training.batch=1"), device) for device in ("cpu", "cuda"))
     assert cuda.process == 0 < cpu.process
     assert cpu.step == pytest.approx(HEAP * cuda.step)

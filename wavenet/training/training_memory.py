@@ -22,6 +22,7 @@ from wavenet.config import ModelConfig, TrainingConfig
 from wavenet.evaluation.likelihood import PIECE
 from wavenet.training.distributed import SINGLE, Processes
 from wavenet.training.recipe import Recipe
+from wavenet.training.threads import most_threads
 
 FLOAT = 4  # bytes
 # Resident memory over live memory: glibc keeps freed blocks below 32 MB, whose gaps do not fit the next tensors.
@@ -41,16 +42,16 @@ class Stack(NamedTuple):
 
     @property
     def kept(self) -> int:
-        """Values per sample that the forward pass keeps: x, tanh(a) and sigmoid(b), and z of every layer."""
-        return self.layers * (self.residual + 2 * self.gate + self.gate)
+        """Values per sample that the forward pass keeps: x, z and sigmoid(b) of every layer."""
+        return self.layers * (self.residual + 2 * self.gate)
 
     @property
     def backward(self) -> int:
         """Values per sample that the backward pass needs in addition.
 
-        The gradients of the skip sum and of all z, and of one layer those of x and of the gates.
+        The gradients of the skip sum, and of one layer those of x, of z and of the gates.
         """
-        return self.skip + self.layers * self.gate + self.residual + 2 * self.gate
+        return self.skip + self.residual + 3 * self.gate
 
 
 @dataclass(frozen=True)
@@ -87,17 +88,21 @@ def training_memory(
     return TrainingMemory(
         process=process,
         weights=FLOAT * weights,
-        step=heap * FLOAT * step_values(model, training, rows),
+        step=heap * FLOAT * step_values(model, training, rows, most_threads(processes) if device == "cpu" else rows),
         frame_step=heap * FLOAT * frame_step_values(model, training),
         validation=heap * FLOAT * validation_values(model),
     )
 
 
-def step_values(model: ModelConfig, training: TrainingConfig, rows: int) -> int:
-    """Values that are alive at the worst moment of a training step of so many rows."""
+def step_values(model: ModelConfig, training: TrainingConfig, rows: int, threads: int | None = None) -> int:
+    """Values that are alive at the worst moment of a training step of so many rows, of which each thread computes one.
+
+    threads: None for as many as rows.
+    """
     stack = Stack(model.layers, model.residual_channels, model.gate, model.skip_channels)
     samples = training.past + training.crop  # of a row
     together = -(-rows // min(training.accumulation, rows))  # rows that are computed at the same time
+    together = min(together, threads or together)
     return samples * (together * (stack.kept + max(stack.backward, head_values(model))) + rows * input_values(model))
 
 
