@@ -21,11 +21,12 @@ import json, resource, sys
 from wavenet import cli
 from wavenet.training import recipe, trainer
 from wavenet.training.training_memory import training_memory
-folder, run, settings, options = json.loads(sys.argv[1])
+folder, run, settings, share = json.loads(sys.argv[1])
 predicted = training_memory(recipe.load(None, settings))
+options = ["--memory", f"{share * predicted.peak / 1e6:.0f}M"] if share else []
 code = cli.main(["train", folder, "--out", run, *options, *(part for text in settings for part in ("--set", text))])
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-print(json.dumps([code, predicted.peak, predicted.process, peak]))
+print(json.dumps([code, predicted.peak, peak]))
 """
 LONG = [  # its activations take as much memory as the program
     "model.cycles=2",
@@ -40,13 +41,13 @@ LONG = [  # its activations take as much memory as the program
 ]
 
 
-def trained(folder: Path, run: Path, *settings: str, options: tuple[str, ...] = ()) -> tuple[float, float, float]:
-    """Bytes predicted for a run, those of them that are of the program, and the peak of a process that trains."""
-    arguments = json.dumps([str(folder), str(run), settings, options])
+def trained(folder: Path, run: Path, *settings: str, share: float = 0.0) -> tuple[float, float]:
+    """Bytes predicted for a run, and the peak of a process that trains it, within a share of them if that is given."""
+    arguments = json.dumps([str(folder), str(run), settings, share])
     done = subprocess.run([sys.executable, "-c", TRAIN, arguments], capture_output=True, text=True, check=True)
-    code, predicted, process, peak = json.loads(done.stdout.splitlines()[-1])
+    code, predicted, peak = json.loads(done.stdout.splitlines()[-1])
     assert code == 0, done.stderr
-    return predicted, process, peak
+    return predicted, peak
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the peak memory of a process is not reported")
@@ -57,7 +58,7 @@ def trained(folder: Path, run: Path, *settings: str, options: tuple[str, ...] = 
 )
 def test_the_prediction_is_within_a_fifth_of_the_peak(tmp_path: Path, settings: list[str]) -> None:
     folder = write_tones(tmp_path / "tones")
-    predicted, _, peak = trained(folder, tmp_path / "run", *LONG, *settings)
+    predicted, peak = trained(folder, tmp_path / "run", *LONG, *settings)
     assert predicted == pytest.approx(peak, rel=0.2)
 
 
@@ -69,22 +70,43 @@ def small(*overrides: str) -> Recipe:
 
 def test_the_values_of_a_step_are_those_of_layers_head_and_batch() -> None:
     stack = Stack(layers=2, residual=3, gate=4, skip=5)
-    assert stack.kept == 2 * (3 + 4 + 4)  # x, z and sigmoid(b)
-    assert stack.backward == 5 + 3 + 4 + 8  # gradients: of the skip sum; of x, z and the gates of a layer
+    assert stack.kept == 2 * (3 + 4 + 4)  # x, sigmoid and z
+    assert stack.backward == 5 + 3 + 2 * 8  # gradients: of the skip sum, of x, and of the gates
     chosen = small("training.batch=3", "training.crop=100", "training.past=20")
-    assert training_memory.head_values(chosen.model) == 5 + 6 + 4 * 256
-    values = training_memory.step_values(chosen.model, chosen.training, rows=3)
-    assert values == 120 * 3 * (22 + (5 + 6 + 4 * 256) + 4)  # codes and targets are of 64 bits
+    head = 5 + 6 + 3 * 256
+    assert training_memory.head_values(chosen.model) == head
+    values = training_memory.step_values(chosen.model, chosen.training, rows=3, threads=None)
+    assert values == 120 * 3 * (22 + head + 4)  # codes and targets are of 64 bits
+    with_threads = training_memory.step_values(chosen.model, chosen.training, rows=3, threads=2)
+    assert with_threads == 120 * (2 * (22 + head) + 3 * 4) + 2 * chosen.model.parameters
+
+
+def test_checkpointing_keeps_the_input_of_each_cycle() -> None:
+    chosen = small("model.cycles=4", "training.activation_checkpointing=true")
+    assert training_memory.row_values(chosen.model, chosen.training) == 4 * 3 + 5 + 6 + 3 * 256
+    deep = small(
+        "model.cycles=4",
+        "model.layers_per_cycle=10",
+        "model.residual_channels=100",
+        "training.activation_checkpointing=true",
+    )
+    cycle = Stack(10, 100, 4, 5)
+    assert training_memory.row_values(deep.model, deep.training) == 4 * 100 + cycle.kept + 5 + cycle.backward
 
 
 def test_parts_of_a_batch_are_in_memory_one_after_the_other() -> None:
     settings = ("training.batch=6", "training.crop=100")
     whole, thirds, sixths, more = (small(*settings, f"training.accumulation={n}") for n in (1, 3, 6, 60))
-    per_row = 100 * (22 + 5 + 6 + 4 * 256)
-    of = training_memory.step_values
-    assert of(whole.model, whole.training, 6) - of(thirds.model, thirds.training, 6) == 4 * per_row
-    assert of(thirds.model, thirds.training, 6) - of(sixths.model, sixths.training, 6) == per_row
-    assert of(more.model, more.training, 6) == of(sixths.model, sixths.training, 6)
+    per_row = 100 * training_memory.row_values(whole.model, whole.training)
+
+    def of(chosen: Recipe, threads: int | None = None) -> int:
+        return training_memory.step_values(chosen.model, chosen.training, 6, threads)
+
+    assert of(whole) - of(thirds) == 4 * per_row
+    assert of(thirds) - of(sixths) == per_row
+    assert of(more) == of(sixths)
+    assert of(whole, threads=2) == of(thirds, threads=2)  # two rows at a time, in any case
+    assert of(whole, threads=2) - of(sixths, threads=2) == per_row + whole.model.parameters
 
 
 def test_processes_share_the_rows_of_a_batch() -> None:
@@ -95,9 +117,10 @@ def test_processes_share_the_rows_of_a_batch() -> None:
 
 
 def test_the_peak_is_that_of_the_largest_phase() -> None:
-    memory = TrainingMemory(process=100, weights=10, step=3, frame_step=1, validation=5)
-    assert memory.peak == 115
-    assert dataclasses.replace(memory, step=7).peak == 117
+    memory = TrainingMemory(process=100, weights=10, workers=20, step=3, frame_step=1, validation=5)
+    assert memory.peak == 138  # steps are on other threads than validations
+    assert dataclasses.replace(memory, process=0).peak == 15
+    assert dataclasses.replace(memory, process=0, step=7).peak == 17
 
 
 def test_weights_are_counted_with_gradients_average_and_moments() -> None:
@@ -113,4 +136,4 @@ def test_weights_are_counted_with_gradients_average_and_moments() -> None:
 def test_a_cuda_device_holds_no_program_and_no_gaps() -> None:
     cpu, cuda = (training_memory.training_memory(small("training.batch=1"), device) for device in ("cpu", "cuda"))
     assert cuda.process == 0 < cpu.process
-    assert cpu.step == pytest.approx(HEAP * cuda.step)
+    assert cpu.step == pytest.approx(HEAP * (cuda.step + 4 * small().model.parameters))

@@ -1,6 +1,7 @@
 """Fitting a recipe to a budget of memory: what to change so that training needs no more, the least harmful first.
 
-1. The rows of a batch are computed in more parts, one after the other. The result is the same, to rounding.
+1. The rows of a batch are computed in more parts, one after the other: on the CPU, by fewer threads at a time. The
+   result is the same.
 2. Activations are computed again in the backward pass instead of being kept. The result is the same; it takes longer.
 3. Crops are shorter. The network sees less of the past at the start of each, and learns from fewer samples a step.
 
@@ -87,17 +88,19 @@ def fit_to_memory(
     processes: Processes = SINGLE,
     keep_crops: bool = False,
     process: float | None = None,
+    threads: int | None = None,
 ) -> Fit:
     """The recipe, changed as little as possible so that the predicted peak of each process is within the budget.
 
-    budget: bytes, of which a margin is left. keep_crops: for a run that is continued. process: as of `training_memory`.
+    budget: bytes, of which a margin is left. keep_crops: for a run that is continued.
+    process, threads: as of `training_memory`.
     Raises `ConfigError`, with the least memory that is needed, if nothing helps.
     """
     if process is None:
         process = process_bytes() if device == "cpu" else 0.0
 
     def memory(candidate: Recipe) -> TrainingMemory:
-        return training_memory(candidate, device, processes, process)
+        return training_memory(candidate, device, processes, process, threads)
 
     def needed(candidate: Recipe) -> float:
         return MARGIN * memory(candidate).peak
