@@ -7,6 +7,8 @@ neighbour costs its share of the processor and no more, and results do not depen
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import statistics
 import threading
@@ -21,6 +23,7 @@ from wavenet.training.distributed import Processes
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+M_ARENA_MAX = -8  # of mallopt, see malloc.h
 TRIALS = 3  # steps with each number of threads in a measurement
 PERIOD = 300  # steps from one measurement to the next
 SOONEST = 100  # the same after a change of the time per step: a measurement may cost 2 per cent
@@ -91,6 +94,7 @@ class Threads:
 
     def __init__(self, most: int) -> None:
         self.most = most
+        share_heap()
         mine = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(most, "training", initializer=torch.set_num_threads, initargs=(1,))
         for started in [self._pool.submit(threading.get_ident) for _ in range(most)]:
@@ -128,6 +132,16 @@ class Threads:
             if item is None:
                 return
             yield item
+
+
+def share_heap() -> None:
+    """Let all threads allocate from one heap, where the C library is glibc.
+
+    By default each thread has heaps of its own, of 64 MB each, and keeps what it has freed: activations of tens of
+    megabytes leave gaps in them, and a validation on the main thread cannot use them.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def most_threads(processes: Processes) -> int:
