@@ -28,6 +28,12 @@ LARGE = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _a_thread_for_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that parts of a batch need less memory than all of it."""
+    monkeypatch.setattr("wavenet.training.training_memory.most_threads", lambda processes: 64)
+
+
 def needed(chosen: Recipe) -> float:
     """The smallest budget that the recipe fits into."""
     return MARGIN * training_memory(chosen, **PROGRAM).peak
