@@ -17,8 +17,8 @@ computes one operation at a time. Here every layer, and the skip projection, is 
 
 The equations are computed by PyTorch, or in float32 on processors with AVX2 or AVX-512 by `wavenet.nn.kernels`.
 
-Not supported, and a reason for `WaveNet.fused = False`: forward and backward hooks on layers, second derivatives, mixed
-precision and `torch.compile`.
+Not supported, and a reason for `WaveNet.fused = False`: forward and backward hooks on layers, second derivatives,
+autocast except to bfloat16 on a GPU, and `torch.compile`.
 """
 
 from __future__ import annotations
@@ -43,15 +43,23 @@ class LayerWeights(NamedTuple):
 
 
 def supports(x: Tensor) -> bool:
-    """Whether the fused stack can compute an input like this here: eager, in float32 or float64, without autocast."""
+    """Whether the fused stack can compute an input like this here: eager, in float32 or float64.
+
+    Under autocast on a GPU in bfloat16: measured there, it is 1.2 to 1.3 times as fast as the definition. Float16 has
+    too small a range: sigmoid(b) could be zero.
+    """
     return (
         x.device.type in ("cpu", "cuda")
         and x.dtype in (torch.float32, torch.float64)
-        and not torch.is_autocast_enabled(x.device.type)
+        and (not torch.is_autocast_enabled(x.device.type) or _is_autocast_to_bfloat16(x))
         and not torch.compiler.is_compiling()
         and not torch._C._get_tracing_state()
         and not torch._C._are_functorch_transforms_active()  # `torch.func`: grad, vmap, jvp
     )
+
+
+def _is_autocast_to_bfloat16(x: Tensor) -> bool:
+    return torch.is_autocast_enabled("cuda") and x.is_cuda and torch.get_autocast_dtype("cuda") == torch.bfloat16
 
 
 def residual_stack(
@@ -79,6 +87,22 @@ def residual_layers(
     gate_bias: GateBias | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`residual_stack` of L consecutive layers: x [B, T, R] -> x of the layer after them, and their skip sum."""
+    if not _is_autocast_to_bfloat16(x):
+        return _residual_layers(x, layers, dilations, skip_weight, skip_bias, gate_bias)
+    x, skip_weight, skip_bias = x.bfloat16(), skip_weight.bfloat16(), skip_bias.bfloat16()
+    cast = [LayerWeights._make(None if part is None else part.bfloat16() for part in layer) for layer in layers]
+    with torch.autocast("cuda", enabled=False):
+        return _residual_layers(x, cast, dilations, skip_weight, skip_bias, gate_bias)
+
+
+def _residual_layers(
+    x: Tensor,
+    layers: Sequence[LayerWeights],
+    dilations: Sequence[int],
+    skip_weight: Tensor,
+    skip_bias: Tensor,
+    gate_bias: GateBias | None,
+) -> tuple[Tensor, Tensor]:
     streams, samples, _ = x.shape
     rows = x.transpose(0, 1).reshape(samples * streams, -1)  # [N, R]
     gated = rows.new_empty(len(rows), skip_weight.shape[1])  # [N, L*G]
@@ -111,7 +135,7 @@ class _Layer(torch.autograd.Function):
         layer = LayerWeights(*weights)
         bias = None
         if gate_bias is not None and frames is not None:
-            bias = _new_rows(gate_bias, frames + layer.dilated_bias, len(rows))  # [N, 2G]
+            bias = _new_rows(gate_bias, frames + layer.dilated_bias, len(rows)).to(rows.dtype)  # [N, 2G]
         forward = kernels.layer_forward if kernels.support_layer(rows, skip) else layer_forward
         next_rows, sigmoid = forward(rows, z, shift, layer, bias)
         ctx.save_for_backward(rows, sigmoid, z, skip, *weights)
@@ -128,7 +152,8 @@ class _Layer(torch.autograd.Function):
         grad_rows, grad_gates, grads = backward(grad_rows, grad_skip, skip, rows, sigmoid, z, ctx.shift, layer)
         grad_frames = None
         if gate_bias is not None:
-            grad_frames = gate_bias.upsample_backward(grad_gates.view(gate_bias.samples, -1, grad_gates.shape[1]))
+            by_stream = grad_gates.to(gate_bias.frames.dtype).view(gate_bias.samples, -1, grad_gates.shape[1])
+            grad_frames = gate_bias.upsample_backward(by_stream)
         return grad_rows, grad_skip, None, None, None, None, grad_frames, *grads
 
 
