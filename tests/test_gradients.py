@@ -15,6 +15,7 @@ from wavenet.nn.outputs import masked_loss
 from wavenet.training.batches import Batch
 from wavenet.training.distributed import SINGLE, Processes
 from wavenet.training.gradients import Gradients
+from wavenet.training.gradients import _set as set_gradients
 from wavenet.training.threads import PERIOD, RECENT, SOONEST, TRIALS, ThreadCount, Threads, candidates, most_threads
 
 CPU = torch.device("cpu")
@@ -169,3 +170,11 @@ def test_processes_of_a_host_share_its_threads(monkeypatch: pytest.MonkeyPatch) 
     assert most_threads(SINGLE) == 6
     assert most_threads(Processes(0, 4, 0, 2)) == 4
     assert most_threads(Processes(0, 16, 0, 16)) == 1
+
+
+def test_gradients_have_the_memory_layout_of_their_weights() -> None:
+    weight = torch.nn.Parameter(torch.zeros(2, 3))
+    set_gradients([weight], [torch.arange(6.0).view(3, 2).t()])  # as convolutions on a GPU return them
+    assert weight.grad is not None
+    assert weight.grad.stride() == (3, 1)
+    assert weight.grad.tolist() == [[0, 2, 4], [1, 3, 5]]

@@ -133,7 +133,10 @@ def _sum(weight: Tensor, total: Tensor | None, gradient: Tensor | None) -> Tenso
 
 
 def _set(weights: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
+    """Set the gradients, in the memory layout of their weights: the fused optimizer needs it on a GPU."""
     for weight, gradient in zip(weights, gradients, strict=True):
+        if gradient is not None and gradient.stride() != weight.stride():
+            gradient = torch.empty_like(weight).copy_(gradient)
         weight.grad = gradient
 
 
