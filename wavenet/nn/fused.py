@@ -45,8 +45,8 @@ class LayerWeights(NamedTuple):
 def supports(x: Tensor) -> bool:
     """Whether the fused stack can compute an input like this here: eager, in float32 or float64.
 
-    Under autocast on a GPU in bfloat16: measured there, it is 1.2 to 1.3 times as fast as the definition. Float16 has
-    too small a range: sigmoid(b) could be zero.
+    Under autocast on a GPU in bfloat16: with large batches it is 1.1 times as fast as the definition there, and takes
+    0.57 of its memory (H100). Float16 has too small a range: sigmoid(b) could be zero.
     """
     return (
         x.device.type in ("cpu", "cuda")
