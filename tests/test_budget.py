@@ -13,7 +13,7 @@ from training_runs import SMALL, write_tones
 
 from wavenet.checks import ConfigError
 from wavenet.training import budget, recipe
-from wavenet.training.budget import MARGIN, fit_to_memory, parse_memory
+from wavenet.training.budget import MARGIN, fit_to_memory
 from wavenet.training.distributed import Processes
 from wavenet.training.recipe import Recipe
 from wavenet.training.training_memory import training_memory
@@ -37,29 +37,6 @@ def _a_thread_for_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
 def needed(chosen: Recipe) -> float:
     """The smallest budget that the recipe fits into."""
     return MARGIN * training_memory(chosen, **PROGRAM).peak
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("8G", 8 * 10**9),
-        ("500M", 5 * 10**8),
-        ("1.5GB", 15 * 10**8),
-        ("8GiB", 8 * 2**30),
-        ("64 mib", 2**26),
-        ("2T", 2 * 10**12),
-        (".5K", 500),
-    ],
-)
-def test_sizes_have_units(text: str, size: int) -> None:
-    assert parse_memory(text) == size
-
-
-@pytest.mark.parametrize("text", ["8000000000", "8", "", "G", "-1G", "0G", "8X", "1e9", "8 G G", "nan", "infG"])
-def test_other_sizes_are_refused_in_one_line(text: str) -> None:
-    with pytest.raises(ConfigError, match="expected a number with a unit, such as 8G") as caught:
-        parse_memory(text)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_recipe_that_fits_is_unchanged() -> None:

@@ -34,7 +34,9 @@ def test_pack_refuses_in_one_line(folder: Path, tmp_path: Path, capsys: Capture)
     assert "no usable recording" in error_of(capsys, "data", "pack", folder, "-o", out)
     write_noise(folder / "a.wav")
     assert "holds other files" in error_of(capsys, "data", "pack", folder, "-o", folder)
-    assert "is not a size such as 500MB" in error_of(capsys, "data", "pack", folder, "-o", out, "--shard-size", "big")
+    assert "--shard-size big: expected a number with a unit" in error_of(
+        capsys, "data", "pack", folder, "-o", out, "--shard-size", "big"
+    )
     assert "is not a folder" in error_of(capsys, "data", "pack", folder / "a.wav", "-o", out)
     assert run("data", "pack", folder, "-o", out) == 0
     capsys.readouterr()

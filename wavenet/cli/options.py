@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
+from wavenet.data.errors import printable
 from wavenet.data.storage import is_address
 
+LONGEST_SIZE = 40  # characters of a size in a message
 MAX_LAYERS = 10_000  # of --mute; more than a model has
 OF_THE_MODEL = "  [default: the model's]"  # which `wavenet info` shows
 OUTPUT = click.option("-o", "--output", help="A .wav, .flac or .ogg file, or - for raw 16-bit samples.")
@@ -59,12 +61,20 @@ SAMPLING = (
 )
 
 
-def size_in_bytes(context: click.Context, parameter: click.Parameter, text: str) -> int:
-    """The bytes of an option such as 500MB, 1GB or 2GiB. Raises `UsageError`."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?\s*", text)
+def size_in_bytes(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    """The bytes of an option such as 8G, 500MB or 7.5GiB. K, M, G, T: powers of 1,000; KiB, ...: of 1,024.
+
+    None for an option that is not given. Raises `UsageError`.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([KMGT])(IB|B)?\s*", text.upper())
     if found is None or not float(found[1]):
-        raise click.BadParameter(f"{text!r} is not a size such as 500MB or 1GB", context, parameter)
-    return int(float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " "))
+        shown = printable(text, LONGEST_SIZE)
+        raise click.UsageError(
+            f"{parameter.opts[0]} {shown}: expected a number with a unit, such as 8G, 500M or 7.5GiB"
+        )
+    return int(float(found[1]) * (1024 if found[3] == "IB" else 1000) ** " KMGT".index(found[2]))
 
 
 def name_of_folder(folder: str) -> str:

@@ -14,7 +14,7 @@ import click
 
 from wavenet.cli import train_labels
 from wavenet.cli.console import ProgressLine, duration, print_message, silenced
-from wavenet.cli.options import name_of_folder
+from wavenet.cli.options import name_of_folder, size_in_bytes
 from wavenet.cli.train_plan import print_plan, sample_of, within_memory
 from wavenet.cli.training_run import check_folder, train_to_the_end
 from wavenet.config import TrainingConfig, listed
@@ -74,6 +74,7 @@ def _recipes() -> str:
 @click.option(
     "--memory",
     metavar="SIZE",
+    callback=size_in_bytes,
     help="Memory of each process, or of its GPU, such as 8G, 500M or 7.5GiB: as far as it requires, the batch is "
     "computed in parts, and crops are shortened.",
 )
@@ -93,7 +94,7 @@ def command(
     overrides: tuple[str, ...],
     seed: int | None,
     device: str,
-    memory: str | None,
+    memory: int | None,
     dry_run: bool,
     fresh: bool,
     tensorboard: bool,
@@ -133,7 +134,7 @@ def _train(
     processes: Processes,
     name: str | None,
     start: str | None,
-    memory: str | None,
+    memory: int | None,
     settings: list[str],
     device: str,
     dry_run: bool,

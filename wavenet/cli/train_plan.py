@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 def within_memory(
     run: RunDirectory,
     recipe: Recipe,
-    memory: str | None,
+    memory: int | None,
     settings: list[str],
     fresh: bool,
     device: str,
     processes: Processes,
 ) -> Recipe:
-    """The recipe as --memory allows it, if that is given. Prints what is changed, and why."""
-    from wavenet.training.budget import fit_run, megabytes, parse_memory
+    """The recipe as --memory, in bytes, allows it, if that is given. Prints what is changed, and why."""
+    from wavenet.training.budget import fit_run, megabytes
 
     if memory is None:
         return recipe
-    fit = fit_run(run, recipe, parse_memory(memory), settings, fresh, device, processes)
-    needed = f"training needs about {megabytes(fit.memory.peak)} of {megabytes(parse_memory(memory))}"
+    fit = fit_run(run, recipe, memory, settings, fresh, device, processes)
+    needed = f"training needs about {megabytes(fit.memory.peak)} of {megabytes(memory)}"
     print_message(f"{needed}: {'; '.join(fit.changes) or 'the recipe fits as it is'}")
     return fit.recipe
 

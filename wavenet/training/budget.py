@@ -13,27 +13,19 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from wavenet.checks import ConfigError
-from wavenet.data.errors import printable
 from wavenet.training import recipe as recipes
 from wavenet.training.distributed import SINGLE, Processes
 from wavenet.training.recipe import Recipe
 from wavenet.training.run_directory import RunDirectory
 from wavenet.training.training_memory import TrainingMemory, process_bytes, training_memory
 
-UNITS = {
-    **{unit: 1000**power for power, unit in enumerate("KMGT", start=1)},
-    **{f"{unit}B": 1000**power for power, unit in enumerate("KMGT", start=1)},
-    **{f"{unit}IB": 1024**power for power, unit in enumerate("KMGT", start=1)},
-}
 LEAST_CROP = 1_000  # samples: in shorter crops most of the computation is the context of their first samples
 MARGIN = 1.1  # budget over predicted memory: the prediction is not exact, and a budget should be kept
 CROP_STEP = 100  # samples by which crops are shortened
-LONGEST_TEXT = 40  # characters of a value in a message
 
 
 @dataclass(frozen=True)
@@ -43,19 +35,6 @@ class Fit:
     recipe: Recipe
     memory: TrainingMemory
     changes: tuple[str, ...]
-
-
-def parse_memory(text: str) -> int:
-    """Bytes of a text such as 8G, 500M or 7.5GiB. K, M, G, T, also KB, ...: powers of 1,000; KiB, ...: of 1,024.
-
-    Raises `ConfigError`, in one line.
-    """
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", text)
-    unit = match[2].upper() if match else ""
-    if match is None or unit not in UNITS or not float(match[1]):
-        shown = printable(text, LONGEST_TEXT)
-        raise ConfigError(f"--memory {shown}: expected a number with a unit, such as 8G, 500M or 7.5GiB")
-    return int(float(match[1]) * UNITS[unit])
 
 
 def fit_run(
