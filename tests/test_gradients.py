@@ -63,17 +63,6 @@ def test_gradients_are_those_of_the_whole_batch() -> None:
         torch.testing.assert_close(gradient, weight.grad, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("kind", ["plain", "parallel", "causal"])
-def test_gradients_lie_in_memory_as_the_weights_do(kind: str) -> None:
-    """Fused optimizers on the CPU pair weights and gradients in this order, whatever their strides are."""
-    for accumulation in (1, 2):
-        model = WaveNet(replace(CONFIG, frame_network=kind))
-        gradients = Gradients(model, replace(TRAINING, accumulation=accumulation), SINGLE, CPU)
-        gradients(random_batch())
-        for name, weight in model.named_parameters():
-            assert weight.grad is not None and weight.grad.stride() == weight.stride(), name
-
-
 @pytest.mark.parametrize(("accumulation", "threads"), [(1, 2), (1, 5), (2, 1), (2, 3), (5, 2), (9, 1)])
 def test_threads_and_accumulation_change_no_bit(accumulation: int, threads: int) -> None:
     loss, gradients = computed()
@@ -178,3 +167,14 @@ def test_gradients_have_the_memory_layout_of_their_weights() -> None:
     assert weight.grad is not None
     assert weight.grad.stride() == (3, 1)
     assert weight.grad.tolist() == [[0, 2, 4], [1, 3, 5]]
+
+
+@pytest.mark.parametrize("kind", ["plain", "parallel", "causal"])
+def test_gradients_lie_in_memory_as_the_weights_do(kind: str) -> None:
+    """Fused optimizers on the CPU pair weights and gradients in this order, whatever their strides are."""
+    for accumulation in (1, 2):
+        model = WaveNet(replace(CONFIG, frame_network=kind))
+        gradients = Gradients(model, replace(TRAINING, accumulation=accumulation), SINGLE, CPU)
+        gradients(random_batch())
+        for name, weight in model.named_parameters():
+            assert weight.grad is not None and weight.grad.stride() == weight.stride(), name

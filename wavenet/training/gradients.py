@@ -75,7 +75,7 @@ class Gradients:
 
         def add(result: tuple[Tensor, Sequence[Tensor | None]]) -> None:
             losses.append(result[0])
-            total[:] = map(_sum, weights, total, result[1])
+            total[:] = map(_sum, total, result[1])
 
         parts = self._parts(len(batch.inputs))
         last = parts[-1].pop() if self.processes.count > 1 else None
@@ -123,17 +123,15 @@ def targets_in_loss(batch: Batch) -> int:
     return max(batch.count, 1)
 
 
-def _sum(weight: Tensor, total: Tensor | None, gradient: Tensor | None) -> Tensor | None:
-    """The sum, in the memory layout of the weight: fused optimizers pair the values as they lie in memory."""
-    if gradient is None:
-        return total
-    if total is not None:
-        return total + gradient
-    return gradient if gradient.stride() == weight.stride() else torch.empty_like(weight).copy_(gradient)
+def _sum(total: Tensor | None, gradient: Tensor | None) -> Tensor | None:
+    return total if gradient is None else gradient if total is None else total + gradient
 
 
 def _set(weights: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
-    """Set the gradients, in the memory layout of their weights: the fused optimizer needs it on a GPU."""
+    """Set the gradients, in the memory layout of their weights: fused optimizers pair values as they lie in memory.
+
+    On a GPU they refuse another layout; on a CPU they would use the gradients of other values.
+    """
     for weight, gradient in zip(weights, gradients, strict=True):
         if gradient is not None and gradient.stride() != weight.stride():
             gradient = torch.empty_like(weight).copy_(gradient)
