@@ -154,7 +154,7 @@ def test_measurements_take_few_steps() -> None:
 
 
 def test_processes_of_a_host_share_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wavenet.training.threads._cores", lambda: 8)
+    monkeypatch.setattr("wavenet.training.threads.cores", lambda: 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 6)  # as OMP_NUM_THREADS=6
     assert most_threads(SINGLE) == 6
     assert most_threads(Processes(0, 4, 0, 2)) == 4

@@ -235,3 +235,14 @@ def test_two_processes_go_back_together(tmp_path: Path) -> None:
         for name in ("one", "two")
     ]
     assert records[0] == records[1]
+
+
+def test_losses_are_forgotten_only_where_what_is_learned_has_changed(tmp_path: Path) -> None:
+    folder = write_tones(tmp_path / "clips")
+
+    def data(*overrides: str) -> str:
+        return trainer_for(folder, tmp_path / "run", *overrides).state.stability.data
+
+    computed_otherwise = "training.workers=1", "training.accumulation=2", "training.activation_checkpointing=true"
+    assert data(*computed_otherwise, "training.clip_seconds=0") == data()
+    assert data("training.batch=3") != data()

@@ -127,7 +127,8 @@ def check_disk(run: RunDirectory, recipe: Recipe) -> None:
 def measured(trainer: Trainer) -> Measured:
     """What a few steps take, which change nothing, and how many of them the rest of the budget has."""
     training, device = trainer.recipe.training, trainer.device.type
-    predicted, available = training_memory(trainer.recipe, device).peak / 1e6, available_megabytes(device)
+    predicted = training_memory(trainer.recipe, device, trainer.processes).peak / 1e6
+    available = available_megabytes(device)
     per_step = trainer.seconds_per_step()
     left = max(0.0, 1 - trainer.fraction)
     steps = round(left * (training.steps or TRAINED_SHARE * 60 * training.minutes / per_step))

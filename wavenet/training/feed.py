@@ -14,7 +14,6 @@ import contextlib
 import gc
 import itertools
 import multiprocessing
-import os
 import pickle
 import signal
 import sys
@@ -28,6 +27,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from wavenet.engine.base import cores
 from wavenet.training.batches import Batch, Batches
 from wavenet.training.distributed import SINGLE, Processes
 from wavenet.training.recipe import Recipe
@@ -48,12 +48,12 @@ def chosen_workers(recipe: Recipe, device: torch.device, processes: Processes = 
     On the processor one, if there are features to compute: with linear prediction they take 3% of a step of the recipe
     `vocoder`. Batches without them take 0.2%.
     """
-    workers, cores = recipe.training.workers, _cores() // processes.local_count
+    workers, own_cores = recipe.training.workers, cores() // processes.local_count
     if workers >= 0:
         return workers
     if device.type == "cpu":
-        return int(cores > 1 and (recipe.model.features is not None or recipe.model.linear_prediction > 0))
-    return max(1, min(MOST_WORKERS, cores - 1))
+        return int(own_cores > 1 and (recipe.model.features is not None or recipe.model.linear_prediction > 0))
+    return max(1, min(MOST_WORKERS, own_cores - 1))
 
 
 class Feed:
@@ -196,8 +196,3 @@ def _used_on(tensor: Tensor, stream: torch.cuda.Stream) -> Tensor:
     """The tensor, whose memory is not used again before the work on a stream is done."""
     tensor.record_stream(stream)
     return tensor
-
-
-def _cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -35,6 +35,11 @@ from wavenet.training.run_lock import RunLock
 from wavenet.training.run_state import START_AGAIN, Content, RunState
 
 LOG_SECONDS = 10.0  # between lines of training loss in the log
+# Keys of [training] that do not change what is learned: how steps are computed, and what validations do.
+NOT_LEARNED_FROM = (
+    *("accumulation", "activation_checkpointing", "compile", "workers"),
+    *("validate_minutes", "validate_steps", "validation_seconds", "clip_seconds"),
+)
 
 S = TypeVar("S", bound=RunState[Any])
 V = TypeVar("V")  # result of a validation
@@ -82,7 +87,10 @@ class RunLoop(ABC, Generic[S, V]):
         if saved is not None:
             state.restore(saved)
             self.saved_step = state.step
-        state.stability.watch(state.folder, summary.kept, summary.seconds, recipe.training)
+        learned_with = dataclasses.asdict(recipe.training)
+        for key in NOT_LEARNED_FROM:
+            del learned_with[key]
+        state.stability.watch(state.folder, summary.kept, summary.seconds, learned_with)
         self.readout = Readout(next(state.model.parameters()).device)
         self.interrupted = threading.Event()  # this process, by Ctrl-C
         self._stopping = False  # all processes, because one of them was interrupted
@@ -306,5 +314,5 @@ def _out_of_memory(config: TrainingConfig) -> str:
     """What to do then."""
     return (
         f"out of memory: lower training.batch (now {config.batch}) or training.crop (now {config.crop}), for "
-        "example with --set training.batch=1, or the model's channels; wavenet info RECIPE estimates the memory"
+        "example with --set training.batch=1, or the model's channels; --memory SIZE makes a recipe fit"
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import statistics
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import TypeVar
 
 import torch
 
+from wavenet.engine.base import cores
 from wavenet.training.distributed import Processes
 
 Item = TypeVar("Item")
@@ -147,8 +147,4 @@ def share_heap() -> None:
 def most_threads(processes: Processes) -> int:
     """The threads that this process may use: those of PyTorch (OMP_NUM_THREADS), and its share of the host's cores."""
     mine = torch.get_num_threads()
-    return mine if processes.local_count == 1 else min(mine, max(1, _cores() // processes.local_count))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return mine if processes.local_count == 1 else min(mine, max(1, cores() // processes.local_count))

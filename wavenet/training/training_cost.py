@@ -49,7 +49,7 @@ def check_training_memory(recipe: Recipe, device: str = "cpu", processes: Proces
         raise MemoryError(
             f"training needs about {needed:,.0f} MB of memory, more than {MOST_MEMORY:.0%} of the "
             f"{available:,.0f} MB of {what}: lower training.batch (now {training.batch:,}) or training.crop (now "
-            f"{training.crop:,}), or the model's channels; --memory chooses batch and crop"
+            f"{training.crop:,}), or the model's channels; --memory SIZE makes a recipe fit"
         )
 
 
