@@ -137,3 +137,19 @@ def test_a_cuda_device_holds_no_program_and_no_gaps() -> None:
     cpu, cuda = (training_memory.training_memory(small("training.batch=1"), device) for device in ("cpu", "cuda"))
     assert cuda.process == 0 < cpu.process
     assert cpu.step == pytest.approx(HEAP * (cuda.step + 4 * small().model.parameters))
+
+
+def test_workers_are_those_that_the_run_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wavenet.training.feed.cores", lambda: 2)
+
+    def workers(name: str, *settings: str) -> float:
+        return training_memory.training_memory(recipe.load(name, settings), process=0).workers
+
+    assert workers("speech") == workers("vocoder", "training.workers=0") == 0
+    assert workers("vocoder") == workers("speech", "training.workers=1") == training_memory.WORKER_BYTES
+
+
+def test_a_compiled_network_computes_the_crops_of_a_part_at_once() -> None:
+    plain, compiled = (small("training.batch=6", f"training.compile={value}") for value in ("false", "true"))
+    of = training_memory.training_memory
+    assert of(compiled, process=0, threads=1).step > 3 * of(plain, process=0, threads=1).step

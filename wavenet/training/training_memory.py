@@ -2,7 +2,7 @@
 
     process       the interpreter and the libraries, which are there before the first network
     weights       those of the network, their gradients and average, and the two moments of Adam
-    workers       the processes that prepare batches, where the recipe has any
+    workers       the processes that prepare batches, as many as the run starts
     step          what the crops that are computed at the same time keep for the backward pass, what that needs in
                   addition, and the gradients of each; on the CPU these are as many crops as threads
     frame_step    the same of a step of the frame model
@@ -22,9 +22,12 @@ import sys
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
+
 from wavenet.config import ModelConfig, TrainingConfig
 from wavenet.evaluation.likelihood import PIECE
 from wavenet.training.distributed import SINGLE, Processes
+from wavenet.training.feed import chosen_workers
 from wavenet.training.recipe import Recipe
 from wavenet.training.threads import most_threads
 
@@ -114,8 +117,8 @@ def training_memory(
     return TrainingMemory(
         process=process,
         weights=FLOAT * weights,
-        workers=max(training.workers, 0) * WORKER_BYTES if on_cpu else 0.0,
-        step=heap * FLOAT * step_values(model, training, rows, threads if on_cpu else None),
+        workers=chosen_workers(recipe, torch.device(device), processes) * WORKER_BYTES if on_cpu else 0.0,
+        step=heap * FLOAT * step_values(model, training, rows, threads if on_cpu and not training.compile else None),
         frame_step=heap * FLOAT * frame_step_values(model, training),
         validation=max(heap * FLOAT * validation_values(model), ASSESSMENT_BYTES if on_cpu else 0.0),
     )
@@ -124,7 +127,8 @@ def training_memory(
 def step_values(model: ModelConfig, training: TrainingConfig, rows: int, threads: int | None) -> int:
     """Values that are alive at the worst moment of a training step of so many rows.
 
-    threads: each computes a row, and its gradients of all weights; None: those of a part are computed at once.
+    threads: each computes a row, and its gradients of all weights; None: those of a part are computed at once, as on a
+        GPU and by a compiled network.
     """
     samples = training.past + training.crop  # of a row
     part = -(-rows // min(training.accumulation, rows))  # rows of the largest part
