@@ -21,7 +21,7 @@ class Progress:
     bits: float  # training loss, bits per sample, smoothed
     learning_rate: float  # of the step
     samples_per_second: float
-    seconds: float  # trained so far, earlier sessions included
+    seconds: float  # trained so far, also before interruptions
     seconds_left: float
     skipped: int  # steps without an update because a value was not finite
     nats: float = math.nan  # training loss of the frame model, nats per frame, smoothed

@@ -42,7 +42,7 @@ class LabelProgress:
     fraction: float  # of the budget, or of the phase
     loss: float  # training loss, nats per frame, smoothed
     learning_rate: float = 0.0
-    seconds: float = 0.0  # trained so far, earlier sessions included
+    seconds: float = 0.0  # trained so far, also before interruptions
     seconds_left: float = math.nan
     skipped: int = 0
     phase: str = "training"

@@ -156,7 +156,7 @@ class Stability:
 
         before: as it was at the jump. peak: the learning rate of the recipe's table.
         """
-        if self.data != before.data:  # the state is of an earlier session with other settings
+        if self.data != before.data:  # the state is from before settings were changed
             self.forget()
             self.data = before.data
         for table, watch in self.watches.items():

@@ -85,7 +85,7 @@ class TensorBoard:
             self._opened().add_text("rollbacks", event.text, event.step + 1)
 
     def _opened(self) -> SummaryWriter:
-        """The writer, whose points replace those of an earlier session from `first` on."""
+        """The writer, whose points replace those that were written before an interruption, from `first` on."""
         if self.writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
