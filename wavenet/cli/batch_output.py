@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from wavenet.batch.workers import Workers
     from wavenet.generate import RenderOptions
 
-STREAMS = click.option("--streams", type=click.IntRange(1), help="In a folder: recordings side by side.  [default: 8]")
+STREAMS = click.option(
+    "--streams", type=click.IntRange(1), help="In a folder: files generated side by side.  [default: 8]"
+)
 FORMAT = click.option(
     "--format",
     "extension",
