@@ -361,3 +361,31 @@ def test_what_is_no_index(tmp_path: Path) -> None:
         assert shards.Listing.from_json(text.encode()) is None
     (tmp_path / "index.json").write_text("{}")
     assert not shards.are_shards(tmp_path)
+
+
+def test_a_damaged_index_is_made_again(folder: Path, packed: Path) -> None:
+    expected = open_folder(packed, SAMPLE_RATE, DataConfig(validation=0.3))
+    (packed / "index.json").write_text("{")
+    assert_same(open_folder(packed, SAMPLE_RATE, DataConfig(validation=0.3)), expected)
+
+
+@pytest.mark.parametrize("record", [b"{}", b"[1]", b'{"sample_rate": 8000, "trim_db": "x", "speakers": ""}'])
+def test_shards_of_other_programs_are_refused_and_stay(folder: Path, tmp_path: Path, record: bytes) -> None:
+    write_recordings(folder)
+    other = tmp_path / "other" / "shard-000000.tar"
+    other.parent.mkdir()
+    with webdataset.TarWriter(str(other), encoder=False) as archive:
+        archive.write({"__key__": "a", "json": record, "wav": bytes(100)})
+    before = other.read_bytes()
+    with pytest.raises(DatasetError, match="has no shards"):
+        open_folder(other.parent, SAMPLE_RATE, DataConfig())
+    with pytest.raises(DatasetError, match="holds other files"):
+        pack_noise(folder, other.parent)
+    assert other.read_bytes() == before and len(list(other.parent.iterdir())) == 1
+
+
+def test_one_process_packs_at_a_time(folder: Path, packed: Path) -> None:
+    pytest.importorskip("fcntl", reason="this system has no locks of files")
+    with storage.Storage(packed).locked(), pytest.raises(DatasetError, match="another process is packing here"):
+        pack_noise(folder, packed)
+    pack_noise(folder, packed)

@@ -109,7 +109,8 @@ def _print_summary(result: BatchResult, processes: int) -> None:
             f'note: {result.warned:,} recordings are unlike the training data: see "warnings" in the manifest'
         )
     if result.failed:
-        raise RuntimeError(f"{result.failed:,} recordings could not be read: see above, or the manifest")
+        recordings = "recording" if result.failed == 1 else "recordings"
+        raise RuntimeError(f"{result.failed:,} {recordings} could not be read: see above, or the manifest")
 
 
 def render_options(model: Path, speaker: str | None, mute: str | None, **others: Any) -> RenderOptions:

@@ -32,7 +32,6 @@ from wavenet.data.shards import (
     Listing,
     Packed,
     Settings,
-    are_shards,
     listing_of,
     read_index,
 )
@@ -68,16 +67,23 @@ def pack(
 
     shards: a folder, or an address that fsspec knows. shard_size: bytes, which a shard exceeds only if one recording
     does. progress: called with the number of files done and of all files.
-    Raises `DatasetError` for a folder without a usable recording, and for shards of other settings; `OSError` for a
-    disk that is full or read-only; `Unavailable` without webdataset or fsspec.
+    Raises `DatasetError` for a folder without a usable recording, for shards of other settings, and where another
+    process is packing; `OSError` for a disk that is full or read-only; `Unavailable` without webdataset or fsspec.
     """
     root = Path(folder)
     if not root.is_dir():
         raise DatasetError(f"{printable(root)} is not a folder: give a folder of recordings")
+    storage = Storage(shards)
+    with storage.locked():
+        return _pack(root, storage, settings, shard_size, progress)
+
+
+def _pack(root: Path, storage: Storage, settings: Settings, shard_size: int, progress: Progress | None) -> PackSummary:
+    """`pack`, while no other process writes."""
     found, skipped = scan(root)
     found.sort(key=lambda file: file.name)
     speaker_of = speaker_lookup(root, settings.speakers, (file.name for file in found))
-    storage, index = _storage(shards, settings)
+    index = _begun(storage, settings)
     storage.remove_partial()
     listings = _finished(storage, found)
     done = sum(len(listing.files) for listing in listings)
@@ -111,23 +117,22 @@ def _shard(number: int) -> str:
     return f"shard-{number:06}.tar"
 
 
-def _storage(shards: str | os.PathLike[str], settings: Settings) -> tuple[Storage, Index]:
-    """The folder or address to write, and an index that says that it is not complete.
+def _begun(storage: Storage, settings: Settings) -> Index:
+    """Write an index that says that the dataset is not complete.
 
     Raises `DatasetError` for a folder of other files, and for a dataset of other settings.
     """
-    storage = Storage(shards)
     printed, path = printable(storage.address), storage.path
     entries = list(path.iterdir()) if path is not None and path.is_dir() else []
-    if path is not None and any(not entry.name.startswith(".") for entry in entries) and not are_shards(path):
-        raise DatasetError(f"{printed} holds other files: give a new folder for the shards")
     before = read_index(storage, storage.sizes())
+    if before is None and any(not entry.name.startswith(".") for entry in entries):
+        raise DatasetError(f"{printed} holds other files: give a new folder for the shards")
     if before is not None and before.settings != settings:
         old = ", ".join(f"{name} = {value!r}" for name, value in vars(before.settings).items())
         raise DatasetError(f"{printed} was packed with {old}: give the same settings, or a new folder")
     index = Index(settings)
     storage.write(INDEX, index.to_json())
-    return storage, index
+    return index
 
 
 def _finished(storage: Storage, found: list[FoundFile]) -> list[Listing]:

@@ -17,6 +17,7 @@ import os
 import tarfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -180,10 +181,10 @@ def are_shards(folder: str | os.PathLike[str]) -> bool:
     if is_address(folder):
         return True
     path = Path(folder)
-    try:
-        return Index.from_json((path / INDEX).read_bytes()) is not None
-    except OSError:
-        return any(path.glob("shard-[0-9][0-9][0-9][0-9][0-9][0-9].tar"))
+    with suppress(OSError):
+        if Index.from_json((path / INDEX).read_bytes()) is not None:
+            return True
+    return any(path.glob("shard-[0-9][0-9][0-9][0-9][0-9][0-9].tar"))
 
 
 def open_shards(folder: str | os.PathLike[str]) -> Dataset:
@@ -238,7 +239,7 @@ def _lost(held: int | None, size: int, count: int) -> str:
 
 
 def read_index(storage: Storage, sizes: dict[str, int]) -> Index | None:
-    """The index, made again from the tar files if it is lost; None if there are none."""
+    """The index, made again from the tar files if it is lost; None if there are none, or those of other programs."""
     try:
         if index := Index.from_json(storage.read(INDEX)):
             return index
@@ -247,8 +248,10 @@ def read_index(storage: Storage, sizes: dict[str, int]) -> Index | None:
     tars = sorted(name for name in sizes if name.startswith("shard-") and name.endswith(".tar"))
     for name in tars:
         for record, _ in _pieces(storage, name):
-            settings = Settings(int(record["sample_rate"]), float(record["trim_db"]), str(record["speakers"]))
-            return Index(settings, True, {tar: (sizes[tar], 0) for tar in tars})
+            with suppress(KeyError, TypeError, ValueError):
+                settings = Settings(int(record["sample_rate"]), float(record["trim_db"]), str(record["speakers"]))
+                return Index(settings, True, {tar: (sizes[tar], 0) for tar in tars})
+            break
     return None
 
 
@@ -268,10 +271,11 @@ def _content(storage: Storage, shard: str, sizes: dict[str, int]) -> tuple[int |
 def _recordings_in_tar(storage: Storage, shard: str) -> Iterator[Packed]:
     """The recordings that are complete in a tar file."""
     found: list[tuple[int, int]] = []  # pieces of the recording
-    for record, piece in _pieces(storage, shard):
-        found = [*found, piece] if record["piece"] else [piece]
-        if record["piece"] + 1 == record["pieces"] == len(found):
-            yield Packed.from_record(record, found)
+    with suppress(KeyError, TypeError, ValueError):  # of a file that is not one of these shards
+        for record, piece in _pieces(storage, shard):
+            found = [*found, piece] if record["piece"] else [piece]
+            if record["piece"] + 1 == record["pieces"] == len(found):
+                yield Packed.from_record(record, found)
 
 
 def _pieces(storage: Storage, shard: str) -> Iterator[tuple[dict[str, Any], tuple[int, int]]]:

@@ -15,6 +15,11 @@ from wavenet.data.cached_samples import DatasetError
 from wavenet.data.errors import printable
 from wavenet.extras import Unavailable, how_to_install
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
 RETRY_SECONDS = (0.5, 2.0, 8.0)  # waited before each further try of what a network refused
 
 Result = TypeVar("Result")
@@ -96,6 +101,31 @@ class Storage:
             file.flush()
             self._tried(lambda system, root: system.makedirs(root, exist_ok=True))
             self._tried(lambda system, root: system.put_file(file.name, f"{root}/{name}"))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let no other process of this machine write here meanwhile; the folder is made. Addresses have no locks.
+
+        Raises `DatasetError` if another process writes.
+        """
+        if self.path is None or fcntl is None:
+            yield
+            return
+        with suppress(FileExistsError):  # of a file: opening it as a folder says what is wrong
+            self.path.mkdir(parents=True)
+        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DatasetError(
+                    f"{printable(self.address)}: another process is packing here; wait for it, or give another folder"
+                ) from None
+            except OSError:  # a file system without locks
+                pass
+            yield
+        finally:
+            os.close(folder)
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file in one piece."""
