@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 from commands import error_of, run
+from process_groups import together
 from recordings import write_noise
 from shard_data import pack_noise, write_recordings
-from training_runs import SMALL, write_tones, write_voices
+from training_runs import SMALL, trainer_for, write_tones, write_voices
 
 from wavenet.config import DataConfig
 from wavenet.data import audio, dataset, folder_sample
 from wavenet.data.folder_sample import sample_folder
-from wavenet.training.dry_run import Measured
+from wavenet.training import training_memory
+from wavenet.training.distributed import Processes
+from wavenet.training.dry_run import Measured, measured, run_lines
 
 Capture = pytest.CaptureFixture[str]
 
@@ -42,6 +45,23 @@ def test_a_plan_states_data_memory_speed_and_budget(folder: Path, tmp_path: Path
     assert "2.5 seconds of audio, 0.31 passes" in lines["budget"]  # 50 x 2 x 200 samples of 8 x 8,000
     assert not (tmp_path / "run").exists()
     assert not list((tmp_path / "cache").glob("*"))
+
+
+def test_a_plan_for_several_processes_states_the_memory_of_each(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_memory, "process_bytes", lambda: 0.0)  # it grows while the test runs
+
+    def plan(processes: Processes) -> str:
+        trainer = trainer_for(folder, tmp_path / "run", "training.steps=50", processes=processes)
+        found = measured(trainer)
+        each = training_memory.training_memory(trainer.recipe, "cpu", processes).peak
+        assert each != training_memory.training_memory(trainer.recipe, "cpu").peak  # of a single process
+        assert found.predicted == each / 1e6
+        return run_lines(trainer, found, 8.0)[1]
+
+    for line in together(2, plan):
+        assert "MB at the peak of each of 2 processes; " in line
 
 
 def test_a_run_that_exists_is_planned_and_left_alone(folder: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -142,13 +142,14 @@ def run_lines(trainer: Trainer, plan: Measured, seconds: float) -> list[str]:
     new = f"starts from {printable(trainer.state.base) or 'random weights'}"
     start = f"continues at step {begun:,}" if begun else new
     note = "; that is more than is free" if plan.predicted > plan.available else ""
+    each = f" of each of {trainer.processes.count} processes" if trainer.processes.count > 1 else ""
     budget = f"{training.steps:,} steps" if training.steps else f"{training.minutes:g} minutes"
     takes = f", about {duration(plan.steps * plan.seconds_per_step)}" if training.steps else ""
     sample_rate = trainer.recipe.model.sample_rate
     heard, passes = plan.steps * plan.samples / sample_rate, plan.passes(seconds, sample_rate)
     return [
         f"run      {printable(trainer.run.path)} {start}, {training.batch} x {training.crop:,} samples a step",
-        f"memory   about {plan.predicted:,.0f} MB at the peak; {plan.megabytes:,.0f} MB after "
+        f"memory   about {plan.predicted:,.0f} MB at the peak{each}; {plan.megabytes:,.0f} MB after "
         f"{count(MEASURED_STEPS, 'step')}; {plan.available:,.0f} MB are free{note}",
         f"speed    {plan.samples_per_second:,.0f} samples/s, {60 / plan.seconds_per_step:,.1f} steps a minute, on the "
         f"{trainer.device.type.upper()}",
