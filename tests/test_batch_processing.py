@@ -129,7 +129,7 @@ def test_a_file_that_cannot_be_read_is_reported_and_the_others_are_made(
     assert run("vocode", vocoder, recordings, "-o", tmp_path / "out") == 1
     lines = capsys.readouterr().err.splitlines()
     assert sum("skipped bad.flac: " in line for line in lines) == 1
-    assert lines[-1].startswith("wavenet: 1 recordings could not be read")
+    assert lines[-1].startswith("wavenet: 1 recording could not be read")
     assert sorted(contents(tmp_path / "out")) == sorted(LENGTHS)
     errors = {entry["output"]: entry["error"] for entry in entries(tmp_path / "out")}
     assert errors.pop("bad.wav")

@@ -25,8 +25,13 @@ import os, sys, time
 from pathlib import Path
 from wavenet.training.run_directory import RunDirectory
 with RunDirectory(Path(sys.argv[1])).lock():
+    reading, writing = os.pipe()
     worker = os.fork() if "fork" in sys.argv else 0
-    if worker or "fork" not in sys.argv:
+    if "fork" in sys.argv and not worker:
+        os.write(writing, b"started")
+    else:
+        if worker:
+            os.read(reading, 7)
         print("locked", worker, flush=True)
     time.sleep(600)
 """

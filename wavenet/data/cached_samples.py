@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from wavenet.data import audio
+from wavenet.data.errors import printable
 
 HAS_PREAD = hasattr(os, "pread")  # read from a given position; not on Windows
 SAMPLE = np.dtype("<i2")
@@ -64,11 +64,11 @@ class CachedSamples:
             while len(content) < size:  # the end of the file, or beyond the 2 GiB of one system call
                 more = self._read(size - len(content), 2 * span.start + len(content))
                 if not more:
-                    path = audio.printable(self.path)
+                    path = printable(self.path)
                     raise DatasetError(f"{self.content} {path} was truncated while it was in use: {self.advice}")
                 content += more
         except OSError as error:
-            path, reason = audio.printable(self.path), error.strerror or error
+            path, reason = printable(self.path), error.strerror or error
             raise DatasetError(f"{self.content} {path} cannot be read ({reason}): run the command again") from error
         samples = np.frombuffer(content, SAMPLE)
         return samples if SAMPLE.isnative else samples.astype(np.int16)
