@@ -34,7 +34,7 @@ from wavenet.checkpoint import read_tensors
 
 DISK_BYTES = 2**30  # of the file system that is filled
 FIRST_SECONDS = 20.0  # before the first interruption: processes start, and the folder is read
-RESTARTS = 100  # that torchrun may make
+RESTARTS = 3  # that torchrun may make; on a full disk it makes all of them in vain
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 3_600.0  # for a full disk to be noticed
 
