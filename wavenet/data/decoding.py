@@ -44,7 +44,7 @@ def update(
     stored = reported = time.monotonic()
     if progress:
         progress(len(hashes), len(found))
-    with closing(_in_parallel(decoder, [file for file in found if file.name not in hashes])) as results:
+    with closing(decode_files(decoder, [file for file in found if file.name not in hashes])) as results:
         try:
             for result in results:
                 if result.skipped:
@@ -75,44 +75,32 @@ def _store(cache: Cache, results: list[Decoded]) -> None:
             result.samples.close()
 
 
-def in_order(decoder: Decoder, files: Iterable[FoundFile]) -> Generator[Decoded, None, None]:
-    """Decode files in parallel, and return the results in the order of the files."""
+def decode_files(
+    decoder: Decoder, files: Iterable[FoundFile], in_order: bool = False
+) -> Generator[Decoded, None, None]:
+    """Decode files in parallel, and return the results in order of completion, or in the order of the files.
+
+    Decoding, resampling and hashing release the global interpreter lock.
+    """
     workers = min(os.cpu_count() or 1, MAX_WORKERS)
     running: deque[Future[Decoded]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
             for file in files:
                 if len(running) >= 2 * workers:
-                    yield running.popleft().result()
+                    yield from _finished(running, in_order)
                 running.append(pool.submit(decoder, file))
             while running:
-                yield running.popleft().result()
-        finally:
-            decoder.stopped.set()
-            for future in running:
-                future.cancel()
-
-
-def _in_parallel(decoder: Decoder, files: list[FoundFile]) -> Generator[Decoded, None, None]:
-    """Results in order of completion. Decoding, resampling and hashing release the global interpreter lock."""
-    workers = min(os.cpu_count() or 1, MAX_WORKERS)
-    running: set[Future[Decoded]] = set()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for file in files:
-                while len(running) >= 2 * workers:
-                    yield from _finished(running)
-                running.add(pool.submit(decoder, file))
-            while running:
-                yield from _finished(running)
+                yield from _finished(running, in_order)
         finally:
             decoder.stopped.set()  # hours of a file that is being decoded are not waited for
             for future in running:  # not empty only after an interruption
                 future.cancel()
 
 
-def _finished(running: set[Future[Decoded]]) -> Iterator[Decoded]:
-    done, _ = wait(running, return_when=FIRST_COMPLETED)
+def _finished(running: deque[Future[Decoded]], in_order: bool) -> Iterator[Decoded]:
+    """The results that are there, at least one, or the first one; waits for it."""
+    done = {running[0]} if in_order else wait(running, return_when=FIRST_COMPLETED).done
     for future in done:
         running.remove(future)
         yield future.result()

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from wavenet.data.cache import Decoded
 from wavenet.data.cached_samples import DatasetError
-from wavenet.data.decoding import Decoder, Progress, in_order
+from wavenet.data.decoding import Decoder, Progress, decode_files
 from wavenet.data.errors import printable
 from wavenet.data.levels import measure
 from wavenet.data.scan import FoundFile, Skipped, scan
@@ -90,7 +90,7 @@ def _pack(root: Path, storage: Storage, settings: Settings, shard_size: int, pro
     kept = len(listings)
     scratch = storage.path if storage.path is not None else Path(tempfile.gettempdir())
     decoder = Decoder(root, settings.sample_rate, settings.trim_db, scratch, known=None)
-    with closing(in_order(decoder, found[done:])) as results:
+    with closing(decode_files(decoder, found[done:], in_order=True)) as results:
         files = _Files(results, found, done, progress)
         while files.next is not None:
             name = _shard(len(listings))
