@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,10 @@ LONG = [  # its activations take as much memory as the program
 def trained(folder: Path, run: Path, *settings: str, share: float = 0.0) -> tuple[float, float]:
     """Bytes predicted for a run, and the peak of a process that trains it, within a share of them if that is given."""
     arguments = json.dumps([str(folder), str(run), settings, share])
-    done = subprocess.run([sys.executable, "-c", TRAIN, arguments], capture_output=True, text=True, check=True)
+    # One thread: whether two of them are at their worst moments at the same time depends on what else the machine does.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", TRAIN, arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     code, predicted, peak = json.loads(done.stdout.splitlines()[-1])
     assert code == 0, done.stderr
     return predicted, peak
