@@ -1,6 +1,7 @@
 """Whether a training run that is interrupted again and again ends with the weights of an uninterrupted one.
 
     python benchmarks/interruptions.py FOLDER -o OUT --steps 20000 [--processes 2] [--options "--recipe speech"]
+        [--minutes 120]
 
 Trains twice with the same command, in several processes under torchrun: once to the end, and once interrupted at random
 moments, by turns with
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--interruptions", type=int, default=10)
+    parser.add_argument("--minutes", type=float, help="that the interrupted run takes about; as long as the other one")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--options", default="", help='of wavenet train, such as "--recipe speech --seed 1"')
     arguments = parser.parse_args()
@@ -182,14 +184,16 @@ def main() -> None:
         kinds = ["kill", "terminate", "lost", *(["full"] if own_disk else [])]
         kinds = [kinds[index % len(kinds)] for index in range(arguments.interruptions)]
         run = output / "disk" / "run"
-        mean = seconds / (arguments.interruptions + 1)
+        mean = (60 * arguments.minutes if arguments.minutes else seconds) / (arguments.interruptions + 1)
+        started = time.monotonic()
         made = train_interrupted(
             [*start, "--out", str(run), *settings], output / "interrupted.log", output / "disk", kinds, rng, mean
         )
         found = {
             name: differences(whole / name, run / name) for name in ("last/state.safetensors", "model.safetensors")
         }
-    print(f"{made} interruptions")
+        minutes = (time.monotonic() - started) / 60
+    print(f"{made} interruptions in {minutes:.1f} minutes")
     for name, different in found.items():
         print(
             f"{name}: {'equal bit for bit' if not different else f'{len(different)} tensors differ: {different[:5]}'}"
