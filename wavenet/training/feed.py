@@ -1,7 +1,8 @@
 """The batches of a training run, prepared ahead by worker processes and brought to the device.
 
-Of n workers each prepares every n-th batch and sends it through a pipe, in which it waits until it is used: every
-worker is one batch ahead. The batch of a step is the same with any number of workers.
+Of n workers each prepares every n-th batch and sends it through a pipe. A thread of the trainer receives it during a
+step, so that it is there when it is used; meanwhile the worker prepares its next one. The batch of a step is the same
+with any number of workers.
 
 `torch.utils.data.DataLoader` is not used. Its workers hand over tensors in shared memory, of which containers have as
 little as 64 MB, and stop at Ctrl-C, at which the trainer finishes its step and a validation. Pipes have no such limit,
@@ -17,8 +18,10 @@ import multiprocessing
 import pickle
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
@@ -109,6 +112,25 @@ class _Failure(NamedTuple):
     cause: BaseException | None
 
 
+class _Receiving(threading.Thread):
+    """Receives a batch in a thread of its own: `result` is that of a function, or raises what it raised."""
+
+    def __init__(self, receive: Callable[[], Batch]) -> None:
+        super().__init__(name="receives a batch", daemon=True)
+        self._receive, self._received = receive, Future[Batch]()
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._received.set_result(self._receive())
+        except Exception as error:
+            self._received.set_exception(error)
+
+    def result(self) -> Batch:
+        """Waits for it."""
+        return self._received.result()
+
+
 class _Worker:
     """A process that prepares the batches of some steps, and the end of the pipe from which they are received."""
 
@@ -120,9 +142,21 @@ class _Worker:
         self.process: BaseProcess = context.Process(target=_work, args=(batches, steps, sending, copies), daemon=True)
         self.process.start()
         sending.close()
+        self._ahead: _Receiving | None = None
 
     def receive(self) -> Batch:
-        """The next batch, on the CPU."""
+        """The next batch, on the CPU; the one after it is received meanwhile."""
+        batch = self._receive() if self._ahead is None else self._ahead.result()
+        self._ahead = _Receiving(self._receive)
+        return batch
+
+    def close(self) -> None:
+        """Free the pipe of a process that has ended."""
+        if self._ahead is not None:
+            self._ahead.join()  # it reads from the connection
+        self.connection.close()
+
+    def _receive(self) -> Batch:
         try:
             content = self.connection.recv_bytes()
         except (EOFError, OSError):
@@ -173,10 +207,10 @@ def _prepared(batches: Batches, step: int) -> bytes:
 def _close(workers: list[_Worker]) -> None:
     """End the workers. They write nothing, so that they can be killed at any time."""
     for worker in workers:
-        worker.connection.close()
         worker.process.kill()
     for worker in workers:
         worker.process.join()
+        worker.close()
 
 
 @contextlib.contextmanager
