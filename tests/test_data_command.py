@@ -31,7 +31,10 @@ def test_pack_says_what_it_did(folder: Path, tmp_path: Path, capsys: Capture) ->
 
 def test_pack_refuses_in_one_line(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "shards"
-    assert "no usable recording" in error_of(capsys, "data", "pack", folder, "-o", out)
+    assert "has no recordings: put files there" in error_of(capsys, "data", "pack", folder, "-o", out)
+    assert not (out / "index.json").exists()
+    (folder / "zero.flac").touch()
+    assert f"has no usable recording: see {out}/skipped.csv" in error_of(capsys, "data", "pack", folder, "-o", out)
     write_noise(folder / "a.wav")
     assert "holds other files" in error_of(capsys, "data", "pack", folder, "-o", folder)
     assert "--shard-size big: expected a number with a unit" in error_of(

@@ -37,7 +37,9 @@ def command(context: click.Context) -> None:
     show_default=True,
     help="That of the models to train, in Hz.",
 )
-@click.option("--shard-size", callback=size_in_bytes, default="1GB", show_default=True, help="Size of a shard, about.")
+@click.option(
+    "--shard-size", callback=size_in_bytes, default="1GB", show_default=True, help="Size of a new shard, about."
+)
 @click.option(
     "--trim-db",
     type=click.FloatRange(0),

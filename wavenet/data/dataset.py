@@ -20,7 +20,7 @@ from wavenet.data.clips import Clips
 from wavenet.data.decoding import CHANGED, Decoder, update
 from wavenet.data.decoding import Progress as Progress
 from wavenet.data.levels import gain, levels
-from wavenet.data.scan import Skipped, scan
+from wavenet.data.scan import Skipped, no_recordings, scan
 from wavenet.data.shards import are_shards, check_settings, open_shards
 from wavenet.data.speakers import Lookup, speaker_lookup
 from wavenet.data.split import NoSides, Sides, Split, Windows, split
@@ -162,9 +162,9 @@ def _opened(folder: str, source: _Source, sample_rate: int, data: DataConfig, re
 
 
 def _nothing_usable(summary: Summary) -> str:
-    folder = audio.printable(summary.folder)
     if not summary.skipped:
-        return f"{folder} has no recordings: put files there that end in {' '.join(sorted(audio.AUDIO_EXTENSIONS))}"
+        return no_recordings(summary.folder)
+    folder = audio.printable(summary.folder)
     path, reason = summary.skipped[0]
     first = f"{audio.printable(path)}: {reason}"
     return f"{folder} has no usable recording: replace its files, {kinds(summary.reasons)} (the first: {first})"

@@ -22,7 +22,7 @@ from wavenet.data.cached_samples import DatasetError
 from wavenet.data.decoding import Decoder, Progress, decode_files
 from wavenet.data.errors import printable
 from wavenet.data.levels import measure
-from wavenet.data.scan import FoundFile, Skipped, scan
+from wavenet.data.scan import FoundFile, Skipped, no_recordings, scan
 from wavenet.data.shards import (
     INDEX,
     PIECE,
@@ -81,6 +81,8 @@ def pack(
 def _pack(root: Path, storage: Storage, settings: Settings, shard_size: int, progress: Progress | None) -> PackSummary:
     """`pack`, while no other process writes."""
     found, skipped = scan(root)
+    if not found and not skipped:
+        raise DatasetError(no_recordings(root))
     found.sort(key=lambda file: file.name)
     speaker_of = speaker_lookup(root, settings.speakers, (file.name for file in found))
     index = _begun(storage, settings)

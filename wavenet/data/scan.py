@@ -86,5 +86,11 @@ def _sort(entry: os.DirEntry[str], name: str, found: list[FoundFile], folders: l
             skipped.append((name, audio.reason_of(error, entry.path)))
 
 
+def no_recordings(folder: str | os.PathLike[str]) -> str:
+    """What to do about a folder in which `scan` finds nothing."""
+    endings = " ".join(sorted(audio.AUDIO_EXTENSIONS))
+    return f"{audio.printable(folder)} has no recordings: put files there that end in {endings}"
+
+
 def _folder_name(folder: str) -> str:
     return os.path.join(folder or ".", "")

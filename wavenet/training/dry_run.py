@@ -153,9 +153,14 @@ def run_lines(trainer: Trainer, plan: Measured, seconds: float) -> list[str]:
         f"{count(MEASURED_STEPS, 'step')}; {plan.available:,.0f} MB are free{note}",
         f"speed    {plan.samples_per_second:,.0f} samples/s, {60 / plan.seconds_per_step:,.1f} steps a minute, on the "
         f"{trainer.device.type.upper()}",
-        f"budget   {budget}: {plan.steps:,} steps{takes}, {duration(heard)} of audio, {passes:,.2g} passes over the "
-        "recordings",
+        f"budget   {budget}: {plan.steps:,} steps{takes}, {duration(heard)} of audio, {_rounded(passes)} passes over "
+        "the recordings",
     ]
+
+
+def _rounded(value: float) -> str:
+    """Two digits, or all of an integer part."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _existing(path: Path) -> Path:
