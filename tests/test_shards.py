@@ -266,10 +266,10 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     failures: list[str] = []
     cat_file = type(system).cat_file
 
-    def failing(self: object, path: str, *span: int | None, **options: object) -> bytes:
+    def failing(self: object, path: str, **options: object) -> bytes:
         if failures:
             raise ConnectionError(failures.pop())
-        return cat_file(self, path, *span, **options)
+        return cat_file(self, path, **options)
 
     monkeypatch.setattr(type(system), "cat_file", failing)
     monkeypatch.setattr(storage, "RETRY_SECONDS", (0.0, 0.0))
@@ -301,9 +301,9 @@ def test_the_crops_of_a_batch_are_requested_at_the_same_time(
     remote, local = (open_folder(where, SAMPLE_RATE, ALL_TRAINING).train for where in (MEMORY, packed))
     cat_file, together = fsspec.filesystem("memory").cat_file, threading.Barrier(4)
 
-    def waiting(*arguments: Any) -> bytes:
+    def waiting(*arguments: Any, **options: Any) -> bytes:
         together.wait(timeout=60)  # until four are here
-        return cat_file(*arguments)
+        return cat_file(*arguments, **options)
 
     monkeypatch.setattr(fsspec.filesystem("memory"), "cat_file", waiting)
     crops = [random_crops(clips, 4, 100, np.random.default_rng(0)) for clips in (remote, local)]
@@ -340,7 +340,10 @@ def test_a_forked_process_connects_again(folder: Path, packed: Path, tmp_path: P
         async def _ls(self, path: str, detail: bool = True, **options: object) -> list[dict[str, Any]]:
             return [{"name": file.name, "size": file.stat().st_size} for file in packed.iterdir()]
 
-        async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: object) -> bytes:
+        async def _cat_file(  # arguments in the order of s3fs, which is not that of fsspec
+            self, path: str, version_id: str = "", start: int | None = None, end: int | None = None
+        ) -> bytes:
+            assert not version_id
             return (packed / Path(path).name).read_bytes()[start:end]
 
     fsspec.register_implementation("remote", Remote, clobber=True)
