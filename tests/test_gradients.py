@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 from wavenet.config import MelConfig, ModelConfig, TrainingConfig
 from wavenet.model import WaveNet
@@ -102,6 +106,54 @@ def test_results_are_added_in_order_whichever_is_ready_first() -> None:
     results: list[tuple[int, int]] = []
     Threads(2).map(2, compute, range(6), results.append)
     assert results == [(item, 1) for item in range(6)]
+
+
+GRAPHS_IN_TWO_THREADS = """
+import faulthandler, threading, torch
+from wavenet.training.threads import sharing
+faulthandler.dump_traceback_later(120, exit=True)
+weights = [torch.zeros(4, 4, requires_grad=True) for _ in range(200)]
+both = threading.Barrier(2)
+class Function(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, weight):
+        return weight.clone()
+def transpose(weight):  # not torch.t, which keeps Python's lock
+    return weight.t()
+def use(function):
+    for _ in range(200):
+        both.wait()
+        for weight in weights:
+            function(weight)
+with sharing(weights):
+    threads = [threading.Thread(target=use, args=[function]) for function in (transpose, Function.apply)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
+
+
+def test_threads_that_share_weights_do_not_wait_for_each_other_for_ever() -> None:
+    done = subprocess.run([sys.executable, "-c", GRAPHS_IN_TWO_THREADS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_all_graphs_of_a_step_have_the_same_nodes_of_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = WaveNet(CONFIG)
+    gradients = Gradients(model, TRAINING, SINGLE, CPU)
+    gradients.threads, gradients.thread_count = Threads(1), ThreadCount([1])
+    firsts: list[int] = []
+    loss_of = gradients._loss
+
+    def marking(network: torch.nn.Module, batch: Batch, rows: slice) -> tuple[Tensor, Tensor]:
+        nodes: list[Any] = [get_gradient_edge(weight).node for weight in model.parameters()]
+        firsts.extend(node.metadata.setdefault("first", rows.start) for node in nodes)
+        return loss_of(network, batch, rows)
+
+    monkeypatch.setattr(gradients, "_loss", marking)
+    gradients(random_batch())
+    assert firsts == [0] * ROWS * len(list(model.parameters()))
 
 
 def test_an_error_in_a_thread_is_raised() -> None:

@@ -23,7 +23,7 @@ from wavenet.nn.outputs import negative_log_likelihood
 from wavenet.training.batches import Batch
 from wavenet.training.distributed import Processes
 from wavenet.training.precision import Precision, compiled
-from wavenet.training.threads import ThreadCount, Threads, candidates, most_threads
+from wavenet.training.threads import ThreadCount, Threads, candidates, most_threads, sharing
 from wavenet.two_tiers import TwoTiers
 
 # Buffers are constant. PyTorch 2.14 has a new name for the option that would exchange them in every step.
@@ -84,7 +84,8 @@ class Gradients:
                 for rows in part:
                     add(compute(rows))
             else:
-                self.threads.map(self.thread_count.next, compute, part, add)
+                with sharing(weights):
+                    self.threads.map(self.thread_count.next, compute, part, add)
         if last is None:
             _set(weights, total)
         else:

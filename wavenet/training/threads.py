@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from wavenet.engine.base import cores
 from wavenet.training.distributed import Processes
@@ -132,6 +133,22 @@ class Threads:
             if item is None:
                 return
             yield item
+
+
+@contextlib.contextmanager
+def sharing(weights: Sequence[Tensor]) -> Iterator[None]:
+    """Let several threads build graphs of autograd from the same weights meanwhile.
+
+    All graphs share one node for each weight, which PyTorch makes for the first of them and frees with the last one.
+    A thread that makes or finds a node waits for Python's lock (GIL) while it holds the weight's; if another one holds
+    Python's and waits for the weight's, both wait for ever (PyTorch 2.14). The node of a weight with a view, as each
+    has here, is there already, and finding it takes no lock of Python.
+    """
+    views = [weight.view_as(weight) for weight in weights]
+    try:
+        yield
+    finally:
+        views.clear()
 
 
 def share_heap() -> None:
