@@ -141,8 +141,8 @@ def sharing(weights: Sequence[Tensor]) -> Iterator[None]:
 
     All graphs share one node for each weight, which PyTorch makes for the first of them and frees with the last one.
     A thread that makes or finds a node waits for Python's lock (GIL) while it holds the weight's; if another one holds
-    Python's and waits for the weight's, both wait for ever (PyTorch 2.14). The node of a weight with a view, as each
-    has here, is there already, and finding it takes no lock of Python.
+    Python's and waits for the weight's, both wait for ever (PyTorch 2.14 and 2.15). The node of a weight with a view,
+    as each has here, is there already, and finding it takes no lock of Python.
     """
     views = [weight.view_as(weight) for weight in weights]
     try:
