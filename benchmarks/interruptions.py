@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--interruptions", type=int, default=10)
-    parser.add_argument("--minutes", type=float, help="that the interrupted run takes about; as long as the other one")
+    parser.add_argument("--minutes", type=float, help="of the interrupted run, about; default: as the other one")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--options", default="", help='of wavenet train, such as "--recipe speech --seed 1"')
     arguments = parser.parse_args()

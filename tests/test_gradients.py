@@ -118,7 +118,7 @@ class Function(torch.autograd.Function):
     @staticmethod
     def forward(ctx, weight):
         return weight.clone()
-def transpose(weight):  # not torch.t, which keeps Python's lock
+def transpose(weight):  # torch.t would keep the GIL
     return weight.t()
 def use(function):
     for _ in range(200):
@@ -158,10 +158,14 @@ def test_all_graphs_of_a_step_have_the_same_nodes_of_weights(monkeypatch: pytest
 
 def test_an_error_in_a_thread_is_raised() -> None:
     def fail(item: int) -> int:
+        begun.append(item)
         raise MemoryError(f"item {item}")
 
-    with pytest.raises(MemoryError, match="item"):
-        Threads(2).map(2, fail, range(4), [].append)
+    for count in (1, 2):
+        begun: list[int] = []
+        with pytest.raises(MemoryError, match="item"):
+            Threads(2).map(count, fail, range(100), [].append)
+        assert len(begun) <= count  # no thread starts another item
 
 
 def trained(chooser: ThreadCount, steps: int, seconds: dict[int, float]) -> list[int]:

@@ -74,7 +74,7 @@ class Storage:
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """Bytes `start` to `stop` of a file, or to its end."""
         if self.path is None:
-            content = self._tried(lambda system, root: system.cat_file(f"{root}/{name}", start=start, end=stop))
+            content = self._tried(lambda system, root: system.cat_file(f"{root}/{name}", start=start or None, end=stop))
             if stop is not None and len(content) > stop - start:
                 raise DatasetError(f"{printable(self.address)} serves whole files only: copy it to a disk or a bucket")
             return content

@@ -159,7 +159,7 @@ def run_lines(trainer: Trainer, plan: Measured, seconds: float) -> list[str]:
 
 
 def _rounded(value: float) -> str:
-    """Two digits, or all of an integer part."""
+    """Two significant digits, or all before the point."""
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 

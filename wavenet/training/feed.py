@@ -113,22 +113,25 @@ class _Failure(NamedTuple):
 
 
 class _Receiving(threading.Thread):
-    """Receives a batch in a thread of its own: `result` is that of a function, or raises what it raised."""
+    """Receives a batch in a thread: `result` returns or raises what `receive` does.
+
+    The threads of an executor would be waited for when Python ends, before the workers are.
+    """
 
     def __init__(self, receive: Callable[[], Batch]) -> None:
         super().__init__(name="receives a batch", daemon=True)
-        self._receive, self._received = receive, Future[Batch]()
+        self._receive, self._future = receive, Future[Batch]()
         self.start()
 
     def run(self) -> None:
         try:
-            self._received.set_result(self._receive())
-        except Exception as error:
-            self._received.set_exception(error)
+            self._future.set_result(self._receive())
+        except BaseException as error:
+            self._future.set_exception(error)
 
     def result(self) -> Batch:
-        """Waits for it."""
-        return self._received.result()
+        """The batch, as soon as it is there."""
+        return self._future.result()
 
 
 class _Worker:
@@ -145,7 +148,7 @@ class _Worker:
         self._ahead: _Receiving | None = None
 
     def receive(self) -> Batch:
-        """The next batch, on the CPU; the one after it is received meanwhile."""
+        """The next batch, on the CPU. A thread receives the one after it."""
         batch = self._receive() if self._ahead is None else self._ahead.result()
         self._ahead = _Receiving(self._receive)
         return batch

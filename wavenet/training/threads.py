@@ -12,7 +12,7 @@ import ctypes
 import statistics
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import torch
@@ -105,7 +105,10 @@ class Threads:
     def map(
         self, count: int, function: Callable[[Item], Result], items: Sequence[Item], add: Callable[[Result], None]
     ) -> None:
-        """Compute the items on `count` threads, and call `add` with their results in order, one call at a time."""
+        """Compute the items on `count` threads, and call `add` with their results in order, one call at a time.
+
+        Raises what `function` or `add` raises, when no thread is computing any more.
+        """
         queue, lock = iter(enumerate(items)), threading.Lock()
         finished: dict[int, Result] = {}
         expected = iter(range(len(items)))
@@ -113,15 +116,21 @@ class Threads:
 
         def work() -> None:
             nonlocal waiting
-            for index, item in self._taken(queue, lock):
-                result = function(item)
-                with lock:
-                    finished[index] = result
-                    while waiting in finished:
-                        add(finished.pop(waiting))
-                        waiting = next(expected, None)
+            try:
+                for index, item in self._taken(queue, lock):
+                    result = function(item)
+                    with lock:
+                        finished[index] = result
+                        while waiting in finished:
+                            add(finished.pop(waiting))
+                            waiting = next(expected, None)
+            except BaseException:
+                for _ in self._taken(queue, lock):
+                    pass  # no thread starts another item
+                raise
 
-        running: list[Future[None]] = [self._pool.submit(work) for _ in range(min(count, len(items)))]
+        running = [self._pool.submit(work) for _ in range(min(count, len(items)))]
+        wait(running)
         for future in running:
             future.result()
 
@@ -140,9 +149,9 @@ def sharing(weights: Sequence[Tensor]) -> Iterator[None]:
     """Let several threads build graphs of autograd from the same weights meanwhile.
 
     All graphs share one node for each weight, which PyTorch makes for the first of them and frees with the last one.
-    A thread that makes or finds a node waits for Python's lock (GIL) while it holds the weight's; if another one holds
-    Python's and waits for the weight's, both wait for ever (PyTorch 2.14 and 2.15). The node of a weight with a view,
-    as each has here, is there already, and finding it takes no lock of Python.
+    A thread that makes a node, or finds one that only Python holds, takes the GIL under the weight's lock; if another
+    one holds the GIL and waits for that lock, both wait for ever (PyTorch 2.14 and 2.15). Here a view of each weight
+    holds its node, so that finding it needs no GIL.
     """
     views = [weight.view_as(weight) for weight in weights]
     try:
