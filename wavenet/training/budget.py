@@ -24,7 +24,7 @@ from wavenet.training.run_directory import RunDirectory
 from wavenet.training.training_memory import TrainingMemory, process_bytes, training_memory
 
 LEAST_CROP = 1_000  # samples: in shorter crops most of the computation is the context of their first samples
-MARGIN = 1.1  # budget over predicted memory: the prediction is not exact, and a budget should be kept
+MARGIN = 1.2  # budget over predicted memory, which is within a fifth of the true one: a budget should be kept
 CROP_STEP = 100  # samples by which crops are shortened
 
 
