@@ -34,6 +34,8 @@ from wavenet.training.threads import most_threads
 FLOAT = 4  # bytes
 # Resident memory over live memory: glibc keeps freed blocks below 32 MB, whose gaps do not fit the next tensors.
 HEAP = 1.2
+# A step in bf16 or fp16 on the CPU over one in float32: the fused stack does not compute it, and autograd keeps more.
+AUTOGRAD = 1.6
 ANALYSIS_BYTES = 220e6  # librosa, SciPy and Numba, which the first clip that is measured loads
 FIRST_STEP_BYTES = 25e6  # of libraries that the first step reads from the disk
 PROCESS_BYTES = 900e6  # of a process whose memory the system does not report
@@ -111,6 +113,9 @@ def training_memory(
     if threads is None:
         threads = most_threads(processes)
     rows = -(-training.batch // processes.count)  # of the process with most of them
+    step = heap * step_values(model, training, rows, threads if on_cpu and not training.compile else None)
+    if on_cpu and training.precision != "float32":
+        step *= AUTOGRAD
     weights = 5 * (model.parameters + frame_parameters(model))  # with gradients, average, and the two moments of Adam
     if processes.count > 1:
         weights += model.parameters  # gradients in the buckets that are exchanged
@@ -118,7 +123,7 @@ def training_memory(
         process=process,
         weights=FLOAT * weights,
         workers=chosen_workers(recipe, torch.device(device), processes) * WORKER_BYTES if on_cpu else 0.0,
-        step=heap * FLOAT * step_values(model, training, rows, threads if on_cpu and not training.compile else None),
+        step=FLOAT * step,
         frame_step=heap * FLOAT * frame_step_values(model, training),
         validation=max(heap * FLOAT * validation_values(model), ASSESSMENT_BYTES if on_cpu else 0.0),
     )
