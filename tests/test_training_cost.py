@@ -18,16 +18,16 @@ from wavenet.training.recipe import Recipe
 from wavenet.training.training_memory import HEAP, Stack, TrainingMemory
 
 TRAIN = """
-import json, resource, sys
+import json, sys
 from wavenet import cli
 from wavenet.training import recipe, trainer
+from wavenet.training.training_cost import peak_megabytes
 from wavenet.training.training_memory import training_memory
 folder, run, settings, share = json.loads(sys.argv[1])
 predicted = training_memory(recipe.load(None, settings))
 options = ["--memory", f"{share * predicted.peak / 1e6:.0f}M"] if share else []
 code = cli.main(["train", folder, "--out", run, *options, *(part for text in settings for part in ("--set", text))])
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-print(json.dumps([code, predicted.peak, peak]))
+print(json.dumps([code, predicted.peak, 1e6 * peak_megabytes()]))
 """
 LONG = [  # its activations take as much memory as the program
     "model.cycles=2",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ try:
 except ImportError:  # not on Windows
     resource = None  # type: ignore[assignment]
 
+KIBIBYTE = 1_024 / 1e6  # in megabytes
 MEASURED_STEPS = 3  # the first one, which also allocates, is not timed
 MEASURED_SECONDS = 20.0  # after which no further step is measured
 NOISE = 1_000.0  # RMS of the audio that is trained on meanwhile, in 16-bit steps
@@ -120,7 +122,10 @@ def peak_megabytes(device: str = "cpu") -> float:
     """
     if device != "cpu":
         return torch.cuda.max_memory_allocated(device) / 1e6
+    with suppress(OSError, StopIteration), open("/proc/self/status", encoding="ascii") as file:
+        return KIBIBYTE * int(next(line for line in file if line.startswith("VmHWM:")).split()[1])
     if resource is None:
         return math.nan
+    # On Linux, were it not found above, this would be at least the peak of the process that started this one.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3  # bytes on macOS, kilobytes elsewhere
+    return peak / 1e6 if sys.platform == "darwin" else KIBIBYTE * peak
