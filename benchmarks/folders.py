@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import signal
 import sqlite3
@@ -61,16 +60,12 @@ def make_long_file(path: Path, hours: float) -> None:
             file.write(rng.integers(-8_000, 8_000, 2 * 60 * SAMPLE_RATE, dtype=np.int16))
 
 
-def peak_megabytes() -> float:
-    """Peak memory of this process in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-
-
 def measure(what: str, folder: Path, shards: Path) -> None:
     """Do one thing, and print what it needed."""
     from wavenet.config import DataConfig
     from wavenet.data.crops import RandomCrops
     from wavenet.data.dataset import open_folder
+    from wavenet.training.training_cost import peak_megabytes
 
     if what == "pack":
         import webdataset  # noqa: F401 -- before the memory is measured
