@@ -18,7 +18,7 @@ from recordings import ALL_TRAINING, SAMPLE_RATE, contents, write_noise
 from shard_data import SHARD_SIZE, int16, pack_noise, tars, write_recordings
 
 from wavenet.config import DataConfig
-from wavenet.data import audio, packing, shard_samples, shards, storage
+from wavenet.data import audio, listing, packing, shard_samples, shards, storage
 from wavenet.data.clips import Clips
 from wavenet.data.crops import random_crops
 from wavenet.data.dataset import DatasetError, Recordings, open_folder
@@ -361,7 +361,8 @@ def test_a_forked_process_connects_again(folder: Path, packed: Path, tmp_path: P
 def test_what_is_no_index(tmp_path: Path) -> None:
     for text in ("", "[]", "{}", '{"wavenet_shards": 2}', '{"wavenet_shards": 1, "sample_rate": "x"}', "[" * 5_000):
         assert shards.Index.from_json(text.encode()) is None
-        assert shards.Listing.from_json(text.encode()) is None
+        with pytest.raises(listing.DamagedListing):
+            list(listing.Listing.from_json(text.encode()).files)
     (tmp_path / "index.json").write_text("{}")
     assert not shards.are_shards(tmp_path)
 

@@ -138,11 +138,11 @@ def test_silence_at_the_ends_is_left_out_of_training(folder: Path) -> None:
 )
 def test_automatic_choice(files: int, seconds: int, share: float, kind: str) -> None:
     lengths = np.full(files, seconds * SAMPLE_RATE)
-    keys = [key(number) for number in range(files)]
+    keys = np.array([key(number) for number in range(files)], f"V{len(key(0))}")
     assert kind_of_split(keys, lengths, SAMPLE_RATE, DataConfig(validation=share)) == kind
     for chosen in ("files", "time"):
         assert kind_of_split(keys, lengths, SAMPLE_RATE, DataConfig(validation=share, split=chosen)) == chosen
-    copies = [*keys, *keys]
+    copies = np.tile(keys, 2)
     assert kind_of_split(copies, np.tile(lengths, 2), SAMPLE_RATE, DataConfig(validation=share)) == kind
 
 

@@ -19,20 +19,25 @@ import hashlib
 import os
 import re
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from wavenet.data import audio
 from wavenet.data.cached_samples import CachedSamples, DatasetError
-from wavenet.data.scan import FoundFile
+from wavenet.data.found_files import FoundFiles
+from wavenet.data.scan import FoundFile, Skipped
 from wavenet.data.spool import Spool
+from wavenet.data.table import NOT_MEASURED, RecordingTable
+from wavenet.data.transaction import transaction
 
 INDEX_VERSION = 1  # an index of another version is replaced
 LOCK_SECONDS = 60.0  # how long to wait for another process that uses the same cache
+CHANGED = "changed while it was read"
 # The table `moved` holds the clips whose side of the split was set, see `Cache.set_side`.
 SCHEMA = f"""
 BEGIN;
@@ -104,28 +109,52 @@ class Cache:
                     self.audio_file.unlink()
                     self.audio_file.touch()
                     self.index = self._connect()
+            self._reader = sqlite3.connect(folder / "index.sqlite", timeout=LOCK_SECONDS, check_same_thread=False)
+            self._lock = threading.Lock()  # of the reader
 
     def close(self) -> None:
         """Close the index. Samples stay readable."""
         self.index.close()
+        self._reader.close()
 
-    def files(self) -> dict[FoundFile, bytes]:
-        """Content hash of every file ever indexed."""
+    def find(self, root: Path) -> FoundFiles:
+        """The recordings of a folder, with the content hash of those that are in the cache and have not changed."""
         with self._errors():
-            rows = self.index.execute("SELECT name, size, mtime_ns, ctime_ns, hash FROM files")
-            return {FoundFile(os.fsdecode(name), *times): key for name, *times, key in rows}
+            found = FoundFiles(root, self.index)
+            self.index.execute("""UPDATE found SET hash = (
+                SELECT hash FROM files JOIN clips USING (hash) JOIN channels USING (hash) WHERE files.name = found.name
+                AND (files.size, files.mtime_ns, files.ctime_ns) = (found.size, found.mtime_ns, found.ctime_ns))""")
+            return found
 
-    def keys(self) -> set[bytes]:
-        """Content hashes of all clips, and of all content that was found not to be a recording."""
+    def indexed(self, file: FoundFile) -> bool:
+        """Whether this file was indexed, and has not changed since."""
+        condition = "name = ? AND size = ? AND mtime_ns = ? AND ctime_ns = ?"
         with self._errors():
-            return {key for (key,) in self.index.execute("SELECT hash FROM clips JOIN channels USING (hash)")}
+            row = (os.fsencode(file.name), *file[1:])
+            return bool(self.index.execute(f"SELECT count(*) FROM files WHERE {condition}", row).fetchone()[0])
 
-    def clips(self) -> dict[bytes, CachedClip]:
-        """All clips by content hash."""
+    def holds(self, key: bytes) -> bool:
+        """Whether content is stored, or known not to be a recording. May be called from all threads."""
+        query = "SELECT count(*) FROM clips JOIN channels USING (hash) WHERE hash = ?"
+        with self._errors(), self._lock:
+            return bool(self._reader.execute(query, (key,)).fetchone()[0])
+
+    def recordings(self) -> tuple[RecordingTable, Skipped]:
+        """The recordings that `find` found, in the order of their names, and the files that are none."""
+        skipped: Skipped = []
+        columns = "offset, length, lead, trail, trimmed, channels, cancelled_db, ifnull(dbfs, 0), ifnull(peak, ?)"
+        query = f"""SELECT name, reason, hash, {columns} FROM found LEFT JOIN clips USING (hash)
+            LEFT JOIN channels USING (hash) LEFT JOIN levels USING (hash) WHERE hash IS NOT NULL ORDER BY name"""
+
+        def usable() -> Iterator[tuple[bytes, tuple[Any, ...]]]:
+            for name, reason, *row in self.index.execute(query, (NOT_MEASURED,)):
+                if reason == "":
+                    yield name, tuple(row)
+                else:  # without a clip: a copy of a file that changed meanwhile
+                    skipped.append((os.fsdecode(name), reason or CHANGED))
+
         with self._errors():
-            columns = "hash, offset, length, lead, trail, trimmed, reason, channels, cancelled_db"
-            rows = self.index.execute(f"SELECT {columns} FROM clips JOIN channels USING (hash)")
-            return {key: CachedClip(*row) for key, *row in rows}
+            return RecordingTable.of(usable()), skipped
 
     def samples(self) -> CachedSamples:
         """The samples of all clips."""
@@ -143,16 +172,11 @@ class Cache:
         with self._errors():
             self.index.execute("INSERT OR REPLACE INTO moved VALUES (?, ?, ?)", (validation, key, held_out))
 
-    def levels(self) -> dict[bytes, Level]:
-        """Levels that were measured, by content hash."""
-        with self._errors():
-            return {key: Level(*row) for key, *row in self.index.execute("SELECT hash, dbfs, peak FROM levels")}
-
     def add_levels(self, levels: dict[bytes, Level]) -> None:
         """Store levels in one transaction."""
         if not levels:
             return
-        with self._errors(), self._transaction():
+        with self._errors(), transaction(self.index, "BEGIN IMMEDIATE"):
             rows = [(key, *level) for key, level in levels.items()]
             self.index.executemany("INSERT OR REPLACE INTO levels VALUES (?, ?, ?)", rows)
 
@@ -160,7 +184,7 @@ class Cache:
         """Store clips and files in one transaction. The audio is flushed to the disk before the index refers to it."""
         if not results:
             return
-        with self._errors(), self._transaction():
+        with self._errors(), transaction(self.index, "BEGIN IMMEDIATE"):
             (end,) = self.index.execute("SELECT coalesce(max(offset + length), 0) FROM clips").fetchone()
             with open(self.audio_file, "r+b") as file:
                 file.seek(2 * end)  # overwrite what an interrupted call left after it
@@ -202,16 +226,6 @@ class Cache:
             index.close()
             raise
         return index
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self.index.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self.index.execute("COMMIT")
-        except BaseException:
-            self.index.execute("ROLLBACK")
-            raise
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wavenet.config import DataConfig
 from wavenet.data import audio
-from wavenet.data.cache import Cache, CachedClip, Level, cache_folder
+from wavenet.data.cache import Cache, cache_folder
 from wavenet.data.cached_samples import DatasetError as DatasetError
 from wavenet.data.cached_samples import Samples
 from wavenet.data.clips import Clips
-from wavenet.data.decoding import CHANGED, Decoder, update
+from wavenet.data.decoding import Decoder, update
 from wavenet.data.decoding import Progress as Progress
-from wavenet.data.levels import gain, levels
-from wavenet.data.scan import Skipped, no_recordings, scan
+from wavenet.data.levels import gains_of, measure_levels
+from wavenet.data.scan import Skipped, no_recordings
 from wavenet.data.shards import are_shards, check_settings, open_shards
-from wavenet.data.speakers import Lookup, speaker_lookup
+from wavenet.data.speakers import speaker_lookup
 from wavenet.data.split import NoSides, Sides, Split, Windows, split
 from wavenet.data.summary import Summary as Summary
 from wavenet.data.summary import kinds
 from wavenet.data.summary import write_skipped as write_skipped
+from wavenet.data.table import RecordingTable
 
 Reject = Callable[[Mapping[str, float]], Mapping[str, str]]  # durations in seconds by path -> reasons
 
@@ -48,30 +52,20 @@ class Recordings:
 
 
 @dataclass(frozen=True)
-class _Recording:
-    """One usable file of the folder."""
-
-    name: str  # path below the folder
-    speaker: str
-    key: bytes  # content hash
-    clip: CachedClip
-    gain: float = 1.0  # that sets it to `data.loudness`
-
-
-@dataclass(frozen=True)
 class _Source:
     """What a folder of recordings and a dataset in shards have in common.
 
-    files: name, content hash and clip of each that was decoded, in the order of the names. found: number of files.
+    recordings: those that were decoded, in the order of their names. found: number of files. speaker_of: the speaker
+    of one of them by its row, or why it has none. measure: completes the levels of a table of some of them.
     """
 
     samples: Samples
-    files: list[tuple[str, bytes, CachedClip]]
+    recordings: RecordingTable
     skipped: Skipped
     found: int
-    speaker_of: Lookup
+    speaker_of: Callable[[int], tuple[str, str]]
     sides: Sides
-    levels: Callable[[list[_Recording]], Mapping[bytes, Level]]
+    measure: Callable[[RecordingTable], None]
 
 
 def open_folder(
@@ -106,59 +100,75 @@ def open_folder(
 
 def _folder(root: Path, cache: Cache, sample_rate: int, data: DataConfig, progress: Progress | None) -> _Source:
     """Index a folder of recordings, and decode new ones."""
-    found, skipped = scan(root)
-    speaker_of = speaker_lookup(root, data.speakers, (file.name for file in found))
-    number = len(found) + sum(not name.endswith(os.sep) for name, _ in skipped)
-    decoder = Decoder(root, sample_rate, data.trim_db, cache.folder, cache.keys())
-    hashes, unreadable = update(cache, decoder, found, progress)
-    stored = cache.clips()
-    changed = CachedClip(0, 0, 0, 0, 0, CHANGED)  # a copy of a file that changed meanwhile
-    files = [(name, key, stored.get(key, changed)) for name, key in sorted(hashes.items())]
+    found = cache.find(root)
+    speaker_of = speaker_lookup(root, data.speakers, found.names())
+    number = len(found) + sum(not name.endswith(os.sep) for name, _ in found.skipped)
+    decoder = Decoder(root, sample_rate, data.trim_db, cache.folder, cache)
+    unreadable = update(cache, decoder, found, progress)
+    recordings, unusable = cache.recordings()
+    samples, skipped = cache.samples(), [*found.skipped, *unreadable, *unusable]
 
-    def measured(recordings: list[_Recording]) -> Mapping[bytes, Level]:
-        return levels(cache, samples, ((recording.key, recording.clip) for recording in recordings), sample_rate)
+    def measure(chosen: RecordingTable) -> None:
+        measure_levels(cache, samples, chosen, sample_rate)
 
-    samples = cache.samples()
-    return _Source(samples, files, skipped + unreadable, number, speaker_of, cache, measured)
+    names = recordings.names
+    return _Source(samples, recordings, skipped, number, lambda row: speaker_of(names[row]), cache, measure)
 
 
 def _shards(folder: str | os.PathLike[str], sample_rate: int, data: DataConfig) -> _Source:
     """Open a dataset in shards. Speakers are those that it was packed with, if it was."""
     packed = open_shards(folder)
     check_settings(os.fspath(folder), packed.settings, sample_rate, data.trim_db)
-    speakers = {recording.name: recording.speaker for recording in packed.recordings}
+    recordings, speakers = packed.recordings, packed.speakers
     if data.speakers and packed.settings.speakers:
-        speaker_of: Lookup = lambda name: (speakers[name], "" if speakers[name] else "packed without a speaker")  # noqa: E731
+        lookup = None
     else:
-        speaker_of = speaker_lookup(Path(folder), data.speakers, speakers)
-    files = [(recording.name, recording.key, recording.clip) for recording in packed.recordings]
-    measured = {recording.key: recording.level for recording in packed.recordings}
-    return _Source(packed.samples, files, packed.skipped, packed.found, speaker_of, NoSides(), lambda _: measured)
+        lookup = speaker_lookup(Path(folder), data.speakers, recordings.names)
+
+    def speaker_of(row: int) -> tuple[str, str]:
+        if lookup is not None:
+            return lookup(recordings.names[row])
+        return speakers[row], "" if speakers[row] else "packed without a speaker"
+
+    samples, skipped, found = packed.samples, packed.skipped, packed.found
+    return _Source(samples, recordings, skipped, found, speaker_of, NoSides(), lambda measured: None)
 
 
 def _opened(folder: str, source: _Source, sample_rate: int, data: DataConfig, reject: Reject | None) -> Recordings:
     """Choose the recordings that are used, and split them."""
     summary = Summary(folder, sample_rate, source.found)
-    durations = {name: clip.length / sample_rate for name, _, clip in source.files if not clip.reason}
-    rejected = reject(durations) if reject else {}
-    recordings, skipped = list[_Recording](), list(source.skipped)
-    for name, key, clip in source.files:
-        reason = clip.reason or rejected.get(name, "")
-        speaker, no_speaker = source.speaker_of(name)
-        if reason or no_speaker:
-            skipped.append((name, reason or no_speaker))
-        else:
-            recordings.append(_Recording(name, speaker, key, clip))
-    summary.skipped = sorted(skipped)
-    if not recordings:
+    recordings, speakers, unused = _chosen(source, sample_rate, data, reject)
+    summary.skipped = sorted([*source.skipped, *unused])
+    if not len(recordings):
         raise DatasetError(_nothing_usable(summary))
-    lengths = np.array([recording.clip.length for recording in recordings], np.int64)
-    parts = split(source.sides, [recording.key for recording in recordings], lengths, sample_rate, data)
+    rows = recordings.rows
+    parts = split(source.sides, rows["key"], rows["length"], sample_rate, data)
+    gains = None
     if data.loudness:
-        measured = source.levels(recordings)
-        _summarise_levels([measured[recording.key] for recording in recordings], data.loudness, summary)
-        recordings = [replace(item, gain=gain(measured[item.key], data.loudness)) for item in recordings]
-    return _recordings(source.samples, recordings, parts, data, summary)
+        source.measure(recordings)
+        gains = gains_of(rows, data.loudness)
+        _summarise_levels(rows["dbfs"], gains, data.loudness, summary)
+    return _recordings(source.samples, recordings, speakers, gains, parts, data, summary)
+
+
+def _chosen(
+    source: _Source, sample_rate: int, data: DataConfig, reject: Reject | None
+) -> tuple[RecordingTable, list[str] | None, Skipped]:
+    """The recordings that are used, their speakers, if these are distinguished, and the others with the reason."""
+    recordings, skipped = source.recordings, Skipped()
+    if not data.speakers and reject is None:
+        return recordings, None, skipped
+    seconds = (recordings.rows["length"] / sample_rate).tolist()
+    rejected = reject(dict(zip(recordings.names, seconds, strict=True))) if reject else {}
+    used, speakers = np.ones(len(recordings), np.bool_), list[str]()
+    for row, name in enumerate(recordings.names):
+        speaker, no_speaker = source.speaker_of(row)
+        if reason := rejected.get(name, "") or no_speaker:
+            skipped.append((name, reason))
+            used[row] = False
+        else:
+            speakers.append(sys.intern(speaker))
+    return recordings.take(np.flatnonzero(used)), speakers if data.speakers else None, skipped
 
 
 def _nothing_usable(summary: Summary) -> str:
@@ -171,52 +181,59 @@ def _nothing_usable(summary: Summary) -> str:
 
 
 def _recordings(
-    samples: Samples, recordings: list[_Recording], parts: Split, data: DataConfig, summary: Summary
+    samples: Samples,
+    recordings: RecordingTable,
+    speakers: list[str] | None,
+    gains: NDArray[np.float64] | None,
+    parts: Split,
+    data: DataConfig,
+    summary: Summary,
 ) -> Recordings:
     """Training and validation clips, and the summary of both."""
-    sample_rate = summary.sample_rate
+    sample_rate, rows = summary.sample_rate, recordings.rows
 
     def clips(windows: Windows) -> Clips:
-        chosen = [recordings[i] for i in windows.indices]
-        offsets = np.array([recording.clip.offset for recording in chosen], np.int64) + windows.starts
-        speakers = [recording.speaker for recording in chosen] if data.speakers else None
-        names = [recording.name for recording in chosen]
-        gains = np.array([recording.gain for recording in chosen]) if data.loudness else None
-        lengths = windows.stops - windows.starts
-        return Clips(samples, offsets, lengths, sample_rate, speakers, names, gains, windows.starts)
+        chosen = windows.indices
+        offsets, lengths = rows["offset"][chosen] + windows.starts, windows.stops - windows.starts
+        named = None if speakers is None else [speakers[i] for i in chosen]
+        names = recordings.names.take(chosen)
+        factors = None if gains is None else gains[chosen]
+        return Clips(samples, offsets, lengths, sample_rate, named, names, factors, windows.starts)
 
     windows = parts.train
     if data.edge_silence >= 0:
-        windows = _without_edges(windows, recordings, round(data.edge_silence * sample_rate))
+        windows = _without_edges(windows, rows, round(data.edge_silence * sample_rate))
         summary.edge_seconds = (_total(parts.train) - _total(windows)) / sample_rate
     train, validation = clips(windows), clips(parts.validation)
 
     summary.split, summary.validation_share, summary.validation_is_tail = parts.kind, data.validation, parts.is_tail
     summary.stretches = len(parts.validation.indices)
-    samples_kept = sum(recording.clip.length for recording in recordings)
+    samples_kept = int(rows["length"].sum())
     if parts.kind == "time":
         summary.gap_seconds = (samples_kept - _total(parts.train) - _total(parts.validation)) / sample_rate
     summary.kept, summary.seconds = len(recordings), samples_kept / sample_rate
-    summary.duplicates = len(recordings) - len({recording.key for recording in recordings})
-    summary.stereo = sum(recording.clip.channels > 1 for recording in recordings)
-    summary.cancelling = [recording.name for recording in recordings if recording.clip.cancelled_db > CANCELLING_DB]
-    summary.trimmed_seconds = sum(recording.clip.trimmed for recording in recordings) / sample_rate
-    summary.train_files, summary.train_seconds = len(set(train.names)), train.seconds
-    summary.validation_files, summary.validation_seconds = len(set(validation.names)), validation.seconds
-    if data.speakers:
-        summary.speakers = _seconds_by_speaker(recordings, sample_rate)
+    summary.duplicates = len(recordings) - len(np.unique(rows["key"]))
+    summary.stereo = int((rows["channels"] > 1).sum())
+    cancelling = np.flatnonzero(rows["cancelled_db"] > CANCELLING_DB)
+    summary.cancelling = list(recordings.names.take(cancelling))
+    summary.trimmed_seconds = int(rows["trimmed"].sum()) / sample_rate
+    summary.train_files, summary.train_seconds = len(np.unique(windows.indices)), train.seconds
+    summary.validation_files = len(np.unique(parts.validation.indices))
+    summary.validation_seconds = validation.seconds
+    if speakers is not None:
+        summary.speakers = _seconds_by_speaker(speakers, rows["length"], sample_rate)
         summary.held_out_speakers = sorted(set(summary.speakers) - set(train.speakers or ()))
     return Recordings(train, validation, summary)
 
 
-def _without_edges(windows: Windows, recordings: list[_Recording], kept: int) -> Windows:
+def _without_edges(windows: Windows, rows: NDArray[Any], kept: int) -> Windows:
     """The windows without the silence at the ends of their recordings, except for `kept` samples of it.
 
     Windows in which nothing remains are left out; if that is so for all of them, they are returned unchanged.
     """
-    clips = [recordings[i].clip for i in windows.indices]
-    starts = np.maximum(windows.starts, np.array([clip.lead - kept for clip in clips], np.int64))
-    stops = np.minimum(windows.stops, np.array([clip.length - clip.trail + kept for clip in clips], np.int64))
+    recordings = rows[windows.indices]
+    starts = np.maximum(windows.starts, recordings["lead"] - kept)
+    stops = np.minimum(windows.stops, recordings["length"] - recordings["trail"] + kept)
     loud = starts < stops
     return Windows(windows.indices[loud], starts[loud], stops[loud]) if loud.any() else windows
 
@@ -226,19 +243,19 @@ def _total(windows: Windows) -> int:
     return int((windows.stops - windows.starts).sum())
 
 
-def _summarise_levels(measured: list[Level], loudness: float, summary: Summary) -> None:
+def _summarise_levels(dbfs: NDArray[np.float64], gains: NDArray[np.float64], loudness: float, summary: Summary) -> None:
     """The range of the levels, except for silent recordings, and how many cannot be set to `loudness`."""
-    audible = [level for level in measured if level.dbfs > -math.inf]
-    if not audible:
+    audible = dbfs > -math.inf
+    if not audible.any():
         return
-    summary.levels = min(level.dbfs for level in audible), max(level.dbfs for level in audible)
+    levels = dbfs[audible]
+    summary.levels = float(levels.min()), float(levels.max())
     summary.loudness = loudness
-    reached = [level.dbfs + 20 * math.log10(gain(level, loudness)) for level in audible]
-    summary.limited = sum(dbfs < loudness - LIMITED_DB for dbfs in reached)
+    summary.limited = int((levels + 20 * np.log10(gains[audible]) < loudness - LIMITED_DB).sum())
 
 
-def _seconds_by_speaker(recordings: list[_Recording], sample_rate: int) -> dict[str, float]:
-    samples: dict[str, int] = dict.fromkeys(sorted({recording.speaker for recording in recordings}), 0)
-    for recording in recordings:
-        samples[recording.speaker] += recording.clip.length
+def _seconds_by_speaker(speakers: list[str], lengths: NDArray[np.int64], sample_rate: int) -> dict[str, float]:
+    samples: dict[str, int] = dict.fromkeys(sorted(set(speakers)), 0)
+    for speaker, length in zip(speakers, lengths, strict=True):
+        samples[speaker] += int(length)
     return {speaker: number / sample_rate for speaker, number in samples.items()}

@@ -15,61 +15,60 @@ from pathlib import Path
 import numpy as np
 
 from wavenet.data import audio
-from wavenet.data.cache import Cache, CachedClip, Decoded
+from wavenet.data.cache import CHANGED, Cache, CachedClip, Decoded
+from wavenet.data.found_files import FoundFiles
 from wavenet.data.scan import FoundFile, Skipped
 from wavenet.data.silence import SilentEdges, loud_span
 from wavenet.data.spool import Spool
+from wavenet.data.table import HASH_BYTES
 
 Progress = Callable[[int, int], None]  # called with the number of files done, and of all files
 
 BATCH_SECONDS, BATCH_SAMPLES = 1.0, 2**24  # decoded audio not yet stored: what an interruption can lose
 PROGRESS_SECONDS = 0.2  # between two calls of `progress`
-HASH_BYTES = 20
-CHANGED = "changed while it was read"
 MAX_WORKERS = 16
 
 
-def update(
-    cache: Cache, decoder: Decoder, found: list[FoundFile], progress: Progress | None
-) -> tuple[dict[str, bytes], Skipped]:
+def update(cache: Cache, decoder: Decoder, found: FoundFiles, progress: Progress | None) -> Skipped:
     """Decode the files that are new or changed, and store them in the cache.
 
-    Returns the content hash of each file by its name, and the files that could not be read, with the reason.
+    Returns the files that could not be read, with the reason.
     """
-    indexed = cache.files()
-    hashes = {file.name: indexed[file] for file in found if indexed.get(file) in decoder.known}
     skipped: Skipped = []
     waiting: list[Decoded] = []  # not yet stored
     samples = 0  # in them
     stored = reported = time.monotonic()
+    done, number = found.hashed, len(found)
     if progress:
-        progress(len(hashes), len(found))
-    with closing(decode_files(decoder, [file for file in found if file.name not in hashes])) as results:
+        progress(done, number)
+    with closing(decode_files(decoder, found.new())) as results:
         try:
             for result in results:
+                done += 1
                 if result.skipped:
                     skipped.append((result.file.name, result.skipped))
                 else:
-                    hashes[result.file.name] = result.key
                     waiting.append(result)
                     samples += result.clip.length if result.clip else 0
                 now = time.monotonic()
                 if now - stored > BATCH_SECONDS or samples > BATCH_SAMPLES:
-                    _store(cache, waiting)
+                    _store(cache, decoder, found, waiting)
                     waiting, samples, stored = [], 0, now
                 if progress and now - reported > PROGRESS_SECONDS:
-                    progress(len(hashes) + len(skipped), len(found))
+                    progress(done, number)
                     reported = now
         finally:  # what was decoded is kept after an interruption, too
-            _store(cache, waiting)
+            _store(cache, decoder, found, waiting)
     if progress:
-        progress(len(found), len(found))
-    return hashes, skipped
+        progress(number, number)
+    return skipped
 
 
-def _store(cache: Cache, results: list[Decoded]) -> None:
+def _store(cache: Cache, decoder: Decoder, found: FoundFiles, results: list[Decoded]) -> None:
     """Store results, and free their samples."""
     cache.add(results)
+    found.set_hashes((result.file, result.key) for result in results)
+    decoder.stored(result.key for result in results)
     for result in results:
         if result.samples:
             result.samples.close()
@@ -109,15 +108,14 @@ def _finished(running: deque[Future[Decoded]], in_order: bool) -> Iterator[Decod
 class Decoder:
     """Hashes a file, and decodes it if its content is new. Called from several threads.
 
-    folder: of the temporary files that hold long recordings. known: content hashes that are not decoded; None: every
-    file is decoded, also those of equal content.
+    folder: of the temporary files that hold long recordings. cache: what it holds is not decoded; None: every file is
+    decoded, also those of equal content.
     """
 
-    def __init__(self, root: Path, sample_rate: int, trim_db: float, folder: Path, known: set[bytes] | None) -> None:
-        self.root, self.sample_rate, self.trim_db, self.folder = root, sample_rate, trim_db, folder
-        self.known = known or set()
+    def __init__(self, root: Path, sample_rate: int, trim_db: float, folder: Path, cache: Cache | None = None) -> None:
+        self.root, self.sample_rate, self.trim_db, self.folder, self.cache = root, sample_rate, trim_db, folder, cache
         self.stopped = threading.Event()  # set when the results are not needed any more
-        self._claimed = None if known is None else set(known)  # and those that a thread is decoding
+        self._claimed: set[bytes] = set()  # content hashes that are being decoded, or not stored yet
         self._lock = threading.Lock()
 
     def __call__(self, file: FoundFile) -> Decoded:
@@ -134,14 +132,20 @@ class Decoder:
             return Decoded(file, skipped=CHANGED)
         return decoded
 
+    def stored(self, keys: Iterable[bytes]) -> None:
+        """The cache holds these content hashes now."""
+        with self._lock:
+            self._claimed.difference_update(keys)
+
     def _claim(self, key: bytes) -> bool:
         """Whether this content is to be decoded, by this thread."""
-        if self._claimed is None:
+        if self.cache is None:
             return True
         with self._lock:
-            new = key not in self._claimed
+            if key in self._claimed or self.cache.holds(key):
+                return False
             self._claimed.add(key)
-        return new
+        return True
 
     def _decode(self, file: FoundFile, key: bytes, path: Path) -> Decoded:
         """Decode a file in blocks: memory does not grow with its length."""

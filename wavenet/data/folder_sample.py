@@ -168,8 +168,7 @@ def _new_files(cache: Path, found: list[FoundFile]) -> list[FoundFile]:
     if not (cache / "index.sqlite").exists():
         return found
     with closing(Cache(cache)) as opened:
-        known = opened.files()
-    return [file for file in found if file not in known]
+        return [file for file in found if not opened.indexed(file)]
 
 
 def _read_some(folder: Path, found: list[FoundFile], sample_rate: int) -> Iterator[ReadFile]:

@@ -8,37 +8,43 @@ below -70 dBFS are left out first, then those 20 dB below the mean power of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wavenet.config import RecordedLevels
-from wavenet.data.cache import Cache, CachedClip, Level
+from wavenet.data.cache import Cache, Level
 from wavenet.data.cached_samples import Samples
 from wavenet.data.clips import Clips
 from wavenet.data.pcm import FULL_SCALE, to_float32
+from wavenet.data.table import NOT_MEASURED, RecordingTable
 from wavenet.sampling_config import SILENT_DBFS
 
 FRAME_SECONDS = 0.02
 SILENCE_POWER = 1e-7  # -70 dBFS
 ACTIVE_SHARE = 1e-2  # of the mean power: -20 dB
 PIECE_FRAMES = 500  # read at a time: 10 seconds
+STORED_TOGETHER = 1_000  # levels
 RECORDED_SECONDS, CLIP_SECONDS = 600.0, 60.0  # of recordings whose levels are stored, of each voice and clip, at most
 
 
-def levels(
-    cache: Cache, samples: Samples, clips: Iterable[tuple[bytes, CachedClip]], sample_rate: int
-) -> dict[bytes, Level]:
-    """Levels of clips by their content hash. Those that the cache lacks are measured and stored there."""
-    known, measured = cache.levels(), dict[bytes, Level]()
+def measure_levels(cache: Cache, samples: Samples, recordings: RecordingTable, sample_rate: int) -> None:
+    """Complete the levels of recordings: those that the cache lacks are measured, and stored there."""
+    rows = recordings.rows
+    measured: dict[bytes, Level] = {}  # not stored yet
     try:
-        for key, clip in clips:
-            if key not in known and key not in measured:
-                measured[key] = measure(samples, clip.offset, clip.length, sample_rate)
+        for i in np.flatnonzero(rows["peak"] == NOT_MEASURED):
+            key = rows["key"][i].tobytes()
+            if key not in measured:
+                measured[key] = measure(samples, int(rows["offset"][i]), int(rows["length"][i]), sample_rate)
+            rows["dbfs"][i], rows["peak"][i] = measured[key]
+            if len(measured) == STORED_TOGETHER:
+                cache.add_levels(measured)
+                measured = {}
     finally:  # after an interruption, too
         cache.add_levels(measured)
-    return known | measured
 
 
 def measure(samples: NDArray[np.int16] | Samples, offset: int, length: int, sample_rate: int) -> Level:
@@ -54,6 +60,12 @@ def gain(level: Level, loudness: float) -> float:
     if level.dbfs == -math.inf:
         return 1.0
     return min(10 ** ((loudness - level.dbfs) / 20), (FULL_SCALE - 1) / level.peak)
+
+
+def gains_of(rows: NDArray[Any], loudness: float) -> NDArray[np.float64]:
+    """`gain` of each row of a table of recordings, float64 [n]."""
+    levels = (Level(float(dbfs), int(peak)) for dbfs, peak in zip(rows["dbfs"], rows["peak"], strict=True))
+    return np.fromiter((gain(level, loudness) for level in levels), np.float64, len(rows))
 
 
 def recorded_levels(clips: Clips, speakers: Sequence[str] = (), gain_db: float = 0.0) -> RecordedLevels | None:

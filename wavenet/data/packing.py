@@ -12,7 +12,7 @@ import os
 import tempfile
 import wave
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,16 +21,16 @@ from wavenet.data.cache import Decoded
 from wavenet.data.cached_samples import DatasetError
 from wavenet.data.decoding import Decoder, Progress, decode_files
 from wavenet.data.errors import printable
+from wavenet.data.found_files import FoundFiles
 from wavenet.data.levels import measure
-from wavenet.data.scan import FoundFile, Skipped, no_recordings, scan
+from wavenet.data.listing import DamagedListing, ListedFile, Listing, Packed, first_line
+from wavenet.data.scan import Skipped, no_recordings
 from wavenet.data.shards import (
     INDEX,
     PIECE,
     SKIPPED,
     WAV_HEADER,
     Index,
-    Listing,
-    Packed,
     Settings,
     listing_of,
     read_index,
@@ -54,6 +54,26 @@ class PackSummary:
     shards: int = 0
     kept_shards: int = 0  # those of them that were there already
     skipped: Skipped = field(default_factory=list)
+
+
+@dataclass
+class _Shard:
+    """Numbers of what a shard consists of."""
+
+    size: int = 0  # of the tar file, in bytes
+    files: int = 0
+    last_file: str = ""  # the name of it
+    recordings: int = 0
+    samples: int = 0
+    skipped: Skipped = field(default_factory=list)
+
+    def add(self, file: ListedFile) -> None:
+        """Count a file."""
+        self.files, self.last_file = self.files + 1, file.name
+        if file.packed is None:
+            self.skipped.append((file.name, file.skipped))
+        else:
+            self.recordings, self.samples = self.recordings + 1, self.samples + file.packed.clip.length
 
 
 def pack(
@@ -80,32 +100,30 @@ def pack(
 
 def _pack(root: Path, storage: Storage, settings: Settings, shard_size: int, progress: Progress | None) -> PackSummary:
     """`pack`, while no other process writes."""
-    found, skipped = scan(root)
-    if not found and not skipped:
+    found = FoundFiles(root)
+    if not len(found) and not found.skipped:
         raise DatasetError(no_recordings(root))
-    found.sort(key=lambda file: file.name)
-    speaker_of = speaker_lookup(root, settings.speakers, (file.name for file in found))
+    speaker_of = speaker_lookup(root, settings.speakers, found.names())
     index = _begun(storage, settings)
     storage.remove_partial()
-    listings = _finished(storage, found)
-    done = sum(len(listing.files) for listing in listings)
-    kept = len(listings)
+    shards = list(_finished(storage, found))
+    kept, done, after = len(shards), sum(shard.files for shard in shards), shards[-1].last_file if shards else ""
     scratch = storage.path if storage.path is not None else Path(tempfile.gettempdir())
-    decoder = Decoder(root, settings.sample_rate, settings.trim_db, scratch, known=None)
-    with closing(decode_files(decoder, found[done:], in_order=True)) as results:
-        files = _Files(results, found, done, progress)
+    decoder = Decoder(root, settings.sample_rate, settings.trim_db, scratch)
+    with closing(decode_files(decoder, found.files(after), in_order=True)) as results:
+        files = _Files(results, len(found), done, progress)
         while files.next is not None:
-            name = _shard(len(listings))
+            name = _shard(len(shards))
             with storage.replacing(name) as file:
-                writer = _ShardWriter(file, settings, speaker_of, f"{len(listings):06}", shard_size)
-                listings.append(writer.write(files))
-            storage.write(listing_of(name), listings[-1].to_json())
-    summary = PackSummary(len(found) + sum(not name.endswith(os.sep) for name, _ in skipped), kept_shards=kept)
-    index.shards = {_shard(i): (item.size, len(item.recordings)) for i, item in enumerate(listings)}
-    lengths = [recording.clip.length for listing in listings for recording in listing.recordings]
-    summary.recordings, summary.seconds = len(lengths), sum(lengths) / settings.sample_rate
-    summary.shards, summary.size = len(listings), sum(listing.size for listing in listings)
-    summary.skipped = sorted([*skipped, *(item for listing in listings for item in listing.skipped)])
+                writer = _ShardWriter(file, settings, speaker_of, f"{len(shards):06}", shard_size)
+                shards.append(writer.write(files))
+            storage.write(listing_of(name), bytes(writer.listing))
+    summary = PackSummary(len(found) + sum(not name.endswith(os.sep) for name, _ in found.skipped), kept_shards=kept)
+    index.shards = {_shard(i): (shard.size, shard.recordings) for i, shard in enumerate(shards)}
+    summary.recordings = sum(shard.recordings for shard in shards)
+    summary.seconds = sum(shard.samples for shard in shards) / settings.sample_rate
+    summary.shards, summary.size = len(shards), sum(shard.size for shard in shards)
+    summary.skipped = sorted([*found.skipped, *(item for shard in shards for item in shard.skipped)])
     storage.write(SKIPPED, skipped_table(summary.skipped))
     if not summary.recordings:
         raise DatasetError(f"{printable(root)} has no usable recording: see {printable(storage.address)}/{SKIPPED}")
@@ -137,20 +155,21 @@ def _begun(storage: Storage, settings: Settings) -> Index:
     return index
 
 
-def _finished(storage: Storage, found: list[FoundFile]) -> list[Listing]:
+def _finished(storage: Storage, found: FoundFiles) -> Iterator[_Shard]:
     """The shards from the first on that are complete, with files that have not changed since."""
-    sizes, listings, done = storage.sizes(), list[Listing](), 0
-    while (name := listing_of(_shard(len(listings)))) in sizes:
-        listing = Listing.from_json(storage.read(name))
-        if listing is None or listing.size != sizes.get(_shard(len(listings))):
-            break
-        end = done + len(listing.files)
-        same = listing.files == [(file.name, file.size, file.mtime_ns) for file in found[done:end]]
-        if not same or listing.last != (end == len(found)):  # the last one continues if files were added
-            break
-        listings.append(listing)
-        done = end
-    return listings
+    sizes, files, number, done = storage.sizes(), found.files(), 0, 0
+    with suppress(DamagedListing):
+        while (name := listing_of(_shard(number))) in sizes:
+            listing = Listing.from_json(storage.read(name))
+            shard = _Shard(listing.size)
+            for listed in listing.files:
+                if next(files, ("",))[:3] != (listed.name, listed.size, listed.mtime_ns):
+                    return
+                shard.add(listed)
+            number, done = number + 1, done + shard.files
+            if shard.size != sizes.get(_shard(number - 1)) or listing.last != (done == len(found)):
+                return  # the last one continues if files were added
+            yield shard
 
 
 def _remove_others(storage: Storage, index: Index) -> None:
@@ -164,10 +183,8 @@ def _remove_others(storage: Storage, index: Index) -> None:
 class _Files:
     """Decoded files in order, of which the next one can be looked at."""
 
-    def __init__(
-        self, results: Iterator[Decoded], found: list[FoundFile], done: int, progress: Progress | None
-    ) -> None:
-        self._results, self._total, self._done, self._progress = results, len(found), done, progress
+    def __init__(self, results: Iterator[Decoded], total: int, done: int, progress: Progress | None) -> None:
+        self._results, self._total, self._done, self._progress = results, total, done, progress
         self.next: Decoded | None = None
         if progress:
             progress(done, self._total)
@@ -189,29 +206,31 @@ class _ShardWriter:
 
     def __init__(self, file: BinaryIO, settings: Settings, speaker_of: Lookup, number: str, shard_size: int) -> None:
         self.settings, self.speaker_of, self.number, self.shard_size = settings, speaker_of, number, shard_size
-        self.file, self.listing = file, Listing()
+        self.file, self.shard = file, _Shard()
+        self.listing = bytearray()  # complete when the shard is
         self.archive = _tar_writer(file)
         self.position = 0  # in the file, in bytes
 
-    def write(self, files: _Files) -> Listing:
+    def write(self, files: _Files) -> _Shard:
         """Write files until the next one does not fit, or none is left."""
         while files.next is not None and self._fits(files.next):
-            self._add(files.take())
+            listed = self._add(files.take())
+            self.shard.add(listed)
+            self.listing += listed.to_json()
         self.archive.close()
-        self.listing.size, self.listing.last = self.file.tell(), files.next is None
-        return self.listing
+        self.shard.size = self.file.tell()
+        self.listing[:0] = first_line(self.shard.size, last=files.next is None)
+        return self.shard
 
     def _fits(self, decoded: Decoded) -> bool:
         """Whether there is room for a file; for the first recording there is."""
         length = len(decoded.samples) if decoded.samples else 0
         return not length or not self.position or self.position + 2 * length <= self.shard_size
 
-    def _add(self, decoded: Decoded) -> None:
+    def _add(self, decoded: Decoded) -> ListedFile:
         file, clip, samples = decoded.file, decoded.clip, decoded.samples
-        self.listing.files.append((file.name, file.size, file.mtime_ns))
         if clip is None or samples is None:
-            self.listing.skipped.append((file.name, decoded.skipped or (clip.reason if clip else "")))
-            return
+            return ListedFile(*file[:3], None, decoded.skipped or (clip.reason if clip else ""))
         level = measure(samples, 0, clip.length, self.settings.sample_rate)
         packed = Packed(file.name, decoded.key, self.speaker_of(file.name)[0], clip, level, ())
         starts, pieces = range(0, clip.length, PIECE), []
@@ -220,7 +239,7 @@ class _ShardWriter:
             record = {**packed.record(), **vars(self.settings), "piece": piece, "pieces": len(starts)}
             pieces.append((self._write(record, content), len(content) // 2))
         samples.close()
-        self.listing.recordings.append(packed._replace(pieces=tuple(pieces)))
+        return ListedFile(*file[:3], packed._replace(pieces=tuple(pieces)))
 
     def _write(self, record: dict[str, Any], content: bytes) -> int:
         """Write a piece as KEY.json and KEY.wav. Returns where its samples begin in the file, in bytes."""
@@ -229,7 +248,7 @@ class _ShardWriter:
         with wave.open(sound, "wb") as file:
             file.setparams((1, 2, self.settings.sample_rate, 0, "NONE", ""))
             file.writeframes(content)
-        key = f"{self.number}-{len(self.listing.files) - 1:08}-{record['piece']:04}"
+        key = f"{self.number}-{self.shard.files:08}-{record['piece']:04}"
         self.archive.write({"__key__": key, "json": described, "wav": sound.getvalue()})
         samples = self.position + _in_tar(len(described)) + TAR_BLOCK + WAV_HEADER
         self.position += _in_tar(len(described)) + _in_tar(sound.tell())

@@ -2,7 +2,7 @@
 
     index.json            sample rate, trim_db, and the name, size and number of recordings of each shard
     shard-000000.tar      KEY.json and KEY.wav for each piece of a recording: int16 mono, so that crops are byte ranges
-    shard-000000.jsonl    a line of JSON for each recording in it: see `Listing`
+    shard-000000.jsonl    a line of JSON for each recording in it: see `wavenet.data.listing`
     skipped.csv           files that were not packed, and why
 
 A recording of more than `PIECE` samples is several pieces, all in one shard. The listings repeat what the tar files
@@ -12,24 +12,28 @@ contain, so that opening the dataset does not read those; a lost listing or inde
 from __future__ import annotations
 
 import json
-import math
 import os
+import sys
 import tarfile
+from array import array
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from wavenet.data.cache import CachedClip, Level
 from wavenet.data.cached_samples import DatasetError
 from wavenet.data.errors import printable
+from wavenet.data.listing import DamagedListing, Listing, Packed
 from wavenet.data.scan import Skipped
 from wavenet.data.shard_samples import ShardSamples
 from wavenet.data.storage import Storage, is_address
+from wavenet.data.table import RecordingTable
 
 INDEX, SKIPPED = "index.json", "skipped.csv"
 VERSION = 1
@@ -78,97 +82,40 @@ class Index:
             return None
 
 
-class Packed(NamedTuple):
-    """A recording in a shard."""
-
-    name: str  # path below the folder that was packed
-    key: bytes  # content hash of the file
-    speaker: str  # "": none was found
-    clip: CachedClip  # its offset has no meaning
-    level: Level
-    pieces: tuple[tuple[int, int], ...]  # where the samples of each begin in the shard, in bytes; number of samples
-
-    def record(self) -> dict[str, Any]:
-        """What its JSON files and its line in the listing state, besides the pieces."""
-        clip, level = self.clip, self.level
-        return {
-            "name": self.name.replace(os.sep, "/"),
-            "hash": self.key.hex(),
-            "speaker": self.speaker,
-            "length": clip.length,
-            "lead": clip.lead,
-            "trail": clip.trail,
-            "trimmed": clip.trimmed,
-            "channels": clip.channels,
-            "cancelled_db": clip.cancelled_db,
-            "dbfs": None if level.dbfs == -math.inf else level.dbfs,
-            "peak": level.peak,
-        }
-
-    @classmethod
-    def from_record(cls, record: dict[str, Any], pieces: Iterable[Iterable[int]]) -> Self:
-        """The opposite of `record`. Raises `KeyError`, `TypeError` or `ValueError`."""
-        length, lead, trail, trimmed = (int(record[name]) for name in ("length", "lead", "trail", "trimmed"))
-        channels = int(record["channels"]), float(record["cancelled_db"])
-        clip = CachedClip(0, length, lead, trail, trimmed, "", *channels)
-        level = Level(-math.inf if record["dbfs"] is None else float(record["dbfs"]), int(record["peak"]))
-        name, speaker = str(record["name"]).replace("/", os.sep), str(record["speaker"])
-        placed = tuple((int(position), int(length)) for position, length in pieces)
-        return cls(name, bytes.fromhex(record["hash"]), speaker, clip, level, placed)
-
-
-@dataclass
-class Listing:
-    """A shard's .jsonl: first a line with the size of the tar file, then one for each file that was packed or skipped.
-
-    last: whether no other shard follows. files: size and modification time of each file, by which packing continues.
-    """
-
-    size: int = 0
-    last: bool = False
-    recordings: list[Packed] = field(default_factory=list)
-    skipped: Skipped = field(default_factory=list)
-    files: list[tuple[str, int, int]] = field(default_factory=list)
-
-    def to_json(self) -> bytes:
-        """The content of the file."""
-        packed = {recording.name: recording for recording in self.recordings}
-        reasons = dict(self.skipped)
-        lines: list[dict[str, Any]] = [{"bytes": self.size, "last": self.last}]
-        for name, size, mtime_ns in self.files:
-            file = {"name": name.replace(os.sep, "/"), "file_bytes": size, "file_mtime_ns": mtime_ns}
-            if name in packed:
-                lines.append({**packed[name].record(), **file, "pieces": packed[name].pieces})
-            else:
-                lines.append({**file, "skipped": reasons[name]})
-        return "".join(json.dumps(line) + "\n" for line in lines).encode()
-
-    @classmethod
-    def from_json(cls, content: bytes) -> Self | None:
-        """Parse the file; None if it is damaged."""
-        try:
-            first, *lines = (json.loads(line) for line in content.splitlines())
-            listing = cls(int(first["bytes"]), bool(first["last"]))
-            for line in lines:
-                name = str(line["name"]).replace("/", os.sep)
-                listing.files.append((name, int(line["file_bytes"]), int(line["file_mtime_ns"])))
-                if "skipped" in line:
-                    listing.skipped.append((name, str(line["skipped"])))
-                else:
-                    listing.recordings.append(Packed.from_record(line, line["pieces"]))
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return None
-        return listing
-
-
 class Dataset(NamedTuple):
     """An opened dataset: its recordings in the order of their names, with offsets in `samples`."""
 
     settings: Settings
-    recordings: list[Packed]
+    recordings: RecordingTable
+    speakers: list[str]  # of each; "": none was found
     samples: ShardSamples
     found: int  # recordings that were packed
     skipped: Skipped  # shards that are missing or truncated
+
+
+class _Content(NamedTuple):
+    """What a shard should contain."""
+
+    size: int | None  # of the file as it is, in bytes; None: it is missing
+    recordings: RecordingTable
+    speakers: list[str]
+    pieces: NDArray[np.int64]  # [pieces, 3]: row of the recording, position in bytes, number of samples
+
+    @classmethod
+    def of(cls, size: int | None, packed: Iterable[Packed]) -> Self:
+        """Recordings in columns."""
+        speakers, pieces = list[str](), array("q")
+
+        def rows() -> Iterator[tuple[bytes, tuple[Any, ...]]]:
+            for row, (name, key, speaker, clip, level, placed) in enumerate(packed):
+                speakers.append(sys.intern(speaker))
+                for position, length in placed:
+                    pieces.extend((row, position, length))
+                lengths = (clip.length, clip.lead, clip.trail, clip.trimmed)
+                yield os.fsencode(name), (key, 0, *lengths, clip.channels, clip.cancelled_db, *level)
+
+        recordings = RecordingTable.of(rows())
+        return cls(size, recordings, speakers, np.array(pieces, np.int64).reshape(-1, 3))
 
 
 def listing_of(shard: str) -> str:
@@ -198,34 +145,39 @@ def open_shards(folder: str | os.PathLike[str]) -> Dataset:
             raise DatasetError(f"{printed} has no shards: write them with wavenet data pack FOLDER -o {printed}")
         if not index.complete:
             raise DatasetError(f"{printed} is not complete: run wavenet data pack again, which continues")
+        parsing = Lock()  # it keeps one core busy
         with ThreadPoolExecutor(READERS) as pool:
-            contents = pool.map(lambda name: _content(storage, name, sizes), index.shards)
+            contents = pool.map(lambda name: _content(storage, name, sizes, parsing), index.shards)
             dataset = _dataset(storage, index, contents)
     except OSError as error:
         raise DatasetError(f"{printed} cannot be read ({error.strerror or error})") from error
     return dataset
 
 
-def _dataset(storage: Storage, index: Index, contents: Iterable[tuple[int | None, list[Packed]]]) -> Dataset:
-    """Concatenate the recordings that are whole. contents: the size of each shard as it is, and its recordings."""
-    recordings, skipped, pieces = list[Packed](), Skipped(), list[tuple[int, int, int]]()
+def _dataset(storage: Storage, index: Index, contents: Iterable[_Content]) -> Dataset:
+    """Concatenate the recordings that are whole. contents: of each shard."""
+    tables, speakers, pieces, skipped = list[RecordingTable](), list[str](), list[NDArray[np.int64]](), Skipped()
     end = found = 0
-    for number, ((name, (size, count)), (held, packed)) in enumerate(zip(index.shards.items(), contents, strict=True)):
-        kept = 0
-        for recording in packed:
-            if any(start + 2 * length > (held or 0) for start, length in recording.pieces):
-                continue
-            kept += 1
-            recordings.append(recording._replace(clip=recording.clip._replace(offset=end), pieces=()))
-            pieces += [(number, start, length) for start, length in recording.pieces]
-            end += recording.clip.length
-        count = max(count, len(packed))
+    for number, ((name, (size, count)), content) in enumerate(zip(index.shards.items(), contents, strict=True)):
+        rows, positions, lengths = content.pieces.T
+        whole = np.ones(len(content.recordings), np.bool_)
+        whole[rows[positions + 2 * lengths > (content.size or 0)]] = False
+        table = content.recordings.take(np.flatnonzero(whole))
+        table.rows["offset"] = end + np.cumsum(table.rows["length"]) - table.rows["length"]
+        end += int(table.rows["length"].sum())
+        tables.append(table)
+        speakers += [speaker for speaker, kept in zip(content.speakers, whole, strict=True) if kept]
+        kept = whole[rows]
+        pieces.append(np.stack([np.full(int(kept.sum()), number), positions[kept], lengths[kept]]))
+        count = max(count, len(whole))
         found += count
-        if reason := _lost(held, size, count - kept):
+        if reason := _lost(content.size, size, count - len(table)):
             skipped.append((name, reason))
-    recordings.sort(key=lambda recording: recording.name)
-    columns = np.array(pieces, np.int64).reshape(-1, 3).T.copy()
-    return Dataset(index.settings, recordings, ShardSamples(storage, list(index.shards), *columns), found, skipped)
+    recordings = RecordingTable.concatenated(tables)
+    order = recordings.names.order()
+    columns = np.concatenate([np.zeros((3, 0), np.int64), *pieces], axis=1)
+    samples = ShardSamples(storage, list(index.shards), *columns)
+    return Dataset(index.settings, recordings.take(order), [speakers[i] for i in order], samples, found, skipped)
 
 
 def _lost(held: int | None, size: int, count: int) -> str:
@@ -255,17 +207,17 @@ def read_index(storage: Storage, sizes: dict[str, int]) -> Index | None:
     return None
 
 
-def _content(storage: Storage, shard: str, sizes: dict[str, int]) -> tuple[int | None, list[Packed]]:
-    """The size of a shard, None if it is missing, and its recordings: from its listing, or from the tar file."""
+def _content(storage: Storage, shard: str, sizes: dict[str, int], parsing: Lock) -> _Content:
+    """What a shard should contain: from its listing, or from the tar file."""
     size = sizes.get(shard)
     if size is None:
         size = storage.size(shard)
-    try:
-        if (listing := Listing.from_json(storage.read(listing_of(shard)))) is not None:
-            return size, listing.recordings
-    except FileNotFoundError:
-        pass
-    return size, [] if size is None else list(_recordings_in_tar(storage, shard))
+    with suppress(FileNotFoundError, DamagedListing):
+        content = storage.read(listing_of(shard))
+        with parsing:
+            files = Listing.from_json(content).files
+            return _Content.of(size, (file.packed for file in files if file.packed is not None))
+    return _Content.of(size, () if size is None else _recordings_in_tar(storage, shard))
 
 
 def _recordings_in_tar(storage: Storage, shard: str) -> Iterator[Packed]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -59,39 +61,43 @@ class Split:
     is_tail: bool = False
 
 
-def split(stored: Sides, keys: list[bytes], lengths: NDArray[np.int64], sample_rate: int, data: DataConfig) -> Split:
+def split(
+    stored: Sides, keys: NDArray[np.void], lengths: NDArray[np.int64], sample_rate: int, data: DataConfig
+) -> Split:
     """Split recordings as `data.split` and `data.validation` say.
 
-    stored: the sides that were set earlier. keys: content hashes [n]. lengths: int64 [n], in samples.
+    stored: the sides that were set earlier. keys: content hashes, bytes [n]. lengths: int64 [n], in samples.
     It depends on the content of each recording only, except for the choice that "auto" stands for.
     """
     if kind_of_split(keys, lengths, sample_rate, data) == "time":
         return _by_time(keys, lengths, sample_rate, data.validation)
-    if len(set(keys)) == 1 and data.validation > 0 and lengths[0] >= TAIL_SHARE:
+    if len(np.unique(keys)) == 1 and data.validation > 0 and lengths[0] >= TAIL_SHARE:
         return _tail(lengths, sample_rate)
     held_out = _held_out_files(stored, keys, data.validation)
     return Split("files", _whole(np.flatnonzero(~held_out), lengths), _whole(np.flatnonzero(held_out), lengths))
 
 
-def kind_of_split(keys: list[bytes], lengths: NDArray[np.int64], sample_rate: int, data: DataConfig) -> str:
+def kind_of_split(keys: NDArray[np.void], lengths: NDArray[np.int64], sample_rate: int, data: DataConfig) -> str:
     """'files' or 'time': `data.split`, or what "auto" stands for with these recordings."""
     if data.split != "auto":
         return data.split
-    seconds = {key: length / sample_rate for key, length in zip(keys, lengths.tolist(), strict=True)}  # of each content
-    stretch = data.validation * sum(seconds.values()) / len(seconds)  # held out of each, on average
-    return "time" if data.validation * len(seconds) < FEW_FILES and stretch >= SHORT_SECONDS else "files"
+    _, each = np.unique(keys, return_index=True)  # of equal content one
+    stretch = data.validation * float(lengths[each].sum()) / sample_rate / len(each)  # held out of each, on average
+    return "time" if data.validation * len(each) < FEW_FILES and stretch >= SHORT_SECONDS else "files"
 
 
-def _by_time(keys: list[bytes], lengths: NDArray[np.int64], sample_rate: int, share: float) -> Split:
+def _by_time(keys: NDArray[np.void], lengths: NDArray[np.int64], sample_rate: int, share: float) -> Split:
     """Hold out the same share of every recording."""
-    train: list[tuple[int, int, int]] = []
-    validation: list[tuple[int, int, int]] = []
-    for index, (key, length) in enumerate(zip(keys, lengths.tolist(), strict=True)):
-        starts, size, gap = stretches(key, length, sample_rate, share)
-        validation += [(index, start, start + size) for start in starts]
+    train, validation = array("q"), array("q")  # index, start and stop of each window
+    for index in range(len(keys)):
+        length = int(lengths[index])
+        starts, size, gap = stretches(keys[index].tobytes(), length, sample_rate, share)
         ends = [0, *(end for start in starts for end in (start - gap, start + size + gap)), length]
-        pairs = zip(ends[::2], ends[1::2], strict=True)
-        train += [(index, max(begin, 0), min(end, length)) for begin, end in pairs if begin < min(end, length)]
+        for start in starts:
+            validation.extend((index, start, start + size))
+        for begin, end in zip(ends[::2], ends[1::2], strict=True):
+            if begin < min(end, length):
+                train.extend((index, max(begin, 0), min(end, length)))
     return Split("time", _windows(train), _windows(validation))
 
 
@@ -115,29 +121,38 @@ def _tail(lengths: NDArray[np.int64], sample_rate: int) -> Split:
     """Hold out the end of the only recording, once for all copies."""
     tail = min(int(lengths[0]) // TAIL_SHARE, TAIL_SECONDS * sample_rate)
     train = _whole(np.arange(len(lengths)), lengths)
-    validation = _windows([(0, int(lengths[0]) - tail, int(lengths[0]))])
+    validation = _windows([0, int(lengths[0]) - tail, int(lengths[0])])
     return Split("files", train._replace(stops=train.stops - tail), validation, is_tail=True)
 
 
-def _held_out_files(stored: Sides, keys: list[bytes], validation: float) -> NDArray[np.bool_]:
+def _held_out_files(stored: Sides, keys: NDArray[np.void], validation: float) -> NDArray[np.bool_]:
     """Which files are held out, bool [n]. It depends on their content only: renamed or added files change nothing.
 
     If all files are on one side, the one nearest to the threshold changes sides, and that is stored.
     """
     if not validation:
         return np.zeros(len(keys), np.bool_)
-    sides = stored.sides(validation)
-    held = {key: sides.get(key, int.from_bytes(key[:4], "big") / 2**32 < validation) for key in keys}
-    if len(held) > 1 and len(set(held.values())) == 1:
-        nearest = max(held) if held[keys[0]] else min(held)
-        held[nearest] = not held[nearest]
-        stored.set_side(validation, nearest, held[nearest])
-    return np.array([held[key] for key in keys], np.bool_)
+    contents = np.unique(keys)
+    held: NDArray[np.bool_] = _fractions(keys) < validation
+    for key, held_out in stored.sides(validation).items():
+        held[keys == np.void(key)] = held_out
+    if len(contents) > 1 and held.all() == held.any():
+        nearest, held_out = (contents[-1], False) if held[0] else (contents[0], True)
+        held[keys == nearest] = held_out
+        stored.set_side(validation, nearest.tobytes(), held_out)
+    return held
+
+
+def _fractions(keys: NDArray[np.void]) -> NDArray[np.float64]:
+    """A number of each content, evenly distributed from 0 to 1: the first four bytes of its hash."""
+    first = np.ascontiguousarray(keys).view(np.uint8).reshape(len(keys), -1)[:, :4]
+    return np.ascontiguousarray(first).view(">u4")[:, 0].astype(np.float64) / 2**32
 
 
 def _whole(indices: NDArray[np.int64], lengths: NDArray[np.int64]) -> Windows:
     return Windows(indices, np.zeros_like(indices), lengths[indices])
 
 
-def _windows(rows: list[tuple[int, int, int]]) -> Windows:
-    return Windows(*np.array(rows, np.int64).reshape(-1, 3).T)
+def _windows(numbers: Sequence[int] | array[int]) -> Windows:
+    """Windows whose index, start and stop follow one another."""
+    return Windows(*np.array(numbers, np.int64).reshape(-1, 3).T)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
@@ -20,8 +21,8 @@ def fingerprint(*parts: Clips, labels: Iterable[NDArray[np.int32]] = ()) -> str:
     """
     content = hashlib.blake2b(digest_size=8)
     for clips in parts:
-        names = [*clips.names, "", *(clips.speakers or ())]
-        content.update("\0".join(names).encode(errors="surrogateescape"))
+        for index, name in enumerate(itertools.chain(clips.names, [""], clips.speakers or ())):
+            content.update((f"\0{name}" if index else name).encode(errors="surrogateescape"))
         for numbers in (clips.lengths, clips.starts, clips.gains):
             content.update(b"" if numbers is None else np.ascontiguousarray(numbers).tobytes())
         for clip in range(0, len(clips), -(-len(clips) // SAMPLED_CLIPS) or 1):
