@@ -23,7 +23,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from wavenet.data.cached_samples import CachedSamples, DatasetError
 from wavenet.data.found_files import FoundFiles
 from wavenet.data.scan import FoundFile, Skipped
 from wavenet.data.spool import Spool
-from wavenet.data.table import NOT_MEASURED, RecordingTable
+from wavenet.data.table import NOT_MEASURED, RecordingTable, TableBuilder
 from wavenet.data.transaction import transaction
 
 INDEX_VERSION = 1  # an index of another version is replaced
@@ -146,15 +146,14 @@ class Cache:
         query = f"""SELECT name, reason, hash, {columns} FROM found LEFT JOIN clips USING (hash)
             LEFT JOIN channels USING (hash) LEFT JOIN levels USING (hash) WHERE hash IS NOT NULL ORDER BY name"""
 
-        def usable() -> Iterator[tuple[bytes, tuple[Any, ...]]]:
+        recordings = TableBuilder()
+        with self._errors():
             for name, reason, *row in self.index.execute(query, (NOT_MEASURED,)):
                 if reason == "":
-                    yield name, tuple(row)
+                    recordings.add(name, tuple(row))
                 else:  # without a clip: a copy of a file that changed meanwhile
                     skipped.append((os.fsdecode(name), reason or CHANGED))
-
-        with self._errors():
-            return RecordingTable.of(usable()), skipped
+        return recordings.table(), skipped
 
     def samples(self) -> CachedSamples:
         """The samples of all clips."""

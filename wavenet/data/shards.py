@@ -11,6 +11,7 @@ contain, so that opening the dataset does not read those; a lost listing or inde
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -33,7 +34,7 @@ from wavenet.data.listing import DamagedListing, Listing, Packed
 from wavenet.data.scan import Skipped
 from wavenet.data.shard_samples import ShardSamples
 from wavenet.data.storage import Storage, is_address
-from wavenet.data.table import RecordingTable
+from wavenet.data.table import RecordingTable, TableBuilder
 
 INDEX, SKIPPED = "index.json", "skipped.csv"
 VERSION = 1
@@ -104,18 +105,14 @@ class _Content(NamedTuple):
     @classmethod
     def of(cls, size: int | None, packed: Iterable[Packed]) -> Self:
         """Recordings in columns."""
-        speakers, pieces = list[str](), array("q")
-
-        def rows() -> Iterator[tuple[bytes, tuple[Any, ...]]]:
-            for row, (name, key, speaker, clip, level, placed) in enumerate(packed):
-                speakers.append(sys.intern(speaker))
-                for position, length in placed:
-                    pieces.extend((row, position, length))
-                lengths = (clip.length, clip.lead, clip.trail, clip.trimmed)
-                yield os.fsencode(name), (key, 0, *lengths, clip.channels, clip.cancelled_db, *level)
-
-        recordings = RecordingTable.of(rows())
-        return cls(size, recordings, speakers, np.array(pieces, np.int64).reshape(-1, 3))
+        recordings, speakers, pieces = TableBuilder(), list[str](), array("q")
+        for row, (name, key, speaker, clip, level, placed) in enumerate(packed):
+            lengths = clip.length, clip.lead, clip.trail, clip.trimmed
+            recordings.add(os.fsencode(name), (key, 0, *lengths, clip.channels, clip.cancelled_db, *level))
+            speakers.append(sys.intern(speaker))
+            for position, length in placed:
+                pieces.extend((row, position, length))
+        return cls(size, recordings.table(), speakers, np.array(pieces, np.int64).reshape(-1, 3))
 
 
 def listing_of(shard: str) -> str:
@@ -156,28 +153,28 @@ def open_shards(folder: str | os.PathLike[str]) -> Dataset:
 
 def _dataset(storage: Storage, index: Index, contents: Iterable[_Content]) -> Dataset:
     """Concatenate the recordings that are whole. contents: of each shard."""
-    tables, speakers, pieces, skipped = list[RecordingTable](), list[str](), list[NDArray[np.int64]](), Skipped()
+    whole, speakers, pieces, skipped = TableBuilder(), list[str](), list[NDArray[np.int64]](), Skipped()
     end = found = 0
     for number, ((name, (size, count)), content) in enumerate(zip(index.shards.items(), contents, strict=True)):
         rows, positions, lengths = content.pieces.T
-        whole = np.ones(len(content.recordings), np.bool_)
-        whole[rows[positions + 2 * lengths > (content.size or 0)]] = False
-        table = content.recordings.take(np.flatnonzero(whole))
+        kept = np.ones(len(content.recordings), np.bool_)
+        kept[rows[positions + 2 * lengths > (content.size or 0)]] = False
+        table = content.recordings.take(np.flatnonzero(kept))
         table.rows["offset"] = end + np.cumsum(table.rows["length"]) - table.rows["length"]
         end += int(table.rows["length"].sum())
-        tables.append(table)
-        speakers += [speaker for speaker, kept in zip(content.speakers, whole, strict=True) if kept]
-        kept = whole[rows]
-        pieces.append(np.stack([np.full(int(kept.sum()), number), positions[kept], lengths[kept]]))
-        count = max(count, len(whole))
+        whole.extend(table)
+        speakers += itertools.compress(content.speakers, kept)
+        readable = kept[rows]
+        pieces.append(np.stack([np.full_like(rows, number), positions, lengths])[:, readable])
+        count = max(count, len(kept))
         found += count
         if reason := _lost(content.size, size, count - len(table)):
             skipped.append((name, reason))
-    recordings = RecordingTable.concatenated(tables)
-    order = recordings.names.order()
-    columns = np.concatenate([np.zeros((3, 0), np.int64), *pieces], axis=1)
-    samples = ShardSamples(storage, list(index.shards), *columns)
-    return Dataset(index.settings, recordings.take(order), [speakers[i] for i in order], samples, found, skipped)
+    recordings = whole.table()
+    if (order := recordings.in_order()) is not None:
+        recordings, speakers = recordings.take(order), [speakers[i] for i in order]
+    samples = ShardSamples(storage, list(index.shards), *np.concatenate([np.zeros((3, 0), np.int64), *pieces], axis=1))
+    return Dataset(index.settings, recordings, speakers, samples, found, skipped)
 
 
 def _lost(held: int | None, size: int, count: int) -> str:

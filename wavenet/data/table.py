@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -32,17 +32,10 @@ ROW = np.dtype(
 class Names(Sequence[str]):
     """Names in one array of bytes. ends: where each ends in it. chosen: which of them, in this order; None: all."""
 
-    def __init__(self, encoded: bytes, ends: NDArray[np.int64], chosen: NDArray[np.int64] | None = None) -> None:
+    def __init__(
+        self, encoded: bytes | bytearray, ends: NDArray[np.int64], chosen: NDArray[np.int64] | None = None
+    ) -> None:
         self._encoded, self._ends, self._chosen = encoded, ends, chosen
-
-    @classmethod
-    def of(cls, encoded: Iterable[bytes]) -> Names:
-        """Names as the file system has them."""
-        together, ends = bytearray(), array("q")
-        for name in encoded:
-            together += name
-            ends.append(len(together))
-        return cls(bytes(together), np.array(ends, np.int64))
 
     def __len__(self) -> int:
         return len(self._ends if self._chosen is None else self._chosen)
@@ -62,16 +55,9 @@ class Names(Sequence[str]):
 
     def encoded(self, index: int) -> bytes:
         """A name as the file system has it."""
-        index = range(len(self))[index]
+        index = range(len(self))[index]  # from the end if it is negative
         place = index if self._chosen is None else int(self._chosen[index])
-        return self._encoded[int(self._ends[place - 1]) if place else 0 : int(self._ends[place])]
-
-    def order(self) -> NDArray[np.int64]:
-        """The indices of the names in their order."""
-        indices = range(len(self))
-        if all(self.encoded(i) <= self.encoded(i + 1) for i in indices[:-1]):
-            return np.arange(len(self))
-        return np.array(sorted(indices, key=self.encoded), np.int64)
+        return bytes(self._encoded[int(self._ends[place - 1]) if place else 0 : int(self._ends[place])])
 
 
 @dataclass(frozen=True)
@@ -88,20 +74,33 @@ class RecordingTable:
         """Those recordings, in that order."""
         return RecordingTable(self.names.take(indices), self.rows[indices])
 
-    @classmethod
-    def of(cls, recordings: Iterable[tuple[bytes, tuple[Any, ...]]]) -> RecordingTable:
-        """Recordings one after the other: the name as the file system has it, and the columns."""
-        rows = bytearray()
+    def in_order(self) -> NDArray[np.int64] | None:
+        """Indices of the recordings in the order of their names; None if they are."""
+        indices, encoded = range(len(self)), self.names.encoded
+        if all(encoded(i) <= encoded(i + 1) for i in indices[:-1]):
+            return None
+        return np.array(sorted(indices, key=encoded), np.int64)
 
-        def names() -> Iterator[bytes]:
-            for name, row in recordings:
-                rows.extend(np.array(row, ROW).tobytes())
-                yield name
 
-        return cls(Names.of(names()), np.frombuffer(rows, ROW))
+class TableBuilder:
+    """A table of recordings that grows at its end."""
 
-    @classmethod
-    def concatenated(cls, tables: Sequence[RecordingTable]) -> RecordingTable:
-        """The recordings of some tables, one after the other."""
-        names = Names.of(table.names.encoded(i) for table in tables for i in range(len(table)))
-        return cls(names, np.concatenate([np.zeros(0, ROW), *(table.rows for table in tables)]))
+    def __init__(self) -> None:
+        self._names, self._ends, self._rows = bytearray(), array("q"), bytearray()
+
+    def add(self, name: bytes, row: tuple[Any, ...]) -> None:
+        """Add a recording: its name as the file system has it, and the columns."""
+        self._names += name
+        self._ends.append(len(self._names))
+        self._rows += np.array(row, ROW).tobytes()
+
+    def extend(self, table: RecordingTable) -> None:
+        """Add the recordings of a table."""
+        for index in range(len(table)):
+            self._names += table.names.encoded(index)
+            self._ends.append(len(self._names))
+        self._rows += table.rows.tobytes()
+
+    def table(self) -> RecordingTable:
+        """The recordings. Nothing can be added any more."""
+        return RecordingTable(Names(self._names, np.frombuffer(self._ends, np.int64)), np.frombuffer(self._rows, ROW))

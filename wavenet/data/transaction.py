@@ -15,5 +15,6 @@ def transaction(database: sqlite3.Connection, begin: str = "BEGIN") -> Iterator[
         yield
         database.execute("COMMIT")
     except BaseException:
-        database.execute("ROLLBACK")
+        if database.in_transaction:  # a full disk has ended it
+            database.execute("ROLLBACK")
         raise
