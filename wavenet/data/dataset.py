@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from array import array
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -68,6 +69,15 @@ class _Source:
     measure: Callable[[RecordingTable], None]
 
 
+@dataclass
+class _Used:
+    """The recordings that are used, with their speakers and gains [n]; None: as of `Clips`."""
+
+    table: RecordingTable
+    speakers: list[str] | None = None
+    gains: NDArray[np.float64] | None = None
+
+
 def open_folder(
     folder: str | os.PathLike[str],
     sample_rate: int,
@@ -120,10 +130,8 @@ def _shards(folder: str | os.PathLike[str], sample_rate: int, data: DataConfig) 
     packed = open_shards(folder)
     check_settings(os.fspath(folder), packed.settings, sample_rate, data.trim_db)
     recordings, speakers = packed.recordings, packed.speakers
-    if data.speakers and packed.settings.speakers:
-        lookup = None
-    else:
-        lookup = speaker_lookup(Path(folder), data.speakers, recordings.names)
+    known = data.speakers and packed.settings.speakers
+    lookup = None if known else speaker_lookup(Path(folder), data.speakers, recordings.names)
 
     def speaker_of(row: int) -> tuple[str, str]:
         if lookup is not None:
@@ -137,38 +145,36 @@ def _shards(folder: str | os.PathLike[str], sample_rate: int, data: DataConfig) 
 def _opened(folder: str, source: _Source, sample_rate: int, data: DataConfig, reject: Reject | None) -> Recordings:
     """Choose the recordings that are used, and split them."""
     summary = Summary(folder, sample_rate, source.found)
-    recordings, speakers, unused = _chosen(source, sample_rate, data, reject)
+    used, unused = _used(source, sample_rate, data, reject)
     summary.skipped = sorted([*source.skipped, *unused])
-    if not len(recordings):
+    if not len(used.table):
         raise DatasetError(_nothing_usable(summary))
-    rows = recordings.rows
+    rows = used.table.rows
     parts = split(source.sides, rows["key"], rows["length"], sample_rate, data)
-    gains = None
     if data.loudness:
-        source.measure(recordings)
-        gains = gains_of(rows, data.loudness)
-        _summarise_levels(rows["dbfs"], gains, data.loudness, summary)
-    return _recordings(source.samples, recordings, speakers, gains, parts, data, summary)
+        source.measure(used.table)
+        used.gains = gains_of(rows, data.loudness)
+        _summarise_levels(rows["dbfs"], used.gains, data.loudness, summary)
+    return _recordings(source.samples, used, parts, data, summary)
 
 
-def _chosen(
-    source: _Source, sample_rate: int, data: DataConfig, reject: Reject | None
-) -> tuple[RecordingTable, list[str] | None, Skipped]:
-    """The recordings that are used, their speakers, if these are distinguished, and the others with the reason."""
-    recordings, skipped = source.recordings, Skipped()
+def _used(source: _Source, sample_rate: int, data: DataConfig, reject: Reject | None) -> tuple[_Used, Skipped]:
+    """The recordings that are used, and the others with the reason."""
+    table, skipped = source.recordings, Skipped()
     if not data.speakers and reject is None:
-        return recordings, None, skipped
-    seconds = (recordings.rows["length"] / sample_rate).tolist()
-    rejected = reject(dict(zip(recordings.names, seconds, strict=True))) if reject else {}
-    used, speakers = np.ones(len(recordings), np.bool_), list[str]()
-    for row, name in enumerate(recordings.names):
+        return _Used(table), skipped
+    rejected: Mapping[str, str] = {}
+    if reject is not None:
+        rejected = reject(dict(zip(table.names, (table.rows["length"] / sample_rate).tolist(), strict=True)))
+    rows, speakers = array("q"), list[str]()
+    for row, name in enumerate(table.names):
         speaker, no_speaker = source.speaker_of(row)
         if reason := rejected.get(name, "") or no_speaker:
             skipped.append((name, reason))
-            used[row] = False
         else:
+            rows.append(row)
             speakers.append(sys.intern(speaker))
-    return recordings.take(np.flatnonzero(used)), speakers if data.speakers else None, skipped
+    return _Used(table.take(np.array(rows, np.int64)), speakers if data.speakers else None), skipped
 
 
 def _nothing_usable(summary: Summary) -> str:
@@ -180,25 +186,16 @@ def _nothing_usable(summary: Summary) -> str:
     return f"{folder} has no usable recording: replace its files, {kinds(summary.reasons)} (the first: {first})"
 
 
-def _recordings(
-    samples: Samples,
-    recordings: RecordingTable,
-    speakers: list[str] | None,
-    gains: NDArray[np.float64] | None,
-    parts: Split,
-    data: DataConfig,
-    summary: Summary,
-) -> Recordings:
+def _recordings(samples: Samples, used: _Used, parts: Split, data: DataConfig, summary: Summary) -> Recordings:
     """Training and validation clips, and the summary of both."""
-    sample_rate, rows = summary.sample_rate, recordings.rows
+    sample_rate, rows, names = summary.sample_rate, used.table.rows, used.table.names
 
     def clips(windows: Windows) -> Clips:
         chosen = windows.indices
         offsets, lengths = rows["offset"][chosen] + windows.starts, windows.stops - windows.starts
-        named = None if speakers is None else [speakers[i] for i in chosen]
-        names = recordings.names.take(chosen)
-        factors = None if gains is None else gains[chosen]
-        return Clips(samples, offsets, lengths, sample_rate, named, names, factors, windows.starts)
+        speakers = None if used.speakers is None else [used.speakers[i] for i in chosen]
+        gains = None if used.gains is None else used.gains[chosen]
+        return Clips(samples, offsets, lengths, sample_rate, speakers, names.take(chosen), gains, windows.starts)
 
     windows = parts.train
     if data.edge_silence >= 0:
@@ -211,17 +208,16 @@ def _recordings(
     samples_kept = int(rows["length"].sum())
     if parts.kind == "time":
         summary.gap_seconds = (samples_kept - _total(parts.train) - _total(parts.validation)) / sample_rate
-    summary.kept, summary.seconds = len(recordings), samples_kept / sample_rate
-    summary.duplicates = len(recordings) - len(np.unique(rows["key"]))
+    summary.kept, summary.seconds = len(rows), samples_kept / sample_rate
+    summary.duplicates = len(rows) - len(np.unique(rows["key"]))
     summary.stereo = int((rows["channels"] > 1).sum())
-    cancelling = np.flatnonzero(rows["cancelled_db"] > CANCELLING_DB)
-    summary.cancelling = list(recordings.names.take(cancelling))
+    summary.cancelling = list(names.take(np.flatnonzero(rows["cancelled_db"] > CANCELLING_DB)))
     summary.trimmed_seconds = int(rows["trimmed"].sum()) / sample_rate
     summary.train_files, summary.train_seconds = len(np.unique(windows.indices)), train.seconds
     summary.validation_files = len(np.unique(parts.validation.indices))
     summary.validation_seconds = validation.seconds
-    if speakers is not None:
-        summary.speakers = _seconds_by_speaker(speakers, rows["length"], sample_rate)
+    if used.speakers is not None:
+        summary.speakers = _seconds_by_speaker(used.speakers, rows["length"], sample_rate)
         summary.held_out_speakers = sorted(set(summary.speakers) - set(train.speakers or ()))
     return Recordings(train, validation, summary)
 
@@ -231,9 +227,8 @@ def _without_edges(windows: Windows, rows: NDArray[Any], kept: int) -> Windows:
 
     Windows in which nothing remains are left out; if that is so for all of them, they are returned unchanged.
     """
-    recordings = rows[windows.indices]
-    starts = np.maximum(windows.starts, recordings["lead"] - kept)
-    stops = np.minimum(windows.stops, recordings["length"] - recordings["trail"] + kept)
+    lead, end = rows["lead"][windows.indices], (rows["length"] - rows["trail"])[windows.indices]
+    starts, stops = np.maximum(windows.starts, lead - kept), np.minimum(windows.stops, end + kept)
     loud = starts < stops
     return Windows(windows.indices[loud], starts[loud], stops[loud]) if loud.any() else windows
 

@@ -110,7 +110,7 @@ def _free_megabytes() -> float:
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             lines = dict(line.split(":") for line in file)
-        return int(lines["MemAvailable"].split()[0]) / 1e3  # from kilobytes
+        return KIBIBYTE * int(lines["MemAvailable"].split()[0])
     except (OSError, ValueError, KeyError):
         return math.inf
 
