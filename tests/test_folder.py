@@ -66,8 +66,8 @@ def test_unusable_files_are_skipped_with_the_reason(folder: Path) -> None:
     reasons = dict(summary.skipped)
     assert list(reasons) == sorted(reasons)
     assert reasons.pop("loop.wav").startswith("too many levels of symbolic links")
-    assert reasons.pop("text.mp3").startswith("unreadable: ")
     assert reasons == {
+        "text.mp3": "unreadable: Format not recognised",
         "folder.wav": "a directory",
         "empty.wav": "empty file",
         "link.wav": "dangling link",

@@ -53,6 +53,7 @@ AUDIO_EXTENSIONS = frozenset(
     ]
 )
 PLACEHOLDER_BYTES = 0x7F00_0000  # programs that write to a pipe state this size (sox) or a larger one (ffmpeg)
+NO_FILE = "File does not exist"  # which soundfile also says of files whose content its mp3 decoder does not recognise
 LARGEST_VALUE = 1e12  # float values beyond this are not audio, and the resampler would turn them into NaN
 MOST_CANCELLED_DB = 100.0  # where the channels cancel completely
 MAX_CHUNKS = 1_000  # a container with more chunks before its samples is not a recording
@@ -171,7 +172,8 @@ def _opened(path: AnyPath) -> Iterator[SequentialFile]:
         try:
             decoder = SequentialFile(source)
         except (soundfile.SoundFileError, ValueError, TypeError) as error:
-            raise AudioError(path, f"unreadable: {first_line(error)}") from error
+            detail = "Format not recognised" if NO_FILE in str(error) else first_line(error)
+            raise AudioError(path, f"unreadable: {detail}") from error
         with decoder:
             yield decoder
 
