@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,26 @@ def test_packing_continues_after_the_last_complete_shard(
     assert not list((tmp_path / "new").glob(".*"))
     assert summary.kept_shards == max(0, kills - 2) // 2  # the index, then a tar file and its listing in turn
     assert tars(tmp_path / "new") == tars(packed)
+
+
+@pytest.mark.parametrize("damage", [lambda text: text.splitlines()[0] + "\n", lambda text: "", lambda text: text[:-9]])
+def test_a_shard_whose_listing_is_damaged_is_packed_again(
+    folder: Path, packed: Path, damage: Callable[[str], str]
+) -> None:
+    before, listed = tars(packed), packed / "shard-000001.jsonl"
+    expected = listed.read_text()
+    listed.write_text(damage(expected))
+    summary = pack_noise(folder, packed)
+    assert (summary.kept_shards, summary.recordings) == (1, 12)
+    assert tars(packed) == before
+    assert listed.read_text() == expected
+
+
+def test_a_listing_of_impossible_numbers_is_not_used(packed: Path) -> None:
+    expected = open_folder(packed, SAMPLE_RATE, ALL_TRAINING)
+    listed = packed / "shard-000001.jsonl"
+    listed.write_text(listed.read_text().replace('"channels": 1', '"channels": 9999999999'))
+    assert_same(open_folder(packed, SAMPLE_RATE, ALL_TRAINING), expected)
 
 
 def test_new_and_changed_recordings_are_packed(folder: Path, packed: Path, tmp_path: Path, decoded: list[str]) -> None:

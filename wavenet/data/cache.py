@@ -19,7 +19,6 @@ import hashlib
 import os
 import re
 import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -32,7 +31,7 @@ from wavenet.data.cached_samples import CachedSamples, DatasetError
 from wavenet.data.found_files import FoundFiles
 from wavenet.data.scan import FoundFile, Skipped
 from wavenet.data.spool import Spool
-from wavenet.data.table import NOT_MEASURED, RecordingTable, TableBuilder
+from wavenet.data.table import NOT_MEASURED, RecordingTable, TableBuilder, decoded, encoded
 from wavenet.data.transaction import transaction
 
 INDEX_VERSION = 1  # an index of another version is replaced
@@ -110,7 +109,6 @@ class Cache:
                     self.audio_file.touch()
                     self.index = self._connect()
             self._reader = sqlite3.connect(folder / "index.sqlite", timeout=LOCK_SECONDS, check_same_thread=False)
-            self._lock = threading.Lock()  # of the reader
 
     def close(self) -> None:
         """Close the index. Samples stay readable."""
@@ -121,38 +119,39 @@ class Cache:
         """The recordings of a folder, with the content hash of those that are in the cache and have not changed."""
         with self._errors():
             found = FoundFiles(root, self.index)
-            self.index.execute("""UPDATE found SET hash = (
-                SELECT hash FROM files JOIN clips USING (hash) JOIN channels USING (hash) WHERE files.name = found.name
-                AND (files.size, files.mtime_ns, files.ctime_ns) = (found.size, found.mtime_ns, found.ctime_ns))""")
+            with found.changing():
+                self.index.execute("""UPDATE found SET hash = (SELECT hash FROM files
+                    JOIN clips USING (hash) JOIN channels USING (hash) WHERE files.name = found.name
+                    AND (files.size, files.mtime_ns, files.ctime_ns) = (found.size, found.mtime_ns, found.ctime_ns))""")
             return found
 
     def indexed(self, file: FoundFile) -> bool:
         """Whether this file was indexed, and has not changed since."""
         condition = "name = ? AND size = ? AND mtime_ns = ? AND ctime_ns = ?"
         with self._errors():
-            row = (os.fsencode(file.name), *file[1:])
+            row = (encoded(file.name), *file[1:])
             return bool(self.index.execute(f"SELECT count(*) FROM files WHERE {condition}", row).fetchone()[0])
 
     def holds(self, key: bytes) -> bool:
-        """Whether content is stored, or known not to be a recording. May be called from all threads."""
+        """Whether content is stored, or known not to be a recording. May be called from any thread, one at a time."""
         query = "SELECT count(*) FROM clips JOIN channels USING (hash) WHERE hash = ?"
-        with self._errors(), self._lock:
+        with self._errors():
             return bool(self._reader.execute(query, (key,)).fetchone()[0])
 
-    def recordings(self) -> tuple[RecordingTable, Skipped]:
-        """The recordings that `find` found, in the order of their names, and the files that are none."""
-        skipped: Skipped = []
+    def recordings(self, found: FoundFiles) -> tuple[RecordingTable, Skipped]:
+        """The recordings of what `find` found, in the order of their names, and the files that are none."""
+        recordings, skipped = TableBuilder(), Skipped()
         columns = "offset, length, lead, trail, trimmed, channels, cancelled_db, ifnull(dbfs, 0), ifnull(peak, ?)"
         query = f"""SELECT name, reason, hash, {columns} FROM found LEFT JOIN clips USING (hash)
             LEFT JOIN channels USING (hash) LEFT JOIN levels USING (hash) WHERE hash IS NOT NULL ORDER BY name"""
-
-        recordings = TableBuilder()
         with self._errors():
-            for name, reason, *row in self.index.execute(query, (NOT_MEASURED,)):
-                if reason == "":
+            for name, reason, *row in found.database.execute(query, (NOT_MEASURED,)):
+                if None in (reason, *row):  # there is no clip: a copy of a file that changed meanwhile
+                    skipped.append((decoded(name), CHANGED))
+                elif reason:
+                    skipped.append((decoded(name), reason))
+                else:
                     recordings.add(name, tuple(row))
-                else:  # without a clip: a copy of a file that changed meanwhile
-                    skipped.append((os.fsdecode(name), reason or CHANGED))
         return recordings.table(), skipped
 
     def samples(self) -> CachedSamples:
@@ -192,7 +191,7 @@ class Cache:
                         for block in result.samples.blocks() if result.samples else ():
                             file.write(block.astype("<i2", copy=False).data)
                         end += result.clip.length
-                    row = (os.fsencode(result.file.name), *result.file[1:], result.key)
+                    row = (encoded(result.file.name), *result.file[1:], result.key)
                     self.index.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", row)
                 file.flush()
                 os.fsync(file.fileno())

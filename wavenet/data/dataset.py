@@ -57,7 +57,7 @@ class _Source:
     """What a folder of recordings and a dataset in shards have in common.
 
     recordings: those that were decoded, in the order of their names. found: number of files. speaker_of: the speaker
-    of one of them by its row, or why it has none. measure: completes the levels of a table of some of them.
+    of one of them by its row, or why it has none. measure: completes the levels in a table of some of them.
     """
 
     samples: Samples
@@ -71,7 +71,7 @@ class _Source:
 
 @dataclass
 class _Used:
-    """The recordings that are used, with their speakers and gains [n]; None: as of `Clips`."""
+    """The recordings that are used, with their speakers and gains, [n] each; None as in `Clips`."""
 
     table: RecordingTable
     speakers: list[str] | None = None
@@ -115,7 +115,7 @@ def _folder(root: Path, cache: Cache, sample_rate: int, data: DataConfig, progre
     number = len(found) + sum(not name.endswith(os.sep) for name, _ in found.skipped)
     decoder = Decoder(root, sample_rate, data.trim_db, cache.folder, cache)
     unreadable = update(cache, decoder, found, progress)
-    recordings, unusable = cache.recordings()
+    recordings, unusable = cache.recordings(found)
     samples, skipped = cache.samples(), [*found.skipped, *unreadable, *unusable]
 
     def measure(chosen: RecordingTable) -> None:
@@ -145,7 +145,7 @@ def _shards(folder: str | os.PathLike[str], sample_rate: int, data: DataConfig) 
 def _opened(folder: str, source: _Source, sample_rate: int, data: DataConfig, reject: Reject | None) -> Recordings:
     """Choose the recordings that are used, and split them."""
     summary = Summary(folder, sample_rate, source.found)
-    used, unused = _used(source, sample_rate, data, reject)
+    used, unused = _choose(source, sample_rate, data, reject)
     summary.skipped = sorted([*source.skipped, *unused])
     if not len(used.table):
         raise DatasetError(_nothing_usable(summary))
@@ -158,7 +158,7 @@ def _opened(folder: str, source: _Source, sample_rate: int, data: DataConfig, re
     return _recordings(source.samples, used, parts, data, summary)
 
 
-def _used(source: _Source, sample_rate: int, data: DataConfig, reject: Reject | None) -> tuple[_Used, Skipped]:
+def _choose(source: _Source, sample_rate: int, data: DataConfig, reject: Reject | None) -> tuple[_Used, Skipped]:
     """The recordings that are used, and the others with the reason."""
     table, skipped = source.recordings, Skipped()
     if not data.speakers and reject is None:

@@ -41,7 +41,7 @@ def update(cache: Cache, decoder: Decoder, found: FoundFiles, progress: Progress
     done, number = found.hashed, len(found)
     if progress:
         progress(done, number)
-    with closing(decode_files(decoder, found.new())) as results:
+    with closing(decode_files(decoder, found.unhashed())) as results:
         try:
             for result in results:
                 done += 1

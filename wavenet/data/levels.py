@@ -31,7 +31,7 @@ RECORDED_SECONDS, CLIP_SECONDS = 600.0, 60.0  # of recordings whose levels are s
 
 
 def measure_levels(cache: Cache, samples: Samples, recordings: RecordingTable, sample_rate: int) -> None:
-    """Complete the levels of recordings: those that the cache lacks are measured, and stored there."""
+    """Complete the levels in a table: those that the cache lacks are measured, and stored there, too."""
     rows = recordings.rows
     measured: dict[bytes, Level] = {}  # not stored yet
     try:

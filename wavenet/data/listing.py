@@ -70,8 +70,9 @@ class ListedFile(NamedTuple):
 
     def to_json(self) -> bytes:
         """The line."""
-        record: dict[str, Any] = {"name": self.name.replace(os.sep, "/"), "skipped": self.skipped}
-        if self.packed is not None:
+        if self.packed is None:
+            record: dict[str, Any] = {"name": self.name.replace(os.sep, "/"), "skipped": self.skipped}
+        else:
             record = {**self.packed.record(), "pieces": self.packed.pieces}
         return _line({**record, "file_bytes": self.size, "file_mtime_ns": self.mtime_ns})
 
@@ -86,11 +87,11 @@ class ListedFile(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """A listing that is read. last: whether no other shard follows."""
+    """The content of a listing."""
 
     size: int  # of the tar file, in bytes
-    last: bool
-    files: Iterator[ListedFile]  # raises `DamagedListing`
+    last: bool  # whether no other shard follows
+    files: Iterator[ListedFile]  # parsed as they are read, once; raises `DamagedListing`
 
     @classmethod
     def from_json(cls, content: bytes) -> Self:

@@ -57,8 +57,8 @@ class PackSummary:
 
 
 @dataclass
-class _Shard:
-    """Numbers of what a shard consists of."""
+class _Counts:
+    """What a shard contains, in numbers."""
 
     size: int = 0  # of the tar file, in bytes
     files: int = 0
@@ -94,13 +94,14 @@ def pack(
     if not root.is_dir():
         raise DatasetError(f"{printable(root)} is not a folder: give a folder of recordings")
     storage = Storage(shards)
-    with storage.locked():
-        return _pack(root, storage, settings, shard_size, progress)
+    with storage.locked(), closing(FoundFiles(root)) as found:
+        return _pack(root, found, storage, settings, shard_size, progress)
 
 
-def _pack(root: Path, storage: Storage, settings: Settings, shard_size: int, progress: Progress | None) -> PackSummary:
+def _pack(
+    root: Path, found: FoundFiles, storage: Storage, settings: Settings, shard_size: int, progress: Progress | None
+) -> PackSummary:
     """`pack`, while no other process writes."""
-    found = FoundFiles(root)
     if not len(found) and not found.skipped:
         raise DatasetError(no_recordings(root))
     speaker_of = speaker_lookup(root, settings.speakers, found.names())
@@ -113,13 +114,13 @@ def _pack(root: Path, storage: Storage, settings: Settings, shard_size: int, pro
     with closing(decode_files(decoder, found.files(after), in_order=True)) as results:
         files = _Files(results, len(found), done, progress)
         while files.next is not None:
-            name = _shard(len(shards))
+            name = _shard_name(len(shards))
             with storage.replacing(name) as file:
                 writer = _ShardWriter(file, settings, speaker_of, f"{len(shards):06}", shard_size)
                 shards.append(writer.write(files))
             storage.write(listing_of(name), bytes(writer.listing))
     summary = PackSummary(len(found) + sum(not name.endswith(os.sep) for name, _ in found.skipped), kept_shards=kept)
-    index.shards = {_shard(i): (shard.size, shard.recordings) for i, shard in enumerate(shards)}
+    index.shards = {_shard_name(i): (shard.size, shard.recordings) for i, shard in enumerate(shards)}
     summary.recordings = sum(shard.recordings for shard in shards)
     summary.seconds = sum(shard.samples for shard in shards) / settings.sample_rate
     summary.shards, summary.size = len(shards), sum(shard.size for shard in shards)
@@ -133,7 +134,7 @@ def _pack(root: Path, storage: Storage, settings: Settings, shard_size: int, pro
     return summary
 
 
-def _shard(number: int) -> str:
+def _shard_name(number: int) -> str:
     return f"shard-{number:06}.tar"
 
 
@@ -155,21 +156,24 @@ def _begun(storage: Storage, settings: Settings) -> Index:
     return index
 
 
-def _finished(storage: Storage, found: FoundFiles) -> Iterator[_Shard]:
+def _finished(storage: Storage, found: FoundFiles) -> Iterator[_Counts]:
     """The shards from the first on that are complete, with files that have not changed since."""
     sizes, files, number, done = storage.sizes(), found.files(), 0, 0
     with suppress(DamagedListing):
-        while (name := listing_of(_shard(number))) in sizes:
+        while (name := listing_of(_shard_name(number))) in sizes:
             listing = Listing.from_json(storage.read(name))
-            shard = _Shard(listing.size)
+            shard = _Counts(listing.size)
             for listed in listing.files:
                 if next(files, ("",))[:3] != (listed.name, listed.size, listed.mtime_ns):
                     return
                 shard.add(listed)
-            number, done = number + 1, done + shard.files
-            if shard.size != sizes.get(_shard(number - 1)) or listing.last != (done == len(found)):
-                return  # the last one continues if files were added
+            done += shard.files
+            if not shard.files or shard.size != sizes.get(_shard_name(number)):
+                return
+            if listing.last != (done == len(found)):  # the last one continues if files were added
+                return
             yield shard
+            number += 1
 
 
 def _remove_others(storage: Storage, index: Index) -> None:
@@ -206,12 +210,12 @@ class _ShardWriter:
 
     def __init__(self, file: BinaryIO, settings: Settings, speaker_of: Lookup, number: str, shard_size: int) -> None:
         self.settings, self.speaker_of, self.number, self.shard_size = settings, speaker_of, number, shard_size
-        self.file, self.shard = file, _Shard()
+        self.file, self.shard = file, _Counts()
         self.listing = bytearray()  # complete when the shard is
         self.archive = _tar_writer(file)
         self.position = 0  # in the file, in bytes
 
-    def write(self, files: _Files) -> _Shard:
+    def write(self, files: _Files) -> _Counts:
         """Write files until the next one does not fit, or none is left."""
         while files.next is not None and self._fits(files.next):
             listed = self._add(files.take())

@@ -33,9 +33,10 @@ def scan(root: Path, stopped: Callable[[], bool] = lambda: False) -> tuple[list[
 
 
 def walk(root: Path, skipped: Skipped, stopped: Callable[[], bool] = lambda: False) -> Iterator[FoundFile]:
-    """Find the recordings below `root` by extension, in no certain order. Links are followed; each folder is read once.
+    """Find the recordings below `root`, by extension, in no particular order.
 
-    skipped: what is skipped is appended to it. stopped: is called for each file; the search ends where it returns true.
+    Links are followed; each folder is read once. skipped: what is skipped is appended to it.
+    stopped: is called for each file; the search ends where it returns true.
     """
     visited: set[tuple[int, int]] = set()  # folders by device and inode: links may form cycles
     folders = [""]

@@ -34,7 +34,7 @@ from wavenet.data.listing import DamagedListing, Listing, Packed
 from wavenet.data.scan import Skipped
 from wavenet.data.shard_samples import ShardSamples
 from wavenet.data.storage import Storage, is_address
-from wavenet.data.table import RecordingTable, TableBuilder
+from wavenet.data.table import RecordingTable, TableBuilder, encoded
 
 INDEX, SKIPPED = "index.json", "skipped.csv"
 VERSION = 1
@@ -104,11 +104,11 @@ class _Content(NamedTuple):
 
     @classmethod
     def of(cls, size: int | None, packed: Iterable[Packed]) -> Self:
-        """Recordings in columns."""
+        """Collect the recordings of a shard in columns."""
         recordings, speakers, pieces = TableBuilder(), list[str](), array("q")
         for row, (name, key, speaker, clip, level, placed) in enumerate(packed):
             lengths = clip.length, clip.lead, clip.trail, clip.trimmed
-            recordings.add(os.fsencode(name), (key, 0, *lengths, clip.channels, clip.cancelled_db, *level))
+            recordings.add(encoded(name), (key, 0, *lengths, clip.channels, clip.cancelled_db, *level))
             speakers.append(sys.intern(speaker))
             for position, length in placed:
                 pieces.extend((row, position, length))
@@ -142,7 +142,7 @@ def open_shards(folder: str | os.PathLike[str]) -> Dataset:
             raise DatasetError(f"{printed} has no shards: write them with wavenet data pack FOLDER -o {printed}")
         if not index.complete:
             raise DatasetError(f"{printed} is not complete: run wavenet data pack again, which continues")
-        parsing = Lock()  # it keeps one core busy
+        parsing = Lock()  # one listing at a time, as threads cannot share the work
         with ThreadPoolExecutor(READERS) as pool:
             contents = pool.map(lambda name: _content(storage, name, sizes, parsing), index.shards)
             dataset = _dataset(storage, index, contents)
@@ -171,7 +171,7 @@ def _dataset(storage: Storage, index: Index, contents: Iterable[_Content]) -> Da
         if reason := _lost(content.size, size, count - len(table)):
             skipped.append((name, reason))
     recordings = whole.table()
-    if (order := recordings.in_order()) is not None:
+    if (order := recordings.order_by_name()) is not None:
         recordings, speakers = recordings.take(order), [speakers[i] for i in order]
     samples = ShardSamples(storage, list(index.shards), *np.concatenate([np.zeros((3, 0), np.int64), *pieces], axis=1))
     return Dataset(index.settings, recordings, speakers, samples, found, skipped)
@@ -209,7 +209,7 @@ def _content(storage: Storage, shard: str, sizes: dict[str, int], parsing: Lock)
     size = sizes.get(shard)
     if size is None:
         size = storage.size(shard)
-    with suppress(FileNotFoundError, DamagedListing):
+    with suppress(FileNotFoundError, DamagedListing, OverflowError):  # the last: of numbers beyond those of a column
         content = storage.read(listing_of(shard))
         with parsing:
             files = Listing.from_json(content).files

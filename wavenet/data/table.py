@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 HASH_BYTES = 20  # of a content hash
-NOT_MEASURED = -1  # as the peak
+NOT_MEASURED = -1  # peak of a recording whose level is not known yet
 ROW = np.dtype(
     [
         ("key", f"V{HASH_BYTES}"),  # content hash
@@ -27,6 +26,16 @@ ROW = np.dtype(
         ("peak", np.int32),
     ]
 )
+
+
+def encoded(name: str) -> bytes:
+    """A name as bytes whose order is that of the names, also where it is not valid text; the same on all systems."""
+    return name.encode("utf-8", "surrogatepass")
+
+
+def decoded(name: bytes) -> str:
+    """The opposite."""
+    return name.decode("utf-8", "surrogatepass")
 
 
 class Names(Sequence[str]):
@@ -47,14 +56,14 @@ class Names(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | Names:
         if isinstance(index, slice):
             return self.take(np.arange(len(self))[index])
-        return os.fsdecode(self.encoded(index))
+        return decoded(self.encoded(index))
 
     def take(self, indices: NDArray[np.int64]) -> Names:
         """Those names, in that order."""
         return Names(self._encoded, self._ends, indices if self._chosen is None else self._chosen[indices])
 
     def encoded(self, index: int) -> bytes:
-        """A name as the file system has it."""
+        """A name as bytes, see `encoded`."""
         index = range(len(self))[index]  # from the end if it is negative
         place = index if self._chosen is None else int(self._chosen[index])
         return bytes(self._encoded[int(self._ends[place - 1]) if place else 0 : int(self._ends[place])])
@@ -74,12 +83,12 @@ class RecordingTable:
         """Those recordings, in that order."""
         return RecordingTable(self.names.take(indices), self.rows[indices])
 
-    def in_order(self) -> NDArray[np.int64] | None:
-        """Indices of the recordings in the order of their names; None if they are."""
-        indices, encoded = range(len(self)), self.names.encoded
-        if all(encoded(i) <= encoded(i + 1) for i in indices[:-1]):
+    def order_by_name(self) -> NDArray[np.int64] | None:
+        """Indices of the recordings in the order of their names; None if they are in this order."""
+        indices, name = range(len(self)), self.names.encoded
+        if all(name(i) <= name(i + 1) for i in indices[:-1]):
             return None
-        return np.array(sorted(indices, key=encoded), np.int64)
+        return np.array(sorted(indices, key=name), np.int64)
 
 
 class TableBuilder:
@@ -89,7 +98,7 @@ class TableBuilder:
         self._names, self._ends, self._rows = bytearray(), array("q"), bytearray()
 
     def add(self, name: bytes, row: tuple[Any, ...]) -> None:
-        """Add a recording: its name as the file system has it, and the columns."""
+        """Add a recording: its name, see `encoded`, and the columns."""
         self._names += name
         self._ends.append(len(self._names))
         self._rows += np.array(row, ROW).tobytes()
