@@ -100,10 +100,12 @@ def run(label: str, what: str, folder: Path, shards: Path) -> None:
 def interrupt(folder: Path, shards: Path, seconds: float) -> None:
     """Begin to index, kill the process, and print how much of it is stored."""
     process = subprocess.Popen([sys.executable, __file__, "--measure", "index", folder, shards])
+    while not (found := list(Path(os.environ["WAVENET_CACHE"]).glob("*/index.sqlite"))):
+        time.sleep(0.1)
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    (index,) = Path(os.environ["WAVENET_CACHE"]).glob("*/index.sqlite")
+    (index,) = found
     (stored,) = sqlite3.connect(index).execute("SELECT count(*) FROM files").fetchone()
     print(f"{f'killed after {seconds:g} s':34}{stored:,} files are stored")
 
