@@ -27,7 +27,8 @@ from wavenet.checkpoint import load_model
 from wavenet.data.audio_writer import AudioWriter
 from wavenet.engine import create, native_installed
 from wavenet.evaluation import clip_bits, copy_synthesis, likelihood
-from wavenet.evaluation.copy_synthesis import Copy, copies, evaluate, everywhere
+from wavenet.evaluation.clip_bits import Results
+from wavenet.evaluation.copy_synthesis import Copy, KeptCopies, copies, evaluate, everywhere
 from wavenet.evaluation.metrics import Comparison
 from wavenet.generate import Generator
 
@@ -307,6 +308,47 @@ def test_an_interrupted_evaluation_is_continued(
     assert "ends in .jsonl" in error_of(capsys, "evaluate", vocoder, recordings, "-o", tmp_path / "bits.csv")
 
 
+def test_copies_of_an_interrupted_evaluation_are_not_made_again(
+    vocoder: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compared(original: object, versions: dict[str, Any], *_: object) -> dict[str, Comparison]:
+        copied.append(1)
+        if len(copied) == fails_at:
+            raise KeyboardInterrupt
+        return {method: Comparison(*[float(audio.sum()), *[math.nan] * 6]) for method, (_, audio) in versions.items()}
+
+    def evaluated(*options: object, code: int = 0) -> tuple[str, int]:
+        """Standard output, and the recordings that were copied."""
+        copied.clear()
+        assert run("evaluate", vocoder, folder, "--copies", 3, *options) == code
+        return capsys.readouterr().out, len(copied)
+
+    monkeypatch.setattr(copy_synthesis, "_comparisons", compared)
+    copied, fails_at, folder, results = list[int](), 0, tmp_path / "long", tmp_path / "bits.jsonl"
+    folder.mkdir()
+    for seed in range(4):
+        noise = 0.1 * np.random.default_rng(seed).standard_normal(12_000)
+        soundfile.write(folder / f"{seed}.wav", noise, SAMPLE_RATE)
+    expected = evaluated("--csv", tmp_path / "expected.csv")
+    assert expected[1] == 3
+    fails_at = 3
+    assert evaluated("-o", results, code=130)[1] == 3
+    fails_at = 0
+    assert evaluated("-o", results, "--csv", tmp_path / "found.csv") == (expected[0], 1)
+    assert (tmp_path / "found.csv").read_text() == (tmp_path / "expected.csv").read_text()
+    assert evaluated("-o", results) == (expected[0], 0)
+    listed = [json.loads(line) for line in (tmp_path / "bits.copies.jsonl").read_text().splitlines()]
+    assert [entry["file"] for entry in listed] == ["0.wav", "1.wav", "2.wav"]
+    lines = (tmp_path / "bits.copies.jsonl").read_text()
+    (tmp_path / "bits.copies.jsonl").write_text(lines.replace('"refine"', '"other"', 1))
+    assert evaluated("-o", results) == (expected[0], 1)
+    assert evaluated("-o", results, "--copies", 4)[1] == 1
+    assert evaluated("-o", results, "--save", tmp_path / "saved")[1] == 3  # they are not there yet
+    assert evaluated("-o", results, "--save", tmp_path / "saved")[1] == 0
+    assert evaluated("-o", results, "--page", tmp_path / "page")[1] == 3
+    assert evaluated("-o", results, "--seed", 1)[1] == 3
+
+
 def test_copies_are_divided_between_processes(vocoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def compared(original: object, versions: dict[str, Any], *_: object) -> dict[str, Comparison]:
         """Figures that cost nothing, different ones for different audio."""
@@ -321,14 +363,16 @@ def test_copies_are_divided_between_processes(vocoder: Path, tmp_path: Path, mon
     model = load_model(vocoder)
     recordings, generator = evaluate(model, folder).recordings, Generator.from_model(model)
     alone = list(copies(generator, recordings, 3))
-    store = HashStore()
+    results = Results(tmp_path / "copies.jsonl", {})
 
-    def divided(rank: int) -> list[Copy]:
+    def divided(rank: int, store: HashStore) -> list[Copy]:
         workers = Workers(rank, 2, store)
-        return everywhere(list(copies(generator, recordings, 3, workers=workers)), workers)
+        kept = KeptCopies(results, recordings.train, workers)
+        return everywhere(list(copies(generator, recordings, 3, workers=workers, kept=kept)), workers)
 
-    with ThreadPoolExecutor(2) as pool:
-        for found in pool.map(divided, range(2)):
-            assert [(copy.file, copy.method) for copy in found] == [(copy.file, copy.method) for copy in alone]
-            for one, other in zip(found, alone, strict=True):
-                assert np.array_equal([*vars(one.comparison).values()], [*vars(other.comparison).values()], True)
+    for store in HashStore(), HashStore():  # the second time all of them are known
+        with ThreadPoolExecutor(2) as pool:
+            for found in pool.map(divided, range(2), [store] * 2):
+                assert [(copy.file, copy.method) for copy in found] == [(copy.file, copy.method) for copy in alone]
+                for one, other in zip(found, alone, strict=True):
+                    assert np.array_equal([*vars(one.comparison).values()], [*vars(other.comparison).values()], True)

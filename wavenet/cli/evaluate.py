@@ -28,11 +28,12 @@ from wavenet.data.errors import printable
 
 if TYPE_CHECKING:
     from wavenet.batch.workers import Workers
+    from wavenet.data.clips import Clips
     from wavenet.engine.conditioning import Speaker
     from wavenet.evaluation.clip_bits import Results
-    from wavenet.evaluation.copy_synthesis import Copy, Evaluation
+    from wavenet.evaluation.copy_synthesis import Copy, Evaluation, KeptCopies
     from wavenet.evaluation.words import Recogniser
-    from wavenet.generate import RenderOptions
+    from wavenet.generate import Generator, RenderOptions
     from wavenet.model import WaveNet
     from wavenet.sampling_config import SamplingConfig
 
@@ -75,7 +76,8 @@ OF_LABELLERS = ("model", "folder", "table", "save", *ONLY_OF_LABELLERS)
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="Keep the bits of every recording in this .jsonl file, to continue an interrupted evaluation.",
+    help="Keep the bits of every recording in this .jsonl file, and the figures of its copies beside it, to continue "
+    "an interrupted evaluation.",
 )
 @SMOOTHING
 @MIN_DURATION
@@ -124,7 +126,8 @@ def command(
     pictures of recordings.
 
     With --precision recordings are predicted side by side, which is faster; torchrun divides them between processes.
-    With -o FILE.jsonl an evaluation that was interrupted is continued: what was predicted stays in that file.
+    With -o FILE.jsonl an evaluation that was interrupted is continued: what was predicted stays in that file, and the
+    figures of copies in FILE.copies.jsonl. Copies for --page are made again.
 
     \b
     wavenet evaluate runs/speech recordings/test
@@ -177,23 +180,23 @@ def command(
     recogniser = _recogniser() if words else None
     outputs = _outputs(table, save, page)
     named = parse_speaker(speaker, config.speakers)
+    options: RenderOptions = {**sampling, "seed": seed, "speaker": named}
     try:
         result = _predict(network, folder, precision, speakers or "", named, results, workers)
+        if workers.is_first:
+            _print_bits(result)
+        if count and not long_clips(result.recordings.train):
+            unwritten = "; nothing is written" if table or save or page else ""
+            if workers.is_first:
+                print_message(f"no recording of {LEAST_SECONDS} s or more to copy{unwritten}")
+        elif count:
+            made = _copies(network, result, count, precision, options, recogniser, outputs, results, workers)
+            if workers.is_first:
+                _print_figures(made, words, of_model)
     except KeyboardInterrupt:
         if output is not None and workers.is_first:
             print_message("interrupted: run the same command again to continue")
         raise
-    if workers.is_first:
-        _print_bits(result)
-    if count and not long_clips(result.recordings.train):
-        unwritten = "; nothing is written" if table or save or page else ""
-        if workers.is_first:
-            print_message(f"no recording of {LEAST_SECONDS} s or more to copy{unwritten}")
-    elif count:
-        options: RenderOptions = {**sampling, "seed": seed, "speaker": named}
-        made = _copies(network, result, count, precision, options, recogniser, outputs, workers)
-        if workers.is_first:
-            _print_figures(made, words, of_model)
 
 
 def _refuse(refused: Callable[[str], bool], why: str) -> None:
@@ -309,9 +312,13 @@ def _copies(
     options: RenderOptions,
     recogniser: Recogniser | None,
     outputs: _Outputs,
+    results: Results | None,
     workers: Workers,
 ) -> list[Copy]:
-    """Copy recordings, and write what is requested. Returns the copies of all processes without their audio."""
+    """Copy recordings, and write what is requested. Returns the copies of all processes without their audio.
+
+    results: of the prediction; the figures of copies are kept beside it. Those for a page are made again: it needs all.
+    """
     from wavenet.evaluation import copy_synthesis
     from wavenet.evaluation.listening import ListeningPage
     from wavenet.generate import Generator
@@ -321,9 +328,13 @@ def _copies(
     generator = Generator.from_model(network, precision=precision or "auto", threads=threads)
     progress, done = ProgressLine("copying", "recordings"), []
     shown = progress if workers.is_first else None
+    kept = None
+    if results is not None and page is None:
+        kept = _kept(results, result.recordings.train, generator, options, recogniser, outputs.save, workers)
     try:
-        for copy in copy_synthesis.copies(generator, result.recordings, count, options, shown, recogniser, workers):
-            if outputs.save is not None:
+        made = copy_synthesis.copies(generator, result.recordings, count, options, shown, recogniser, workers, kept)
+        for copy in made:
+            if outputs.save is not None and len(copy.audio):
                 _save(outputs.save, copy, generator.sample_rate)
             if page is not None:
                 page.add(copy, generator.sample_rate)
@@ -331,12 +342,44 @@ def _copies(
     finally:
         progress.clear()
     done = copy_synthesis.everywhere(done, workers)
+    if kept is not None and workers.is_first:
+        kept.merge()
     if outputs.table is not None and workers.is_first:
         copy_synthesis.write_csv(outputs.table, done)
         print_message(f"figures of every copy: {printable(outputs.table)}")
     if page is not None:
         print_message(f"listening test: {printable(page.finish())}")
     return done
+
+
+def _kept(
+    results: Results,
+    clips: Clips,
+    generator: Generator,
+    options: RenderOptions,
+    recogniser: Recogniser | None,
+    saved: Path | None,
+    workers: Workers,
+) -> KeptCopies:
+    """The copies that were made earlier with the same model and options, and that are saved if they are to be."""
+    from wavenet.evaluation.clip_bits import Results
+    from wavenet.evaluation.copy_synthesis import KeptCopies
+    from wavenet.evaluation.metrics import missing_packages
+
+    sampling = {name: value for name, value in options.items() if name not in ("seed", "speaker")}
+    made_with = {
+        **results.made_with,
+        "seed": options["seed"],
+        "sampling": dataclasses.asdict(generator.options(**sampling)),
+        "words": recogniser is not None,
+        "missing": sorted(missing_packages()),
+    }
+    path = results.path.with_name(f"{results.path.stem}.copies{results.path.suffix}")
+
+    def usable(copy: Copy) -> bool:
+        return saved is None or _saved(saved, copy).is_file()
+
+    return KeptCopies(Results(path, made_with), clips, workers, usable)
 
 
 def _print_figures(copies: list[Copy], with_words: bool, sampling: SamplingConfig) -> None:
@@ -358,6 +401,11 @@ def _print_figures(copies: list[Copy], with_words: bool, sampling: SamplingConfi
 def _save(folder: Path, copy: Copy, sample_rate: int) -> None:
     from wavenet.data import audio
 
-    path = folder / copy.method.replace(" ", "-") / f"{copy.file}.wav"  # the folder may hold both a.flac and a.mp3
+    path = _saved(folder, copy)
     path.parent.mkdir(parents=True, exist_ok=True)
     audio.write(path, copy.audio, sample_rate)
+
+
+def _saved(folder: Path, copy: Copy) -> Path:
+    """Where a copy is saved."""
+    return folder / copy.method.replace(" ", "-") / f"{copy.file}.wav"  # the folder may hold both a.flac and a.mp3

@@ -119,7 +119,7 @@ class _Run:
 
     def _described(self, clip: int) -> Entry:
         assert self.results is not None
-        return {"file": self.clips.names[clip], "content": _content(self.clips, clip), **self.results.made_with}
+        return {"file": self.clips.names[clip], "content": content_of(self.clips, clip), **self.results.made_with}
 
     def _entry(self, clip: int, bits: float) -> Entry:
         samples = int(self.clips.lengths[clip])
@@ -182,7 +182,7 @@ def _together(inputs: Sequence[ConditioningInputs], engine: Engine[Any]) -> Cond
     return dataclasses.replace(inputs[0], speaker=shares, features=together)
 
 
-def _content(clips: Clips, clip: int) -> str:
+def content_of(clips: Clips, clip: int) -> str:
     """A digest of the samples of a clip, and of its speaker."""
     digest = hashlib.sha256((clips.speakers[clip] if clips.speakers is not None else "").encode())
     for start in range(0, int(clips.lengths[clip]), HASHED):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -18,7 +16,7 @@ from wavenet.batch.workers import Workers
 from wavenet.checks import listed
 from wavenet.config import ConfigError, DataConfig, MelConfig, ModelConfig
 from wavenet.consistency import refine
-from wavenet.data import dataset, files
+from wavenet.data import dataset
 from wavenet.data.clips import Clips
 from wavenet.data.dataset import Progress, Recordings
 from wavenet.data.pcm import to_float32
@@ -26,6 +24,10 @@ from wavenet.engine import Engine, create
 from wavenet.engine.conditioning import Speaker, speaker_shares
 from wavenet.evaluation import clip_bits, likelihood
 from wavenet.evaluation.clip_bits import Results
+from wavenet.evaluation.copy_results import Copy as Copy
+from wavenet.evaluation.copy_results import KeptCopies as KeptCopies
+from wavenet.evaluation.copy_results import everywhere as everywhere
+from wavenet.evaluation.copy_results import write_csv as write_csv
 from wavenet.evaluation.likelihood import ReferenceLevels
 from wavenet.evaluation.metrics import Comparison, compare
 from wavenet.evaluation.signals import Signal
@@ -63,18 +65,6 @@ class Original(NamedTuple):
     audio: NDArray[np.float32]  # [T]
     features: NDArray[np.float32]  # [bands, ceil(T / hop)]
     speaker: Speaker | None  # None: the model has no speakers
-
-
-@dataclass(frozen=True)
-class Copy:
-    """One copy of one recording."""
-
-    file: str  # path below the folder
-    seconds: float
-    method: str  # of `METHODS`
-    refine: int  # iterations of `wavenet.consistency.refine` that its audio went through
-    comparison: Comparison
-    audio: NDArray[np.float32]  # [samples]
 
 
 def evaluate(
@@ -149,6 +139,7 @@ def copies(
     progress: Progress | None = None,
     recogniser: Recogniser | None = None,
     workers: Workers | None = None,
+    kept: KeptCopies | None = None,
 ) -> Iterator[Copy]:
     """Copy-synthesis of the first `count` recordings of at least 1.5 s: audio generated from their features.
 
@@ -160,6 +151,7 @@ def copies(
     progress: called with the number of recordings done and the total.
     recogniser: to count the words that are lost; None: not counted, NaN.
     workers: the processes that divide the recordings between them; see `everywhere`.
+    kept: copies made earlier, which are yielded first, without their audio; others are added to them.
     Raises `ConfigError` for a model that is not conditioned on features. Figures whose packages are not installed are
     NaN, see `metrics.missing_packages`.
     """
@@ -167,28 +159,24 @@ def copies(
     if config.features is None:
         raise ConfigError("features: this model is not conditioned on features: it cannot copy recordings")
     processes = workers or Workers()
-    chosen = long_clips(clips)[:count][processes.rank :: processes.count]
-    for done, clip in enumerate(chosen):
+    chosen = long_clips(clips)[:count]
+    known = [] if kept is None else processes.agree(partial(kept.known, chosen))
+    if kept is not None and processes.is_first:
+        yield from kept.copies(known)
+    missing = [clip for clip in chosen if clip not in known][processes.rank :: processes.count]
+    for done, clip in enumerate(missing):
         original = read_original(config, clips, clip, MOST_SECONDS, given.get("speaker"))
         versions = _versions(generator, original, config.features, given)
         compared = _comparisons(original.audio, versions, config.sample_rate, recogniser)
-        for method, (iterations, audio) in versions.items():
-            seconds = len(audio) / config.sample_rate
-            yield Copy(clips.names[clip], seconds, method, iterations, compared[method], audio)
+        made = [
+            Copy(clips.names[clip], len(audio) / config.sample_rate, method, iterations, compared[method], audio)
+            for method, (iterations, audio) in versions.items()
+        ]
+        yield from made
+        if kept is not None:
+            kept.add(clip, made)
         if progress:
-            progress(done + 1, len(chosen))
-
-
-def everywhere(copies: Sequence[Copy], workers: Workers) -> list[Copy]:
-    """The copies of all processes in the order of their files, without their audio; in all processes."""
-    silence = np.empty(0, np.float32)
-    rows = [{**dataclasses.asdict(dataclasses.replace(copy, audio=silence)), "audio": None} for copy in copies]
-    merged = [
-        Copy(**{**row, "comparison": Comparison(**row["comparison"]), "audio": silence})
-        for of_process in workers.exchange(rows)
-        for row in of_process
-    ]
-    return sorted(merged, key=lambda copy: copy.file)  # stable: the methods of a file stay in their order
+            progress(done + 1, len(missing))
 
 
 def long_clips(clips: Clips) -> list[int]:
@@ -282,15 +270,3 @@ def griffin_lim(features: NDArray[np.float32], mel: MelConfig, samples: int) -> 
     )
     shifted = np.pad(audio, (mel.hop // 2, mel.hop))  # librosa's frames are centred on multiples of the hop
     return np.pad(shifted, (0, max(0, samples - len(shifted))))[:samples].astype(np.float32)
-
-
-def write_csv(path: str | os.PathLike[str], rows: Iterable[Copy]) -> None:
-    """Write a line for each copy: file, seconds, method, refinement, and every figure. Raises `OSError`."""
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["file", "seconds", "method", "refine", *(field.name for field in dataclasses.fields(Comparison))])
-    for row in rows:
-        figures = dataclasses.astuple(row.comparison)
-        described = (row.file, f"{row.seconds:.3f}", row.method, row.refine)
-        lines.writerow([*described, *(f"{figure:.6g}" for figure in figures)])
-    files.replace(Path(path), text.getvalue().encode())
