@@ -29,6 +29,7 @@ import torch  # noqa: E402
 from c_library import Library, install  # noqa: E402
 from commands import save_model, save_vocoder  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
+from shard_data import pack_noise, write_recordings  # noqa: E402
 
 from wavenet.data import audio  # noqa: E402
 
@@ -60,6 +61,14 @@ def folder(tmp_path: Path) -> Path:
     path = tmp_path / "my söunds"
     path.mkdir()
     return path
+
+
+@pytest.fixture
+def packed(folder: Path, tmp_path: Path) -> Path:
+    """The shards of the recordings in `folder`."""
+    write_recordings(folder)
+    pack_noise(folder, tmp_path / "shards")
+    return tmp_path / "shards"
 
 
 @pytest.fixture

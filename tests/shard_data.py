@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from recordings import SAMPLE_RATE, write_noise
 
+from wavenet.data.clips import Clips
+from wavenet.data.dataset import Recordings
 from wavenet.data.packing import PackSummary, pack
 from wavenet.data.shards import Settings
 
@@ -34,3 +36,17 @@ def tars(shards: Path) -> dict[str, bytes]:
 def int16(content: bytes) -> np.ndarray[tuple[int], np.dtype[np.int16]]:
     """The samples of a WAV file with a header of 44 bytes."""
     return np.frombuffer(content[44:], "<i2").astype(np.int16)
+
+
+def assert_same_clips(found: Clips, expected: Clips) -> None:
+    assert [clip.tobytes() for clip in found] == [clip.tobytes() for clip in expected]
+    assert list(found.names) == list(expected.names)
+    assert found.speakers == expected.speakers
+    for name in ("lengths", "starts", "gains"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def assert_same(found: Recordings, expected: Recordings) -> None:
+    """The same clips on both sides of the split."""
+    assert_same_clips(found.train, expected.train)
+    assert_same_clips(found.validation, expected.validation)
