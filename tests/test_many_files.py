@@ -20,13 +20,13 @@ from wavenet.data.dataset import DatasetError, open_folder
 from wavenet.data.decoding import Decoder
 from wavenet.data.found_files import FoundFiles
 from wavenet.data.scan import FoundFile, scan
-from wavenet.data.table import NOT_MEASURED, Names, RecordingTable, TableBuilder, encoded
+from wavenet.data.table import NOT_MEASURED, Names, RecordingTable, TableBuilder, encode_name
 
 
 def table_of(*names: str) -> RecordingTable:
     builder = TableBuilder()
     for i, name in enumerate(names):
-        builder.add(encoded(name), (bytes([i] * 20), 10 * i, 10, 0, 0, 0, 1, 0.0, -20.0, NOT_MEASURED))
+        builder.add(encode_name(name), (bytes([i] * 20), 10 * i, 10, 0, 0, 0, 1, 0.0, -20.0, NOT_MEASURED))
     return builder.table()
 
 

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ import numpy as np
 
 from wavenet.batch import jobs, streams
 from wavenet.batch.jobs import Job
-from wavenet.batch.manifest import Entry, Manifest
+from wavenet.batch.manifest import Entry, Manifest, agrees, now
 from wavenet.batch.workers import Workers
 from wavenet.checkpoint import model_file
 from wavenet.checks import is_integer, shown
@@ -263,7 +262,7 @@ class _Run:
 
     def _is_complete(self, job: Job, entry: Entry | None) -> bool:
         """Whether the file of a job is there, made from the same input with the same model, seed and options."""
-        if entry is None or entry.get("error") or any(entry.get(k) != v for k, v in self._described_job(job).items()):
+        if entry is None or entry.get("error") or not agrees(entry, self._described_job(job)):
             return False
         try:
             return (self.output / job.output).stat().st_size == entry.get("bytes")
@@ -285,7 +284,7 @@ class _Run:
             "warnings": warned or [],
             "error": error or None,
             "elapsed": round(time.monotonic() - began, 3),
-            "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "finished": now(),
         }
 
     def path(self, job: Job) -> Path:

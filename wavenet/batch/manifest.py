@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,16 @@ class Manifest:
     def _parts(self) -> list[Path]:
         name = re.compile(f"{re.escape(self.path.stem)}\\.part-[0-9]+{re.escape(self.path.suffix)}")
         return sorted(path for path in self.path.parent.iterdir() if name.fullmatch(path.name))
+
+
+def agrees(entry: Entry, described: Entry) -> bool:
+    """Whether a result was made from and with what is described."""
+    return all(entry.get(key) == value for key, value in described.items())
+
+
+def now() -> str:
+    """The time at which an entry is finished."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _line(entry: Entry) -> str:

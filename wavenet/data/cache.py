@@ -31,7 +31,7 @@ from wavenet.data.cached_samples import CachedSamples, DatasetError
 from wavenet.data.found_files import FoundFiles
 from wavenet.data.scan import FoundFile, Skipped
 from wavenet.data.spool import Spool
-from wavenet.data.table import NOT_MEASURED, RecordingTable, TableBuilder, decoded, encoded
+from wavenet.data.table import NOT_MEASURED, RecordingTable, TableBuilder, decode_name, encode_name
 from wavenet.data.transaction import transaction
 
 INDEX_VERSION = 1  # an index of another version is replaced
@@ -129,7 +129,7 @@ class Cache:
         """Whether this file was indexed, and has not changed since."""
         condition = "name = ? AND size = ? AND mtime_ns = ? AND ctime_ns = ?"
         with self._errors():
-            row = (encoded(file.name), *file[1:])
+            row = (encode_name(file.name), *file[1:])
             return bool(self.index.execute(f"SELECT count(*) FROM files WHERE {condition}", row).fetchone()[0])
 
     def holds(self, key: bytes) -> bool:
@@ -147,9 +147,9 @@ class Cache:
         with self._errors():
             for name, reason, *row in found.database.execute(query, (NOT_MEASURED,)):
                 if None in (reason, *row):  # there is no clip: a copy of a file that changed meanwhile
-                    skipped.append((decoded(name), CHANGED))
+                    skipped.append((decode_name(name), CHANGED))
                 elif reason:
-                    skipped.append((decoded(name), reason))
+                    skipped.append((decode_name(name), reason))
                 else:
                     recordings.add(name, tuple(row))
         return recordings.table(), skipped
@@ -191,7 +191,7 @@ class Cache:
                         for block in result.samples.blocks() if result.samples else ():
                             file.write(block.astype("<i2", copy=False).data)
                         end += result.clip.length
-                    row = (encoded(result.file.name), *result.file[1:], result.key)
+                    row = (encode_name(result.file.name), *result.file[1:], result.key)
                     self.index.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?)", row)
                 file.flush()
                 os.fsync(file.fileno())
@@ -216,10 +216,9 @@ class Cache:
                 index.executescript(SCHEMA)
             index.execute(CHANNELS)
             index.execute(LEVELS)
-            index.execute("BEGIN IMMEDIATE")  # no other process appends
-            held = self.audio_file.stat().st_size // 2
-            index.execute("DELETE FROM clips WHERE offset + length > ?", (held,))  # lost: they are decoded again
-            index.execute("COMMIT")
+            with transaction(index, "BEGIN IMMEDIATE"):  # no other process appends
+                held = self.audio_file.stat().st_size // 2
+                index.execute("DELETE FROM clips WHERE offset + length > ?", (held,))  # lost: they are decoded again
         except BaseException:
             index.close()
             raise

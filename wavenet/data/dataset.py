@@ -112,7 +112,6 @@ def _folder(root: Path, cache: Cache, sample_rate: int, data: DataConfig, progre
     """Index a folder of recordings, and decode new ones."""
     found = cache.find(root)
     speaker_of = speaker_lookup(root, data.speakers, found.names())
-    number = len(found) + sum(not name.endswith(os.sep) for name, _ in found.skipped)
     decoder = Decoder(root, sample_rate, data.trim_db, cache.folder, cache)
     unreadable = update(cache, decoder, found, progress)
     recordings, unusable = cache.recordings(found)
@@ -122,7 +121,7 @@ def _folder(root: Path, cache: Cache, sample_rate: int, data: DataConfig, progre
         measure_levels(cache, samples, chosen, sample_rate)
 
     names = recordings.names
-    return _Source(samples, recordings, skipped, number, lambda row: speaker_of(names[row]), cache, measure)
+    return _Source(samples, recordings, skipped, found.total, lambda row: speaker_of(names[row]), cache, measure)
 
 
 def _shards(folder: str | os.PathLike[str], sample_rate: int, data: DataConfig) -> _Source:

@@ -25,7 +25,7 @@ from wavenet.data.cached_samples import DatasetError
 from wavenet.data.clips import Clips
 from wavenet.data.dataset import Recordings
 from wavenet.data.decoding import MAX_WORKERS
-from wavenet.data.scan import FoundFile, scan
+from wavenet.data.scan import FoundFile, no_recordings, scan
 from wavenet.data.speakers import speaker_lookup
 from wavenet.data.summary import Summary, kinds
 
@@ -137,8 +137,7 @@ def sample_folder(folder: Path, sample_rate: int, data: DataConfig) -> FolderSam
     if not found and not all_found:
         raise DatasetError(f"{audio.printable(folder)}: no recording was found in {FIND_SECONDS:g} seconds")
     if not found:
-        extensions = " ".join(sorted(audio.AUDIO_EXTENSIONS))
-        raise DatasetError(f"{audio.printable(folder)} has no recordings: put files there that end in {extensions}")
+        raise DatasetError(no_recordings(folder))
     speaker_of = speaker_lookup(folder, data.speakers, (file.name for file in found))
     named = {file.name: speaker_of(file.name) for file in found} if data.speakers else {}
     wanted = [file for file in found if not data.speakers or not named[file.name][1]]

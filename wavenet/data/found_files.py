@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wavenet.data.cached_samples import DatasetError
 from wavenet.data.scan import FoundFile, Skipped, walk
-from wavenet.data.table import decoded, encoded
+from wavenet.data.table import decode_name, encode_name
 from wavenet.data.transaction import transaction
 
 DISK_ERRORS = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
@@ -28,7 +28,7 @@ class FoundFiles:
     def __init__(self, root: Path, database: sqlite3.Connection | None = None) -> None:
         self.skipped: Skipped = []
         self.database = database or sqlite3.connect("", isolation_level=None)  # on the disk if it is large
-        rows = ((encoded(name), *rest) for name, *rest in walk(root, self.skipped))
+        rows = ((encode_name(name), *rest) for name, *rest in walk(root, self.skipped))
         with self.changing():
             self.database.execute("DROP TABLE IF EXISTS temp.found")
             self.database.execute("""CREATE TEMP TABLE found (name BLOB PRIMARY KEY, size INTEGER NOT NULL,
@@ -39,6 +39,11 @@ class FoundFiles:
 
     def __len__(self) -> int:
         return int(self._number)
+
+    @property
+    def total(self) -> int:
+        """Number of files with the extension of a recording, those that were skipped included."""
+        return len(self) + sum(not name.endswith(os.sep) for name, _ in self.skipped)
 
     def close(self) -> None:
         """Close the database."""
@@ -64,7 +69,7 @@ class FoundFiles:
 
     def set_hashes(self, files: Iterable[tuple[FoundFile, bytes]]) -> None:
         """Set the content hashes of files."""
-        rows = ((key, encoded(file.name)) for file, key in files)
+        rows = ((key, encode_name(file.name)) for file, key in files)
         with self.changing():
             self.database.executemany("UPDATE found SET hash = ? WHERE name = ?", rows)
 
@@ -83,7 +88,7 @@ class FoundFiles:
 
     def _pages(self, condition: str, after: str) -> Iterator[FoundFile]:
         query = f"SELECT name, size, mtime_ns, ctime_ns FROM found WHERE {condition} ORDER BY name LIMIT {PAGE}"
-        last = encoded(after)
+        last = encode_name(after)
         while page := self.database.execute(query, (last,)).fetchall():
-            yield from (FoundFile(decoded(name), *rest) for name, *rest in page)
+            yield from (FoundFile(decode_name(name), *rest) for name, *rest in page)
             last = page[-1][0]

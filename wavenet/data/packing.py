@@ -119,7 +119,7 @@ def _pack(
                 writer = _ShardWriter(file, settings, speaker_of, f"{len(shards):06}", shard_size)
                 shards.append(writer.write(files))
             storage.write(listing_of(name), bytes(writer.listing))
-    summary = PackSummary(len(found) + sum(not name.endswith(os.sep) for name, _ in found.skipped), kept_shards=kept)
+    summary = PackSummary(found.total, kept_shards=kept)
     index.shards = {_shard_name(i): (shard.size, shard.recordings) for i, shard in enumerate(shards)}
     summary.recordings = sum(shard.recordings for shard in shards)
     summary.seconds = sum(shard.samples for shard in shards) / settings.sample_rate

@@ -34,7 +34,7 @@ from wavenet.data.listing import DamagedListing, Listing, Packed
 from wavenet.data.scan import Skipped
 from wavenet.data.shard_samples import ShardSamples
 from wavenet.data.storage import Storage, is_address
-from wavenet.data.table import RecordingTable, TableBuilder, encoded
+from wavenet.data.table import RecordingTable, TableBuilder, encode_name
 
 INDEX, SKIPPED = "index.json", "skipped.csv"
 VERSION = 1
@@ -108,7 +108,7 @@ class _Content(NamedTuple):
         recordings, speakers, pieces = TableBuilder(), list[str](), array("q")
         for row, (name, key, speaker, clip, level, placed) in enumerate(packed):
             lengths = clip.length, clip.lead, clip.trail, clip.trimmed
-            recordings.add(encoded(name), (key, 0, *lengths, clip.channels, clip.cancelled_db, *level))
+            recordings.add(encode_name(name), (key, 0, *lengths, clip.channels, clip.cancelled_db, *level))
             speakers.append(sys.intern(speaker))
             for position, length in placed:
                 pieces.extend((row, position, length))

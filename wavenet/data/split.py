@@ -71,7 +71,7 @@ def split(
     """
     if kind_of_split(keys, lengths, sample_rate, data) == "time":
         return _by_time(keys, lengths, sample_rate, data.validation)
-    if len(np.unique(keys)) == 1 and data.validation > 0 and lengths[0] >= TAIL_SHARE:
+    if (keys == keys[0]).all() and data.validation > 0 and lengths[0] >= TAIL_SHARE:
         return _tail(lengths, sample_rate)
     held_out = _held_out_files(stored, keys, data.validation)
     return Split("files", _whole(np.flatnonzero(~held_out), lengths), _whole(np.flatnonzero(held_out), lengths))
@@ -132,11 +132,10 @@ def _held_out_files(stored: Sides, keys: NDArray[np.void], validation: float) ->
     """
     if not validation:
         return np.zeros(len(keys), np.bool_)
-    contents = np.unique(keys)
     held: NDArray[np.bool_] = _fractions(keys) < validation
     for key, held_out in stored.sides(validation).items():
         held[keys == np.void(key)] = held_out
-    if len(contents) > 1 and held.all() == held.any():
+    if held.all() == held.any() and len(contents := np.unique(keys)) > 1:
         nearest, held_out = (contents[-1], False) if held[0] else (contents[0], True)
         held[keys == nearest] = held_out
         stored.set_side(validation, nearest.tobytes(), held_out)

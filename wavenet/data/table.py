@@ -28,12 +28,12 @@ ROW = np.dtype(
 )
 
 
-def encoded(name: str) -> bytes:
+def encode_name(name: str) -> bytes:
     """A name as bytes whose order is that of the names, also where it is not valid text; the same on all systems."""
     return name.encode("utf-8", "surrogatepass")
 
 
-def decoded(name: bytes) -> str:
+def decode_name(name: bytes) -> str:
     """The opposite."""
     return name.decode("utf-8", "surrogatepass")
 
@@ -56,14 +56,14 @@ class Names(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | Names:
         if isinstance(index, slice):
             return self.take(np.arange(len(self))[index])
-        return decoded(self.encoded(index))
+        return decode_name(self.encoded(index))
 
     def take(self, indices: NDArray[np.int64]) -> Names:
         """Those names, in that order."""
         return Names(self._encoded, self._ends, indices if self._chosen is None else self._chosen[indices])
 
     def encoded(self, index: int) -> bytes:
-        """A name as bytes, see `encoded`."""
+        """A name as bytes, see `encode_name`."""
         index = range(len(self))[index]  # from the end if it is negative
         place = index if self._chosen is None else int(self._chosen[index])
         return bytes(self._encoded[int(self._ends[place - 1]) if place else 0 : int(self._ends[place])])
@@ -98,7 +98,7 @@ class TableBuilder:
         self._names, self._ends, self._rows = bytearray(), array("q"), bytearray()
 
     def add(self, name: bytes, row: tuple[Any, ...]) -> None:
-        """Add a recording: its name, see `encoded`, and the columns."""
+        """Add a recording: its name, see `encode_name`, and the columns."""
         self._names += name
         self._ends.append(len(self._names))
         self._rows += np.array(row, ROW).tobytes()

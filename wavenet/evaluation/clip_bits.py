@@ -7,7 +7,6 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from wavenet.batch import jobs
-from wavenet.batch.manifest import Entry, Manifest
+from wavenet.batch.manifest import Entry, Manifest, agrees, now
 from wavenet.batch.workers import Workers
 from wavenet.data import files
 from wavenet.data.clips import Clips
@@ -40,6 +39,10 @@ class Results:
 
     path: Path
     made_with: Entry
+
+    def described(self, clips: Clips, clip: int) -> Entry:
+        """What determines the results of a clip: its file and content, and what they are made with."""
+        return {"file": clips.names[clip], "content": _content(clips, clip), **self.made_with}
 
 
 def mean_bits(
@@ -109,7 +112,7 @@ class _Run:
             entries = self.manifest.merge()
             for clip, name in enumerate(self.clips.names):
                 entry = entries.get(name)
-                if entry is not None and all(entry.get(k) == v for k, v in self._described(clip).items()):
+                if entry is not None and agrees(entry, self._described(clip)):
                     kept[clip] = float(entry["bits"])
         missing = [clip for clip in range(len(self.clips)) if clip not in kept]
         streams = STREAMS if isinstance(self.model, Engine) else 1
@@ -119,12 +122,12 @@ class _Run:
 
     def _described(self, clip: int) -> Entry:
         assert self.results is not None
-        return {"file": self.clips.names[clip], "content": content_of(self.clips, clip), **self.results.made_with}
+        return self.results.described(self.clips, clip)
 
     def _entry(self, clip: int, bits: float) -> Entry:
         samples = int(self.clips.lengths[clip])
         figures = {"samples": samples, "bits": bits, "bits_per_sample": bits / samples}
-        return {**self._described(clip), **figures, "finished": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        return {**self._described(clip), **figures, "finished": now()}
 
     def _bits(self, group: list[int], advance: Callable[[int], None]) -> Iterator[tuple[int, float]]:
         """The bits of every clip of a group, all its samples together."""
@@ -182,7 +185,7 @@ def _together(inputs: Sequence[ConditioningInputs], engine: Engine[Any]) -> Cond
     return dataclasses.replace(inputs[0], speaker=shares, features=together)
 
 
-def content_of(clips: Clips, clip: int) -> str:
+def _content(clips: Clips, clip: int) -> str:
     """A digest of the samples of a clip, and of its speaker."""
     digest = hashlib.sha256((clips.speakers[clip] if clips.speakers is not None else "").encode())
     for start in range(0, int(clips.lengths[clip]), HASHED):

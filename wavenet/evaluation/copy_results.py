@@ -9,18 +9,17 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wavenet.batch.manifest import Entry, Manifest
+from wavenet.batch.manifest import Manifest, agrees, now
 from wavenet.batch.workers import Workers
 from wavenet.data import files
 from wavenet.data.clips import Clips
-from wavenet.evaluation.clip_bits import Results, content_of
+from wavenet.evaluation.clip_bits import Results
 from wavenet.evaluation.metrics import Comparison
 
 
@@ -37,8 +36,7 @@ class Copy:
 
     def to_row(self) -> dict[str, Any]:
         """Without the audio, in values that JSON can represent."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**fields, "comparison": vars(self.comparison), "audio": None}
+        return {**vars(self), "comparison": vars(self.comparison), "audio": None}
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Copy:
@@ -65,8 +63,8 @@ class KeptCopies:
         files.check_writable(self.results.path)
         entries = self._manifest.merge()
         for clip in clips:
-            entry = entries.get(self.clips.names[clip], {})
-            if any(entry.get(key) != value for key, value in self._described(clip).items()):
+            entry = entries.get(self.clips.names[clip])
+            if entry is None or not agrees(entry, self.results.described(self.clips, clip)):
                 continue
             with suppress(KeyError, TypeError):  # of a line that another version has written
                 copies = [Copy.from_row(row) for row in entry["copies"]]
@@ -80,16 +78,12 @@ class KeptCopies:
 
     def add(self, clip: int, copies: Iterable[Copy]) -> None:
         """Keep the copies of a clip. Raises `OSError`."""
-        finished = datetime.now(UTC).isoformat(timespec="milliseconds")
         rows = [copy.to_row() for copy in copies]
-        self._manifest.add({**self._described(clip), "copies": rows, "finished": finished})
+        self._manifest.add({**self.results.described(self.clips, clip), "copies": rows, "finished": now()})
 
     def merge(self) -> None:
         """Put what all processes added into one file. Called by one process."""
         self._manifest.merge()
-
-    def _described(self, clip: int) -> Entry:
-        return {"file": self.clips.names[clip], "content": content_of(self.clips, clip), **self.results.made_with}
 
 
 def everywhere(copies: Sequence[Copy], workers: Workers) -> list[Copy]:

@@ -163,7 +163,7 @@ def copies(
     known = [] if kept is None else processes.agree(partial(kept.known, chosen))
     if kept is not None and processes.is_first:
         yield from kept.copies(known)
-    missing = [clip for clip in chosen if clip not in known][processes.rank :: processes.count]
+    missing = sorted({*chosen}.difference(known))[processes.rank :: processes.count]
     for done, clip in enumerate(missing):
         original = read_original(config, clips, clip, MOST_SECONDS, given.get("speaker"))
         versions = _versions(generator, original, config.features, given)
